@@ -4,4 +4,7 @@
 //! tested and fuzzed apart from disks and networks. Nothing in this crate opens a file.
 
 pub mod digest;
+pub mod generation;
+pub mod release;
+pub mod tree;
 pub mod verity;

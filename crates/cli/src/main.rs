@@ -1,0 +1,3 @@
+//! The program `elea`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Makes a tree: config, lock, packages, outputs.

@@ -1,0 +1,1 @@
+//! The local edits of `/etc`: found, compared, and carried from one release to the next.

@@ -1,0 +1,1 @@
+//! One machine: generations, boot, state, health, log, installation.

@@ -1,0 +1,3 @@
+//! Mounts a generation and hands over to systemd.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Fetching and pushing: the only code that talks to a network.

@@ -1,0 +1,1 @@
+//! Objects, trees, images and references on one file system.

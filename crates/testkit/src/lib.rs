@@ -1,0 +1,1 @@
+//! Environments, oracles and drivers for the tests.
