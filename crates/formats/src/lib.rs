@@ -3,8 +3,21 @@
 //! Every format that Elea reads or writes has its room here, so that parsing can be
 //! tested and fuzzed apart from disks and networks. Nothing in this crate opens a file.
 
+pub mod accounts;
+pub mod bls;
+pub mod cmdline;
+pub mod cpio;
 pub mod digest;
+pub mod dump;
+pub mod erofs;
+pub mod form;
 pub mod generation;
+pub mod modules;
+pub mod oci;
+pub mod oplog;
 pub mod release;
+pub mod signature;
+pub mod superblock;
 pub mod tree;
 pub mod verity;
+pub mod version;

@@ -2,9 +2,16 @@
 //!
 //! This is the only crate with `unsafe` code. It knows nothing of Elea's formats.
 
+pub mod device;
+pub mod disk;
 pub mod durable;
-mod error;
 pub mod lock;
+pub mod loopdev;
+pub mod mount;
 pub mod progress;
+pub mod root;
+pub mod verity;
+pub mod watchdog;
+mod error;
 
 pub use error::{At, PathError};
