@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod bls;
+pub mod booted;
 pub mod cmdline;
 pub mod cpio;
 pub mod digest;
