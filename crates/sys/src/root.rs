@@ -1,1 +1,272 @@
-//! (being written)
+//! Paths inside a folder that is not trusted: no link and no `..` leads out of it.
+//!
+//! Every path is resolved by the kernel (`openat2(2)`, `RESOLVE_IN_ROOT`) as if the folder
+//! were `/`, without the races that checking first and acting later has.
+
+use crate::{At as _, PathError};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// A folder that is treated as `/`.
+#[derive(Debug)]
+pub struct Root {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the folder.
+    pub fn open(path: &Path) -> Result<Self, PathError> {
+        let folder = rustix::fs::open(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("open", path)?;
+        Ok(Self {
+            folder,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where the folder is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn openat(&self, path: &Path, flags: OFlags, mode: u32) -> rustix::io::Result<OwnedFd> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let relative = if relative.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            relative
+        };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        // EAGAIN: something was renamed or mounted meanwhile, and the kernel cannot be sure.
+        for _ in 0..32 {
+            match rustix::fs::openat2(
+                &self.folder,
+                relative,
+                flags | OFlags::CLOEXEC,
+                Mode::from_raw_mode(mode),
+                resolve,
+            ) {
+                Err(Errno::AGAIN) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// Opens a file for reading.
+    pub fn file(&self, path: &Path) -> Result<File, PathError> {
+        // NONBLOCK: a FIFO in an untrusted tree must not hold us.
+        self.openat(path, OFlags::RDONLY | OFlags::NONBLOCK, 0)
+            .map(File::from)
+            .at("open", self.path.join(path))
+    }
+
+    /// Reads a regular file of at most `limit` bytes.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Vec<u8>, PathError> {
+        let full = self.path.join(path);
+        let file = self.file(path)?;
+        let kind = file.metadata().at("look at", &full)?;
+        if !kind.is_file() {
+            return Err(Errno::INVAL).at("read (no regular file)", &full);
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .at("read", &full)?;
+        if bytes.len() as u64 > limit {
+            return Err(Errno::FBIG).at("read", &full);
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the path leads to something.
+    pub fn exists(&self, path: &Path) -> bool {
+        self.openat(path, OFlags::PATH, 0).is_ok()
+    }
+
+    /// The kind of what a path leads to; a link at its end is not followed.
+    pub fn kind(&self, path: &Path) -> Result<FileType, PathError> {
+        let full = self.path.join(path);
+        let fd = self
+            .openat(path, OFlags::PATH | OFlags::NOFOLLOW, 0)
+            .at("look at", &full)?;
+        let status = rustix::fs::fstat(&fd).at("look at", &full)?;
+        Ok(FileType::from_raw_mode(status.st_mode))
+    }
+
+    /// The names in a folder, sorted; at most `limit`.
+    pub fn list(&self, path: &Path, limit: usize) -> Result<Vec<OsString>, PathError> {
+        let full = self.path.join(path);
+        let fd = self
+            .openat(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+            .at("list", &full)?;
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&fd).at("list", &full)? {
+            let entry = entry.at("list", &full)?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if names.len() == limit {
+                return Err(Errno::OVERFLOW).at("list (too many entries)", &full);
+            }
+            names.push(OsString::from_vec(name.to_vec()));
+        }
+        names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        Ok(names)
+    }
+
+    /// A path that other calls of this process can use for a folder inside
+    /// (`/proc/self/fd/N`), as long as the returned descriptor lives.
+    pub fn folder(&self, path: &Path) -> Result<(OwnedFd, PathBuf), PathError> {
+        use std::os::fd::AsRawFd as _;
+        let fd = self
+            .openat(path, OFlags::PATH | OFlags::DIRECTORY, 0)
+            .at("open the folder", self.path.join(path))?;
+        let shown = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        Ok((fd, shown))
+    }
+
+    /// The folder that holds the last name of a path, and that name.
+    fn parent(&self, path: &Path) -> Result<(OwnedFd, OsString), PathError> {
+        let full = self.path.join(path);
+        let name = path.file_name().ok_or(Errno::INVAL).at("name", &full)?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let fd = self
+            .openat(parent, OFlags::PATH | OFlags::DIRECTORY, 0)
+            .at("open the folder of", &full)?;
+        Ok((fd, name.to_owned()))
+    }
+
+    /// Makes a folder; one that is there already is no error, anything else there is.
+    pub fn create_dir(&self, path: &Path, mode: u32) -> Result<(), PathError> {
+        let (parent, name) = self.parent(path)?;
+        match rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(mode)) {
+            Err(Errno::EXIST) if self.kind(path)? == FileType::Directory => Ok(()),
+            result => result.at("make the folder", self.path.join(path)),
+        }
+    }
+
+    /// Makes a folder and those above it.
+    pub fn create_dir_all(&self, path: &Path, mode: u32) -> Result<(), PathError> {
+        let relative = path.strip_prefix("/").unwrap_or(path);
+        let mut done = PathBuf::new();
+        for name in relative {
+            done.push(name);
+            if self
+                .openat(&done, OFlags::PATH | OFlags::DIRECTORY, 0)
+                .is_err()
+            {
+                self.create_dir(&done, mode)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a link; its target is taken as it stands.
+    pub fn symlink(&self, target: &Path, path: &Path) -> Result<(), PathError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::symlinkat(target, &parent, &name).at("make the link", self.path.join(path))
+    }
+
+    /// Removes a file or link.
+    pub fn remove(&self, path: &Path) -> Result<(), PathError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent, &name, AtFlags::empty()).at("remove", self.path.join(path))
+    }
+
+    /// Writes a file whole and durably: a new file beside it, fsync, rename, fsync of the
+    /// folder. A link at the end of the path is replaced, not followed.
+    pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
+        let full = self.path.join(path);
+        let (parent, name) = self.parent(path)?;
+        let mut temporary = OsString::from(".new-");
+        temporary.push(&name);
+        let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&parent, &temporary, flags, Mode::from_raw_mode(mode))
+            .at("create", &full)?;
+        let mut file = File::from(fd);
+        file.write_all(content).at("write", &full)?;
+        file.sync_all().at("sync", &full)?;
+        rustix::fs::renameat(&parent, &temporary, &parent, &name).at("rename into place", &full)?;
+        let folder = rustix::fs::openat(
+            &parent,
+            ".",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .at("sync the folder of", &full)?;
+        rustix::fs::fsync(&folder).at("sync the folder of", &full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_link_leads_out() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = outside.path().join("root");
+        fs::create_dir_all(inside.join("etc")).unwrap();
+        fs::write(outside.path().join("secret"), "outside").unwrap();
+        fs::write(inside.join("secret"), "inside").unwrap();
+        symlink("../secret", inside.join("up")).unwrap();
+        symlink("/secret", inside.join("abs")).unwrap();
+        symlink(outside.path(), inside.join("way")).unwrap();
+        symlink("/proc/self/root", inside.join("magic")).unwrap();
+        let root = Root::open(&inside).unwrap();
+        for name in ["up", "abs", "/abs", "../../secret", "etc/../secret"] {
+            assert_eq!(
+                root.read(Path::new(name), 100).unwrap(),
+                b"inside",
+                "{name}"
+            );
+        }
+        assert!(root.file(Path::new("way/secret")).is_err());
+        assert!(root.create_dir_all(Path::new("way/new"), 0o755).is_err());
+        assert!(!outside.path().join("new").exists());
+        root.write(Path::new("up"), b"new", 0o644).unwrap();
+        assert_eq!(fs::read(outside.path().join("secret")).unwrap(), b"outside");
+        assert_eq!(fs::read(inside.join("up")).unwrap(), b"new");
+    }
+
+    #[test]
+    fn reads_are_bounded_and_of_regular_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        root.create_dir_all(Path::new("/a/b"), 0o755).unwrap();
+        root.create_dir_all(Path::new("/a/b"), 0o755).unwrap();
+        root.write(Path::new("/a/b/f"), &[7; 100], 0o600).unwrap();
+        assert_eq!(root.read(Path::new("a/b/f"), 100).unwrap().len(), 100);
+        assert!(root.read(Path::new("a/b/f"), 99).is_err());
+        assert!(root.read(Path::new("a/b"), 99).is_err());
+        let made = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("p"))
+            .status();
+        if made.is_ok_and(|s| s.success()) {
+            assert!(root.read(Path::new("p"), 99).is_err());
+        }
+        assert_eq!(root.list(Path::new("a/b"), 1).unwrap(), ["f"]);
+        assert!(root.list(Path::new("/"), 0).is_err());
+        root.symlink(Path::new("f"), Path::new("a/b/l")).unwrap();
+        assert_eq!(root.kind(Path::new("a/b/l")).unwrap(), FileType::Symlink);
+        root.remove(Path::new("a/b/l")).unwrap();
+        assert!(!root.exists(Path::new("a/b/l")));
+    }
+}
