@@ -269,7 +269,7 @@ fn a_local_mode_and_a_released_content_both_hold() {
     put(&machine.at("old/conf"), "one");
     put(&machine.at("new/conf"), "two");
     machine.edit(|etc| {
-        fs::set_permissions(etc.join("conf"), fs::Permissions::from_mode(0o600)).unwrap()
+        fs::set_permissions(etc.join("conf"), fs::Permissions::from_mode(0o600)).unwrap();
     });
     let report = machine.carry();
     assert_eq!(
