@@ -3,6 +3,7 @@
 //! The manifest is written once, before the boot entry, and never changed. Whether a
 //! generation is good, tried or failed stands in the boot loader's entries and the log.
 
+use crate::cmdline::CommandLine;
 use crate::digest::Digest;
 use crate::release::{Health, Source};
 use serde::{Deserialize, Serialize};
@@ -60,3 +61,85 @@ pub struct Generation {
 pub const DIGEST_ARGUMENT: &str = "composefs.digest";
 /// The kernel argument that names the generation: `elea.generation=<n>`.
 pub const GENERATION_ARGUMENT: &str = "elea.generation";
+
+impl Generation {
+    /// What is compared before an image is offered again: a digest over the image, the kernel,
+    /// the initrds and the arguments, without the number.
+    pub fn identity(&self) -> Digest {
+        let mut text = format!("{}\n{}\n", self.image, self.kernel.sha256);
+        for initrd in &self.initrds {
+            text.push_str(&initrd.sha256.to_string());
+            text.push('\n');
+        }
+        text.push_str(&numbered(&self.options, None));
+        Digest::sha256(text.as_bytes())
+    }
+
+    /// The same image, kernel and arguments as another generation, `from` this one.
+    #[must_use]
+    pub fn repeated(&self, number: u64, created: String) -> Self {
+        Self {
+            number,
+            from: Some(self.number),
+            options: numbered(&self.options, Some(number)),
+            created,
+            ..self.clone()
+        }
+    }
+
+    /// Everything that its entry names on `$BOOT`: the kernel, then the initrds.
+    pub fn payloads(&self) -> impl Iterator<Item = &Payload> {
+        std::iter::once(&self.kernel).chain(&self.initrds)
+    }
+}
+
+/// The arguments with another `elea.generation=`, in its old place, or without any.
+fn numbered(options: &str, number: Option<u64>) -> String {
+    let (mut words, mut done) = (Vec::new(), false);
+    // What stands behind a lone `--` is for init.
+    let (arguments, init) = match options.split_once(" -- ") {
+        Some((arguments, init)) => (arguments, Some(init)),
+        None => (options, None),
+    };
+    for word in CommandLine::parse(arguments).arguments() {
+        if word.key != GENERATION_ARGUMENT {
+            words.push(word.to_string());
+        } else if let Some(number) = number.filter(|_| !done) {
+            words.push(format!("{GENERATION_ARGUMENT}={number}"));
+            done = true;
+        }
+    }
+    if let Some(number) = number.filter(|_| !done) {
+        words.push(format!("{GENERATION_ARGUMENT}={number}"));
+    }
+    if let Some(init) = init {
+        words.extend(["--".to_owned(), init.to_owned()]);
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &str = include_str!("../tests/golden/generation-1.json");
+
+    #[test]
+    fn the_golden_manifest_still_parses_and_repeats() {
+        let second: Generation = serde_json::from_str(GOLDEN).unwrap();
+        let fifth = second.repeated(5, "2026-11-25T00:00:00Z".into());
+        assert_eq!(fifth.from, Some(2));
+        assert_eq!(fifth.identity(), second.identity());
+        let digest = second.image;
+        assert_eq!(
+            fifth.options,
+            format!(
+                "composefs.digest=v1-sha256-12:{digest} elea.generation=5 root=UUID=x ro panic=5 \"a=b c\""
+            )
+        );
+        let mut other = second.clone();
+        other.options.push_str(" quiet");
+        assert_ne!(other.identity(), second.identity());
+        assert_eq!(second.payloads().count(), 2);
+    }
+}
