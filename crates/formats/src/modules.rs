@@ -3,6 +3,10 @@
 //! Sources: `modules.dep(5)`, `depmod(8)`, the `softdep` lines of `modprobe.d(5)`. The text
 //! forms in `/usr/lib/modules/<release>/` are read, since depmod always writes them too.
 
+mod list;
+
+pub use list::{Driver, ListError, LoadList, matches};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How deep dependencies may go; real ones stay below ten.
@@ -14,6 +18,8 @@ pub struct Index {
     modules: BTreeMap<String, Module>,
     builtin: BTreeSet<String>,
     aliases: BTreeMap<String, Vec<String>>,
+    /// Patterns that devices are matched with, by module.
+    patterns: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -120,20 +126,26 @@ impl Index {
         }
     }
 
-    /// Only names without wildcards: those are what soft dependencies name (`crc32c`).
+    /// A name without wildcards is what soft dependencies name (`crc32c`); the others match devices.
     fn alias(&mut self, text: &str) {
         for line in text.lines() {
             let mut words = line.split_whitespace();
             if let (Some("alias"), Some(alias), Some(module)) =
                 (words.next(), words.next(), words.next())
-                && !alias.contains(['*', '?', '[', ':'])
             {
-                self.aliases
-                    .entry(name(alias))
-                    .or_default()
-                    .push(name(module));
+                if !alias.contains(['*', '?', '[', ':']) {
+                    let modules = self.aliases.entry(name(alias)).or_default();
+                    modules.push(name(module));
+                }
+                let patterns = self.patterns.entry(name(module)).or_default();
+                patterns.push(alias.to_owned());
             }
         }
+    }
+
+    /// The patterns of `modalias` texts that ask for a module.
+    pub fn patterns(&self, module: &str) -> &[String] {
+        self.patterns.get(&name(module)).map_or(&[], Vec::as_slice)
     }
 
     /// Whether the kernel has the name, as a module or built in.
