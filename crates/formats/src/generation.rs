@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(
             fifth.options,
             format!(
-                "composefs.digest=v1-sha256-12:{digest} elea.generation=5 root=UUID=x ro panic=5 \"a=b c\""
+                "composefs.digest=v1-sha256-12:{digest} elea.generation=5 root=UUID=x ro panic=5 a=\"b c\""
             )
         );
         let mut other = second.clone();
