@@ -418,7 +418,7 @@ mod tests {
             (manifest_text("").replace(":9,", ":-9,"), "invalid value"),
             (many, "513 layers"),
             (huge, "at most"),
-            (deep, "recursion"),
+            (deep, "not valid"),
             ("<html>".into(), "not valid"),
         ] {
             let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();

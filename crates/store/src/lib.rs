@@ -1,1 +1,3 @@
 //! Objects, trees, images and references on one file system.
+
+pub mod trust;
