@@ -1,1 +1,62 @@
 //! Fetching and pushing: the only code that talks to a network.
+//!
+//! One protocol so far: registries by the OCI distribution specification 1.1. Images in
+//! OCI layouts and archives are read and written by the same code. What a network says is
+//! hostile: sizes, counts, redirects, retries and waiting are bounded, and nothing is
+//! believed that a digest or a signature does not cover.
+
+mod archive;
+mod auth;
+mod error;
+mod fetch;
+mod http;
+mod layout;
+//mod pull;
+//mod push;
+pub mod registry;
+mod signatures;
+mod source;
+
+pub use error::NetError;
+//pub use pull::{Offer, Pulled, check, pull};
+//pub use push::{Pushed, push, sign};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to talk to a registry.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether plain HTTP may be used for a host that is not loopback. Loopback hosts are
+    /// always asked by plain HTTP unless `ca_file` is given.
+    pub plain_http: bool,
+    /// Certificates to trust instead of the system's: a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Credentials instead of `$REGISTRY_AUTH_FILE` and `~/.docker/config.json`.
+    pub auth_file: Option<PathBuf>,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent.
+    pub idle_timeout: Duration,
+    /// How often a request is made before it is given up.
+    pub attempts: u32,
+    /// The pause after the first failed attempt; it doubles each time, up to 30 s.
+    pub backoff: Duration,
+    /// How many layers are fetched at the same time.
+    pub parallel: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plain_http: false,
+            ca_file: None,
+            auth_file: None,
+            connect_timeout: Duration::from_secs(15),
+            idle_timeout: Duration::from_secs(30),
+            attempts: 5,
+            backoff: Duration::from_millis(500),
+            parallel: 3,
+        }
+    }
+}

@@ -1,3 +1,16 @@
 //! Objects, trees, images and references on one file system.
+//!
+//! [`Store`] is the folder; `docs/formats/store.md` describes it. A tree comes in by
+//! [`Store::import_dir`], [`Store::import_tar`] or layer by layer ([`Store::import_layer`],
+//! [`Store::assemble`]), is made canonical and becomes an image by [`Store::seal`]. Nothing has
+//! a name before all that it names is durable, and nothing that a [`Lease`], a reference or a root
+//! of the caller's names is ever collected.
 
+mod error;
+pub mod export;
+pub mod layer;
+mod store;
 pub mod trust;
+
+pub use error::Error;
+pub use store::{Change, Check, Collected, Finding, Kind, Lease, Origin, Store, diff};

@@ -5,6 +5,7 @@
 pub mod device;
 pub mod disk;
 pub mod durable;
+mod error;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
@@ -12,6 +13,5 @@ pub mod progress;
 pub mod root;
 pub mod verity;
 pub mod watchdog;
-mod error;
 
 pub use error::{At, PathError};

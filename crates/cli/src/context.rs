@@ -1,0 +1,150 @@
+//! What every command has: the global options, the store, the terminal.
+
+use crate::bars::Bars;
+use crate::failure::{Code, Failure, Outcome};
+use elea_store::Store;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The options that every command takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// The store [default: /elea/store, for an ordinary user ~/.local/share/elea/store]
+    #[arg(long, global = true, value_name = "DIR", env = "ELEA_STORE")]
+    pub(crate) store: Option<PathBuf>,
+    /// Act on the system whose root is here
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(crate) root: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Answer every question with yes
+    #[arg(long, short, global = true)]
+    pub(crate) yes: bool,
+}
+
+/// What a command runs in.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) cancelled: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// The store's folder.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        if let Some(path) = &self.global.store {
+            return path.clone();
+        }
+        if rustix::process::geteuid().is_root() {
+            return self.global.root.join("elea/store");
+        }
+        let data = std::env::var_os("XDG_DATA_HOME").map_or_else(
+            || {
+                let home = std::env::var_os("HOME").unwrap_or_else(|| "/".into());
+                Path::new(&home).join(".local/share")
+            },
+            PathBuf::from,
+        );
+        data.join("elea/store")
+    }
+
+    /// The store, which must exist.
+    pub(crate) fn store(&self) -> Outcome<Store> {
+        let path = self.store_path();
+        Store::open(&path).map_err(|e| {
+            let failure = Failure::from(e);
+            if path.exists() {
+                failure
+            } else {
+                failure.hint("`elea store init` makes one; `--store DIR` names another")
+            }
+        })
+    }
+
+    /// The store, made if it is absent.
+    pub(crate) fn store_or_new(&self) -> Outcome<Store> {
+        Ok(Store::open_or_init(&self.store_path())?)
+    }
+
+    /// A listener for long work.
+    pub(crate) fn bars(&self) -> Bars {
+        Bars::new(self.global.quiet, Arc::clone(&self.cancelled))
+    }
+
+    /// Prints a value: as JSON if that was asked for, else as `text` says it.
+    pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Outcome {
+        let out = if self.global.json {
+            let mut out = serde_json::to_string_pretty(value)?;
+            out.push('\n');
+            out
+        } else {
+            text(value)
+        };
+        print(out.as_bytes())?;
+        Ok(Code::Done)
+    }
+
+    /// Asks before something that cannot be undone. Without a terminal the answer is no.
+    pub(crate) fn confirm(&self, question: &str) -> Outcome<()> {
+        if self.global.yes {
+            return Ok(());
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::new(Code::Usage, format!("{question} There is no terminal to answer on"))
+                .hint("add `--yes` to answer yes beforehand"));
+        }
+        let _ = write!(std::io::stderr(), "{question} [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            Ok(())
+        } else {
+            Err(Failure::new(Code::Failed, "not confirmed; nothing was changed"))
+        }
+    }
+
+    /// Refuses at once where only root can do the work.
+    pub(crate) fn need_root(&self, what: &str) -> Outcome<()> {
+        if rustix::process::geteuid().is_root() {
+            Ok(())
+        } else {
+            Err(Failure::new(Code::Failed, format!("{what} needs root")).hint("run it again with sudo"))
+        }
+    }
+}
+
+/// Data to stdout. A reader that went away (`| head`) is no error.
+pub(crate) fn print(data: &[u8]) -> Outcome<()> {
+    match std::io::stdout().lock().write_all(data) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Rows as columns, without borders.
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(head.iter().copied());
+    for row in rows {
+        table.add_row(row);
+    }
+    let mut text: String = table
+        .lines()
+        .flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()])
+        .collect();
+    if text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// A size for people.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}

@@ -1,0 +1,73 @@
+//! Errors as a person sees them, and the exit code that scripts see.
+
+use std::error::Error;
+
+/// Exit codes: the contract of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Done.
+    Done = 0,
+    /// Failed; nothing was changed unless the message says so.
+    Failed = 1,
+    /// The command line makes no sense.
+    Usage = 2,
+    /// The config does not.
+    Config = 3,
+    /// A signature, digest or version was refused, or damage was found.
+    Verification = 5,
+    /// Done, and `--exit-reboot` asked to be told that a reboot is needed.
+    Reboot = 100,
+}
+
+/// What a command says when it could not do its work.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    text: String,
+    next: Option<String>,
+}
+
+/// A command's result.
+pub(crate) type Outcome<T = Code> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure with its own words.
+    pub(crate) fn new(code: Code, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+            next: None,
+        }
+    }
+
+    /// What to do next.
+    pub(crate) fn hint(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    /// The whole message.
+    pub(crate) fn message(&self) -> String {
+        match &self.next {
+            Some(next) => format!("elea: {}\n  → {next}", self.text),
+            None => format!("elea: {}", self.text),
+        }
+    }
+}
+
+/// Any library error: its message, and the causes that the message does not hold already.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let words = inner.to_string();
+            if !text.contains(&words) {
+                text = format!("{text}: {words}");
+            }
+            cause = inner.source();
+        }
+        Self::new(Code::Failed, text)
+    }
+}

@@ -1,0 +1,74 @@
+//! The house keeps its shape: which crate may know which, and how long a file may be.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// Who may know whom. `cli` and `testkit` stand above all.
+fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
+    BTreeMap::from([
+        ("formats", &[][..]),
+        ("sys", &[][..]),
+        ("etc", &["formats", "sys"]),
+        ("initrd", &["etc", "formats", "sys"]),
+        ("store", &["formats", "sys"]),
+        ("net", &["formats", "store", "sys"]),
+        ("compose", &["formats", "net", "store", "sys"]),
+        ("host", &["etc", "formats", "net", "store", "sys"]),
+    ])
+}
+
+#[test]
+fn arrows_point_down_only() {
+    for (name, allowed) in allowed() {
+        let manifest =
+            fs::read_to_string(workspace().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let dependencies = manifest
+            .split("[dependencies]")
+            .nth(1)
+            .unwrap_or_default()
+            .split("\n[")
+            .next()
+            .unwrap();
+        for line in dependencies
+            .lines()
+            .filter_map(|line| line.strip_prefix("elea-"))
+        {
+            let other = line.split(['.', ' ', '=']).next().unwrap();
+            assert!(
+                allowed.contains(&other),
+                "elea-{name} must not know elea-{other}"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let mut folders = vec![workspace().join("crates"), workspace().join("xtask")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let lines = fs::read_to_string(&path).unwrap().lines().count();
+                assert!(lines < 1000, "{} has {lines} lines", path.display());
+                assert!(
+                    !path.ends_with("mod.rs"),
+                    "{}: use `foo.rs` beside `foo/`",
+                    path.display()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What goes wrong between machines.
+
+use elea_formats::digest::Digest;
+use elea_formats::oci::OciError;
+use elea_store::trust::{KeyError, Refusal};
+use elea_sys::PathError;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why something was not fetched or pushed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// No connection, or it broke.
+    #[error("cannot {action} {url}: {reason}")]
+    Connection {
+        /// What was tried, as a verb: "reach", "read".
+        action: &'static str,
+        /// The address.
+        url: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// An answer that is not the one asked for.
+    #[error("{url} answered {status}{}{detail}", if detail.is_empty() { "" } else { ": " })]
+    Status {
+        /// The address.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+        /// What the registry says of it, cut short.
+        detail: String,
+    },
+    /// A web page.
+    #[error("{url} answered {status} with {content_type}; is it a registry?")]
+    NotRegistry {
+        /// The address.
+        url: String,
+        /// The HTTP status code.
+        status: u16,
+        /// The media type of the answer.
+        content_type: String,
+    },
+    /// There is no such thing.
+    #[error("there is no {what}")]
+    NotFound {
+        /// What was asked for: "image localhost:5000/hello:9".
+        what: String,
+    },
+    /// The registry wants other credentials.
+    #[error(
+        "{url} refuses access ({status}){}; credentials are read from $REGISTRY_AUTH_FILE and ~/.docker/config.json",
+        if *had_credentials { " with the credentials that were given" } else { "" }
+    )]
+    Denied {
+        /// The address.
+        url: String,
+        /// 401 or 403.
+        status: u16,
+        /// Whether credentials were sent.
+        had_credentials: bool,
+    },
+    /// The credentials file is malformed.
+    #[error("{} does not hold credentials: {reason}", path.display())]
+    CredentialsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The CA file is malformed.
+    #[error("{} does not hold certificates: {reason}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A redirect that is not followed.
+    #[error("{url} sends to `{to}`: {reason}")]
+    Redirect {
+        /// The address.
+        url: String,
+        /// Where it sends.
+        to: String,
+        /// Why that is not followed.
+        reason: &'static str,
+    },
+    /// More than was announced or is allowed.
+    #[error("{what} has more than the {limit} bytes that it may have")]
+    TooLarge {
+        /// What was read.
+        what: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Less than was announced.
+    #[error("{what} ended after {got} of {size} bytes; another try resumes there")]
+    Truncated {
+        /// What was read.
+        what: String,
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that were announced.
+        size: u64,
+    },
+    /// A server that gives a few bytes now and then.
+    #[error("{what} comes too slowly: {got} bytes in {} seconds; another try resumes there", window.as_secs())]
+    Slow {
+        /// What was read.
+        what: String,
+        /// Bytes that came in the window.
+        got: u64,
+        /// The window.
+        window: Duration,
+    },
+    /// Other content than the one that was named.
+    #[error(
+        "{what} has the SHA-256 {actual}, not {expected}; it was changed or damaged on its way"
+    )]
+    Digest {
+        /// What was read.
+        what: String,
+        /// The digest by which it was asked for.
+        expected: Digest,
+        /// The digest that it has.
+        actual: Digest,
+    },
+    /// A document is malformed.
+    #[error("{what}: {source}")]
+    Document {
+        /// Where it came from.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: OciError,
+    },
+    /// No image for this machine in an index.
+    #[error("{what} has no image for linux/{architecture}")]
+    Platform {
+        /// The index.
+        what: String,
+        /// This machine's architecture, as Go names it.
+        architecture: String,
+    },
+    /// The image must not be used.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The layers do not make the image that was signed.
+    #[error(
+        "the layers of {what} make the image {made}, and {expected} was signed; it is not what its signer made"
+    )]
+    Image {
+        /// The reference.
+        what: String,
+        /// The image that the signature or label names.
+        expected: Digest,
+        /// The image that was made from the layers.
+        made: Digest,
+    },
+    /// A form that this version cannot make.
+    #[error("{what} was sealed in the form `{form}`, which this version does not make")]
+    Form {
+        /// The reference.
+        what: String,
+        /// The form.
+        form: String,
+    },
+    /// The file system is too full.
+    #[error(
+        "{} has {free} bytes free and {needed} are needed; `elea store gc` frees what nothing names",
+        path.display()
+    )]
+    Space {
+        /// The store.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A layout or archive is not one.
+    #[error("{} is not an OCI layout with one such image: {reason}", path.display())]
+    Layout {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A reference that cannot be pulled from or pushed to.
+    #[error("`{reference}` cannot be {verb}; registry:, oci: and (for pulling) oci-archive: can")]
+    Transport {
+        /// The reference.
+        reference: String,
+        /// "pulled" or "pushed to".
+        verb: &'static str,
+    },
+    /// Signing failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The store failed.
+    #[error("the store: {0}")]
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The person asked to stop.
+    #[error("stopped; what was fetched is kept, and another try resumes there")]
+    Cancelled,
+}
+
+impl NetError {
+    /// Whether the image itself failed a check (exit code 5), as opposed to the way to it.
+    pub fn is_verification(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Digest { .. } | Self::Image { .. }
+        )
+    }
+
+    /// Whether the same request may succeed a moment later.
+    pub(crate) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connection { .. } | Self::Truncated { .. } | Self::Slow { .. } => true,
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            _ => false,
+        }
+    }
+}

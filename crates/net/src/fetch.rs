@@ -1,0 +1,233 @@
+//! Blobs, streamed to disk and resumed.
+//!
+//! A blob that was cut short stays in the folder of partial blobs under its digest. What is
+//! there is hashed again before it is continued, so neither a power cut nor another process
+//! can make it count for more than it is.
+
+use crate::NetError;
+use crate::http::{Failed, connection};
+use crate::registry::Registry;
+use elea_formats::digest::Digest;
+use elea_formats::oci::Descriptor;
+use elea_sys::progress::Progress;
+use elea_sys::{At as _, PathError};
+use rustix::fs::FlockOperation;
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How much is read at once, in bytes.
+const PIECE: usize = 128 << 10;
+/// An attempt that brings at least this many bytes starts the count of attempts anew.
+const ENOUGH: u64 = 256 << 10;
+/// A server that stays below [`SLOWEST`] for this long is given up.
+const WINDOW: Duration = Duration::from_secs(30);
+/// Bytes in a [`WINDOW`].
+const SLOWEST: u64 = 16 << 10;
+
+/// A complete blob in the folder of partial blobs; removed by [`Blob::remove`] once it was used.
+#[derive(Debug)]
+pub(crate) struct Blob {
+    path: PathBuf,
+    file: File,
+}
+
+impl Blob {
+    /// The content, from its start.
+    pub(crate) fn reader(&self) -> Result<&File, PathError> {
+        (&self.file).rewind().at("read", &self.path)?;
+        Ok(&self.file)
+    }
+
+    /// Removes the file.
+    pub(crate) fn remove(self) -> Result<(), PathError> {
+        fs::remove_file(&self.path).at("remove", &self.path)
+    }
+}
+
+/// What is known of the part that is on disk.
+struct Part {
+    file: File,
+    hasher: Sha256,
+    length: u64,
+}
+
+/// Fetches a blob into `folder`, continuing what is there, and checks its digest.
+pub(crate) fn fetch(
+    registry: &Registry,
+    descriptor: &Descriptor,
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Blob, NetError> {
+    let path = folder.join(descriptor.digest.to_string());
+    let mut part = open_part(&path, descriptor, progress)?;
+    let mut attempt = 0;
+    let mut damaged = false;
+    loop {
+        let before = part.length;
+        if before < descriptor.size {
+            attempt += 1;
+            if let Err(failed) = proceed(registry, descriptor, &mut part, &path, progress) {
+                if part.length.saturating_sub(before) >= ENOUGH {
+                    attempt = 1;
+                }
+                registry.http().pause(attempt, failed, progress)?;
+                continue;
+            }
+        }
+        let actual = Digest::new(part.hasher.clone().finalize().into());
+        if actual == descriptor.digest {
+            return Ok(Blob {
+                path,
+                file: part.file,
+            });
+        }
+        // The part that was there before may be what is wrong: once more from the start.
+        part.restart(&path)?;
+        if damaged || before == 0 {
+            fs::remove_file(&path).at("remove", &path)?;
+            return Err(NetError::Digest {
+                what: format!("blob sha256:{}", descriptor.digest),
+                expected: descriptor.digest,
+                actual,
+            });
+        }
+        damaged = true;
+    }
+}
+
+/// Opens the partial blob, alone among all processes, and hashes what is there.
+fn open_part(
+    path: &Path,
+    descriptor: &Descriptor,
+    progress: &dyn Progress,
+) -> Result<Part, NetError> {
+    let file = loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+            .at("open", path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Another process may have finished and removed it meanwhile.
+            Ok(()) if is_at(&file, path) => break file,
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                if progress.cancelled() {
+                    return Err(NetError::Cancelled);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(error) => return Err(Err::<(), _>(error).at("lock", path).unwrap_err().into()),
+        }
+    };
+    let mut part = Part {
+        file,
+        hasher: Sha256::new(),
+        length: 0,
+    };
+    let there = part.file.metadata().at("read", path)?.len();
+    if there > descriptor.size {
+        part.restart(path)?;
+        return Ok(part);
+    }
+    let mut piece = vec![0; PIECE];
+    loop {
+        if progress.cancelled() {
+            return Err(NetError::Cancelled);
+        }
+        let count = part.file.read(&mut piece).at("read", path)?;
+        if count == 0 {
+            break;
+        }
+        part.hasher.update(&piece[..count]);
+        part.length += count as u64;
+    }
+    progress.advance(part.length);
+    Ok(part)
+}
+
+/// Whether `path` still names this file.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(ours), Ok(named)) => (ours.dev(), ours.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+impl Part {
+    fn restart(&mut self, path: &Path) -> Result<(), PathError> {
+        self.file.set_len(0).at("truncate", path)?;
+        self.file.rewind().at("truncate", path)?;
+        self.hasher = Sha256::new();
+        self.length = 0;
+        Ok(())
+    }
+}
+
+/// One attempt to get the rest.
+fn proceed(
+    registry: &Registry,
+    descriptor: &Descriptor,
+    part: &mut Part,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Failed> {
+    let (mut response, start) = registry.blob(descriptor, part.length)?;
+    if start != part.length {
+        part.restart(path)?;
+    }
+    let url = response.url().clone();
+    let what = || format!("blob sha256:{}", descriptor.digest);
+    let mut piece = vec![0; PIECE];
+    let mut window = (Instant::now(), 0);
+    loop {
+        if progress.cancelled() {
+            return Err(NetError::Cancelled.into());
+        }
+        let count = match response.read(&mut piece) {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // The part that came is kept.
+            Err(error) => return Err(connection("read", &url, &error).into()),
+        };
+        if count == 0 {
+            break;
+        }
+        if part.length + count as u64 > descriptor.size {
+            part.restart(path)?;
+            return Err(Failed::from(NetError::TooLarge {
+                what: what(),
+                limit: descriptor.size,
+            }));
+        }
+        part.file.write_all(&piece[..count]).at("write", path)?;
+        part.hasher.update(&piece[..count]);
+        part.length += count as u64;
+        window.1 += count as u64;
+        progress.advance(count as u64);
+        if window.0.elapsed() >= WINDOW {
+            if window.1 < SLOWEST {
+                return Err(Failed::from(NetError::Slow {
+                    what: what(),
+                    got: window.1,
+                    window: WINDOW,
+                }));
+            }
+            window = (Instant::now(), 0);
+        }
+    }
+    if part.length < descriptor.size {
+        return Err(Failed::from(NetError::Truncated {
+            what: what(),
+            got: part.length,
+            size: descriptor.size,
+        }));
+    }
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! A repository in a registry, by the OCI distribution specification 1.1.
+
+use crate::http::{Failed, Http, Request, Upload, connection, header_text};
+use crate::{NetError, Options};
+use elea_formats::digest::Digest;
+use elea_formats::oci::media;
+use elea_formats::oci::reference::{Location, Target};
+use elea_formats::oci::{Descriptor, MAX_DOCUMENT};
+use elea_sys::progress::Progress;
+use reqwest::blocking::Response;
+use reqwest::{Method, StatusCode, header};
+use std::io::Read as _;
+use std::path::Path;
+
+/// One repository in a registry.
+pub struct Registry {
+    http: Http,
+    location: Location,
+}
+
+/// A manifest or index as it was fetched; the digest is that of its bytes.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// What the registry called it, if it did.
+    pub media_type: Option<String>,
+    /// SHA-256 of the bytes.
+    pub digest: Digest,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registry({})", self.location)
+    }
+}
+
+impl Registry {
+    /// Prepares to talk to a repository; nothing is sent yet.
+    pub fn new(location: &Location, options: &Options) -> Result<Self, NetError> {
+        let http = Http::new(
+            &location.host,
+            location.is_loopback(),
+            &location.repository(),
+            options,
+        )?;
+        Ok(Self {
+            http,
+            location: location.clone(),
+        })
+    }
+
+    /// The repository, and what of it was asked for.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    fn path(&self, kind: &str, name: &str) -> reqwest::Url {
+        self.http
+            .url(&format!("{}/{kind}/{name}", self.location.name))
+    }
+
+    /// Fetches a manifest or index; none if there is none. One asked for by digest must have it.
+    pub fn manifest(
+        &self,
+        target: &Target,
+        progress: &dyn Progress,
+    ) -> Result<Option<Document>, NetError> {
+        let name = match target {
+            Target::Tag(tag) => tag.clone(),
+            Target::Digest(digest) => format!("sha256:{digest}"),
+        };
+        let url = self.path("manifests", &name);
+        let request =
+            Request::new(Method::GET, url.clone()).header(header::ACCEPT, media::ACCEPT.join(", "));
+        let what = format!("the manifest of {}", self.location.with(target.clone()));
+        let answer = self.http.retry(progress, || {
+            let response = self.http.send(&request, &[StatusCode::NOT_FOUND])?;
+            if response.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            let media_type = header_text(response.headers(), &header::CONTENT_TYPE).to_owned();
+            Ok(Some((
+                media_type,
+                read_bounded(response, MAX_DOCUMENT, &what)?,
+            )))
+        })?;
+        let Some((media_type, bytes)) = answer else {
+            return Ok(None);
+        };
+        let digest = Digest::sha256(&bytes);
+        if let Target::Digest(expected) = target
+            && *expected != digest
+        {
+            return Err(NetError::Digest {
+                what,
+                expected: *expected,
+                actual: digest,
+            });
+        }
+        Ok(Some(Document {
+            bytes,
+            media_type: Some(media_type).filter(|m| !m.is_empty()),
+            digest,
+        }))
+    }
+
+    /// Fetches a small blob whole; `limit` is in bytes, and so is what the descriptor announces.
+    pub(crate) fn small_blob(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+        progress: &dyn Progress,
+    ) -> Result<Vec<u8>, NetError> {
+        let what = format!("blob sha256:{}", descriptor.digest);
+        self.http.retry(progress, || {
+            let (response, _) = self.blob(descriptor, 0)?;
+            Ok(read_bounded(response, limit.min(descriptor.size), &what)?)
+        })
+    }
+
+    /// Begins to read a blob at an offset in bytes; gives the reader and the offset at which it really
+    /// begins, which is 0 where the registry cannot resume. The content is not checked here.
+    pub(crate) fn blob(
+        &self,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<(Response, u64), Failed> {
+        let url = self.path("blobs", &format!("sha256:{}", descriptor.digest));
+        let mut request = Request::new(Method::GET, url);
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+        }
+        let also = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        let response = self.http.send(&request, &also)?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Err(Failed::from(NetError::NotFound {
+                what: format!(
+                    "blob sha256:{} in {}",
+                    descriptor.digest,
+                    self.location.repository()
+                ),
+            })),
+            StatusCode::OK => Ok((response, 0)),
+            StatusCode::PARTIAL_CONTENT
+                if header_text(response.headers(), &header::CONTENT_RANGE)
+                    .starts_with(&format!("bytes {offset}-")) =>
+            {
+                Ok((response, offset))
+            }
+            _ if offset > 0 => self.blob(descriptor, 0),
+            other => Err(Failed::from(NetError::Status {
+                url: response.url().to_string(),
+                status: other.as_u16(),
+                detail: "a whole blob was asked for".into(),
+            })),
+        }
+    }
+
+    /// Whether the repository has a blob.
+    pub fn has_blob(&self, digest: &Digest, progress: &dyn Progress) -> Result<bool, NetError> {
+        let url = self.path("blobs", &format!("sha256:{digest}"));
+        let request = Request::new(Method::HEAD, url);
+        self.http.retry(progress, || {
+            let response = self.http.send(&request, &[StatusCode::NOT_FOUND])?;
+            Ok(response.status() != StatusCode::NOT_FOUND)
+        })
+    }
+
+    /// Uploads a blob from memory.
+    pub fn put_bytes(&self, bytes: &[u8], progress: &dyn Progress) -> Result<Digest, NetError> {
+        let digest = Digest::sha256(bytes);
+        if !self.has_blob(&digest, progress)? {
+            self.upload(&digest, Upload::Bytes(bytes), progress)?;
+        }
+        Ok(digest)
+    }
+
+    /// Uploads a blob from a file of `size` bytes whose SHA-256 is `digest`.
+    pub fn put_file(
+        &self,
+        digest: &Digest,
+        path: &Path,
+        size: u64,
+        progress: &dyn Progress,
+    ) -> Result<(), NetError> {
+        self.upload(digest, Upload::File { path, size }, progress)
+    }
+
+    /// "Pushing a blob monolithically: POST then PUT". A failed PUT spoils the upload's address, so
+    /// both are repeated together.
+    fn upload(
+        &self,
+        digest: &Digest,
+        body: Upload<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(), NetError> {
+        self.http.retry(progress, || {
+            let begin =
+                Request::new(Method::POST, self.path("blobs", "uploads/")).body(Upload::Bytes(&[]));
+            let mut url = self.http.location(&self.http.send(&begin, &[])?)?;
+            url.query_pairs_mut()
+                .append_pair("digest", &format!("sha256:{digest}"));
+            let request = Request::new(Method::PUT, url)
+                .header(header::CONTENT_TYPE, "application/octet-stream")
+                .body(body);
+            self.http.send(&request, &[])?;
+            Ok(())
+        })
+    }
+
+    /// Stores a manifest under a tag or its digest.
+    pub fn put_manifest(
+        &self,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+        progress: &dyn Progress,
+    ) -> Result<Digest, NetError> {
+        let request = Request::new(Method::PUT, self.path("manifests", name))
+            .header(header::CONTENT_TYPE, media_type)
+            .body(Upload::Bytes(bytes));
+        self.http
+            .retry(progress, || self.http.send(&request, &[]))?;
+        Ok(Digest::sha256(bytes))
+    }
+}
+
+/// Reads an answer that must not be longer than `limit`.
+pub(crate) fn read_bounded(
+    response: Response,
+    limit: u64,
+    what: &str,
+) -> Result<Vec<u8>, NetError> {
+    let url = response.url().clone();
+    let mut bytes = Vec::new();
+    response
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| connection("read", &url, &e))?;
+    if bytes.len() as u64 > limit {
+        return Err(NetError::TooLarge {
+            what: what.to_owned(),
+            limit,
+        });
+    }
+    Ok(bytes)
+}
