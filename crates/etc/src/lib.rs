@@ -6,7 +6,7 @@
 //! the first boot of a generation the edits of the last run one are **carried**, entry by
 //! entry and aspect by aspect (content, mode, owner, attributes), into a new upper.
 //!
-//! [`edits`] and [`plan`] only read; [`apply`] only writes the new upper. [`carry`] is both.
+//! [`edits()`] and [`plan()`] only read; [`apply()`] only writes the new upper. [`carry`] is both.
 
 mod apply;
 mod edits;

@@ -164,9 +164,8 @@ fn parse_link<'a>(
         fields.next(field)?;
     }
     let target = self::path("payload", fields.next("payload")?)?;
-    let id = match tree.get(&target) {
-        Some(crate::tree::Entry::Leaf(id, _)) => id,
-        _ => return Err(Reason::Target),
+    let Some(crate::tree::Entry::Leaf(id, _)) = tree.get(&target) else {
+        return Err(Reason::Target);
     };
     put(tree, rooted, path, Node::Leaf(LeafId(id.0)))
 }
