@@ -57,7 +57,11 @@ impl Bars {
             Unit::Items if step.done == 0 => String::new(),
             Unit::Items => step.done.to_string(),
         };
-        let amount = if amount.is_empty() { amount } else { format!("{amount}, ") };
+        let amount = if amount.is_empty() {
+            amount
+        } else {
+            format!("{amount}, ")
+        };
         self.line(&format!("{}: {amount}{seconds:.1} s", step.name));
     }
 

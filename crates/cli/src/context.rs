@@ -2,6 +2,7 @@
 
 use crate::bars::Bars;
 use crate::failure::{Code, Failure, Outcome};
+use elea_formats::digest::Digest;
 use elea_store::Store;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -11,9 +12,16 @@ use std::sync::atomic::AtomicBool;
 
 /// The options that every command takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The store [default: /elea/store, for an ordinary user ~/.local/share/elea/store]
-    #[arg(long, global = true, value_name = "DIR", env = "ELEA_STORE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "ELEA_STORE",
+        hide_env = true
+    )]
     pub(crate) store: Option<PathBuf>,
     /// Act on the system whose root is here
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
@@ -90,14 +98,31 @@ impl Context {
         Ok(Code::Done)
     }
 
+    /// A line for the person, on stderr.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.global.quiet {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+
+    /// The images of the generations of the machine whose store this is: no name keeps them, and
+    /// they must not be collected. None where the store is no machine's.
+    pub(crate) fn generation_images(&self, store: &Store) -> Outcome<Vec<Digest>> {
+        let _ = store;
+        Ok(Vec::new())
+    }
+
     /// Asks before something that cannot be undone. Without a terminal the answer is no.
     pub(crate) fn confirm(&self, question: &str) -> Outcome<()> {
         if self.global.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() {
-            return Err(Failure::new(Code::Usage, format!("{question} There is no terminal to answer on"))
-                .hint("add `--yes` to answer yes beforehand"));
+            return Err(Failure::new(
+                Code::Usage,
+                format!("{question} There is no terminal to answer on"),
+            )
+            .hint("add `--yes` to answer yes beforehand"));
         }
         let _ = write!(std::io::stderr(), "{question} [y/N] ");
         let mut answer = String::new();
@@ -105,7 +130,10 @@ impl Context {
         if matches!(answer.trim(), "y" | "Y" | "yes") {
             Ok(())
         } else {
-            Err(Failure::new(Code::Failed, "not confirmed; nothing was changed"))
+            Err(Failure::new(
+                Code::Failed,
+                "not confirmed; nothing was changed",
+            ))
         }
     }
 
@@ -114,7 +142,8 @@ impl Context {
         if rustix::process::geteuid().is_root() {
             Ok(())
         } else {
-            Err(Failure::new(Code::Failed, format!("{what} needs root")).hint("run it again with sudo"))
+            Err(Failure::new(Code::Failed, format!("{what} needs root"))
+                .hint("run it again with sudo"))
         }
     }
 }
@@ -125,26 +154,4 @@ pub(crate) fn print(data: &[u8]) -> Outcome<()> {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
-}
-
-/// Rows as columns, without borders.
-pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(head.iter().copied());
-    for row in rows {
-        table.add_row(row);
-    }
-    let mut text: String = table
-        .lines()
-        .flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()])
-        .collect();
-    if text.is_empty() {
-        text.push('\n');
-    }
-    text
-}
-
-/// A size for people.
-pub(crate) fn size(bytes: u64) -> String {
-    indicatif::DecimalBytes(bytes).to_string()
 }

@@ -1,5 +1,7 @@
 //! Errors as a person sees them, and the exit code that scripts see.
 
+use elea_net::NetError;
+use elea_store::trust::{Refusal, TrustError};
 use std::error::Error;
 
 /// Exit codes: the contract of the command line.
@@ -47,6 +49,12 @@ impl Failure {
         self
     }
 
+    /// The same failure with another exit code.
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
     /// The whole message.
     pub(crate) fn message(&self) -> String {
         match &self.next {
@@ -57,17 +65,32 @@ impl Failure {
 }
 
 /// Any library error: its message, and the causes that the message does not hold already.
-impl<E: Error> From<E> for Failure {
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = error.to_string();
+        let mut code = code_of(&error);
         let mut cause = error.source();
         while let Some(inner) = cause {
             let words = inner.to_string();
             if !text.contains(&words) {
                 text = format!("{text}: {words}");
             }
+            code = code.or_else(|| code_of(inner));
             cause = inner.source();
         }
-        Self::new(Code::Failed, text)
+        Self::new(code.unwrap_or(Code::Failed), text)
     }
+}
+
+/// The exit code that an error of a library asks for, if it is not the common one.
+fn code_of(error: &(dyn Error + 'static)) -> Option<Code> {
+    let verification = error.is::<Refusal>()
+        || error.is::<TrustError>()
+        || error
+            .downcast_ref::<NetError>()
+            .is_some_and(NetError::is_verification);
+    if verification {
+        return Some(Code::Verification);
+    }
+    None
 }

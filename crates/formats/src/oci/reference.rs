@@ -29,7 +29,7 @@ pub enum Reference {
     Disk(PathBuf),
     /// `registry:HOST[:PORT]/NAME[:TAG|@sha256:…]`.
     Registry(Location),
-    /// A name or digest in the store.
+    /// A name or digest in the store: `hello`, `hello:1.0`, `team/hello:1.0`.
     Store(String),
 }
 
@@ -106,9 +106,14 @@ impl FromStr for Reference {
             later if LATER.contains(&later) => Err(fail(format!(
                 "the transport `{later}` is not supported by this version"
             ))),
+            // A place with a `/` is a registry's or a file's, never a tag.
+            name if check_tag(place).is_ok() => store_name(name)
+                .map(|name| Self::Store(format!("{name}:{place}")))
+                .map_err(fail),
             other => Err(fail(format!(
                 "`{other}` is not a transport (dir, tar, oci, oci-archive, registry, disk), \
-                 and a name in the store has no `:`; for an image in a registry write `registry:{text}`"
+                 and `{}` is not the tag of a name in the store; for an image in a registry write `registry:{text}`",
+                place.chars().take(80).collect::<String>()
             ))),
         }
     }
@@ -316,6 +321,8 @@ mod tests {
             "registry:localhost:5000/hello:1.0",
             "registry:[::1]:5000/a/b__c-d.e:x",
             "hello/2.0",
+            "hello:2.0",
+            "team/hello:2.0-rc1",
             HEX,
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);

@@ -1,0 +1,30 @@
+//! The commands, one file each.
+
+mod generate;
+mod image;
+mod store;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+
+/// The commands of the first level.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Images: import, compare, push, pull, sign
+    #[command(subcommand)]
+    Image(image::Command),
+    /// The store that images are kept in
+    #[command(subcommand)]
+    Store(store::Command),
+    #[command(hide = true)]
+    Generate(generate::Args),
+}
+
+/// Runs the command that was asked for.
+pub(crate) fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Image(command) => image::run(command, context),
+        Command::Store(command) => store::run(command, context),
+        Command::Generate(args) => generate::run(&args),
+    }
+}

@@ -1,0 +1,45 @@
+//! `elea image import`.
+
+use crate::commands::image::show;
+use crate::context::Context;
+use crate::failure::{Code, Outcome};
+use crate::places;
+use crate::text;
+use elea_formats::form::Form;
+use elea_formats::oci::reference::Reference;
+
+/// Make an image from a directory or a tar file
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// dir:PATH, tar:PATH (`-` is stdin), or a name in the store
+    #[arg(value_name = "SRC")]
+    source: Reference,
+    /// The name that the image gets in the store
+    #[arg(long, value_parser = places::parse_name)]
+    name: Option<String>,
+    /// The form that the tree is brought into: os-1, raw
+    #[arg(long, default_value_t)]
+    form: Form,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let store = context.store_or_new()?;
+    let _lease = store.lease("elea image import")?;
+    let (tree, origin) = places::tree(&store, &args.source, &context.bars())?;
+    let manifest = store.seal(tree, args.form, &origin)?;
+    if let Some(name) = &args.name {
+        store.set_ref(name, &manifest.image)?;
+    }
+    let shown = show::Shown::load(&store, manifest)?;
+    context.show(&shown, |shown| {
+        let m = &shown.manifest;
+        format!(
+            "{}\n{}: {}, {}\n",
+            m.image,
+            args.name.as_deref().unwrap_or("without a name"),
+            text::count(m.files, "file"),
+            text::size(m.bytes)
+        )
+    })?;
+    Ok(Code::Done)
+}

@@ -1,0 +1,67 @@
+//! `elea image keygen`.
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Outcome};
+use elea_store::trust::{Algorithm, PrivateKey};
+use elea_sys::durable;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Make a key pair for signing images: PREFIX.key and PREFIX.pub
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where the two files go; an existing key is never replaced
+    prefix: PathBuf,
+    /// Ed25519 instead of ECDSA P-256, which cosign verifies too
+    #[arg(long)]
+    ed25519: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    key: PathBuf,
+    public: PathBuf,
+    id: String,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let beside = |ending: &str| {
+        let mut name = args.prefix.clone().into_os_string();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let algorithm = if args.ed25519 {
+        Algorithm::Ed25519
+    } else {
+        Algorithm::EcdsaP256
+    };
+    let key = PrivateKey::generate(algorithm)?;
+    let shown = Shown {
+        schema: "elea.key/1",
+        key: beside(".key"),
+        public: beside(".pub"),
+        id: key.public().id().to_string(),
+    };
+    if shown.key.exists() || shown.public.exists() {
+        return Err(Failure::new(
+            Code::Failed,
+            format!(
+                "{} or {} is there already",
+                shown.key.display(),
+                shown.public.display()
+            ),
+        )
+        .hint("choose another prefix; a key that images were signed with is not replaced"));
+    }
+    key.save(&shown.key)?;
+    durable::write(&shown.public, key.public().to_pem().as_bytes())?;
+    context.show(&shown, |shown| {
+        format!(
+            "{}: keep it secret; `elea image push … --sign` uses it\n\
+             {}: give it to machines (/etc/elea/trust.d) and to `elea install --key`\n",
+            shown.key.display(),
+            shown.public.display()
+        )
+    })
+}

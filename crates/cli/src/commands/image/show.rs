@@ -1,0 +1,108 @@
+//! `elea image show`.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::text;
+use elea_formats::release::{ImageManifest, Release};
+use elea_store::Store;
+use serde::Serialize;
+
+/// Show what is known of an image
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A name, a digest, or the beginning of one
+    image: String,
+    /// List the packages too
+    #[arg(long)]
+    packages: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    pub(super) manifest: ImageManifest,
+    pub(super) names: Vec<String>,
+    pub(super) signatures: usize,
+}
+
+impl Shown {
+    pub(super) fn load(store: &Store, manifest: ImageManifest) -> Outcome<Self> {
+        let refs = store.refs()?;
+        let names = refs.into_iter().filter(|(_, d)| *d == manifest.image);
+        Ok(Self {
+            names: names.map(|(name, _)| name).collect(),
+            signatures: store.signatures(&manifest.image)?.len(),
+            manifest,
+        })
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let store = context.store()?;
+    let manifest = store.image(&store.resolve(&args.image)?)?;
+    let shown = Shown::load(&store, manifest)?;
+    context.show(&shown, |shown| facts(shown, args.packages))
+}
+
+fn facts(shown: &Shown, packages: bool) -> String {
+    let m = &shown.manifest;
+    let release = m.release.as_ref();
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let mut out = text::facts(&[
+        ("image", Some(m.image.to_string())),
+        ("names", some(shown.names.join(", "))),
+        ("form", Some(m.form.clone())),
+        ("source", Some(m.source.clone())),
+        (
+            "imported",
+            Some(format!("{} ({})", text::ago(&m.imported), m.imported)),
+        ),
+        ("files", Some(m.files.to_string())),
+        ("content", Some(text::size(m.bytes))),
+        (
+            "OCI manifest",
+            m.oci_manifest.map(|d| format!("sha256:{d}")),
+        ),
+        ("signatures", Some(shown.signatures.to_string())),
+        ("release", release.map(title)),
+        ("kernel", release.map(|r| r.kernel.clone())),
+        ("loader", release.map(|r| r.loader_version.clone())),
+        (
+            "arguments",
+            release.and_then(|r| some(r.arguments.join(" "))),
+        ),
+        ("health", release.map(health)),
+        (
+            "follows",
+            release.and_then(|r| Some(r.update.as_ref()?.reference.clone())),
+        ),
+        ("packages", release.map(|r| r.packages.len().to_string())),
+    ]);
+    if let Some(release) = release.filter(|_| packages) {
+        let rows = release.packages.iter();
+        let rows = rows.map(|p| vec![p.name.clone(), p.version.clone(), p.architecture.clone()]);
+        out.push('\n');
+        out.push_str(&text::table(
+            &["PACKAGE", "VERSION", "ARCH"],
+            rows.collect(),
+        ));
+    }
+    out
+}
+
+fn title(release: &Release) -> String {
+    format!(
+        "{} {}, epoch {}, {} (“{}”)",
+        release.name, release.version, release.epoch, release.architecture, release.title
+    )
+}
+
+fn health(release: &Release) -> String {
+    let health = &release.health;
+    let units = if health.units.is_empty() {
+        "no units".to_owned()
+    } else {
+        health.units.join(", ")
+    };
+    format!("{units}; {} s", health.timeout)
+}
