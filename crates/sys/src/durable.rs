@@ -8,7 +8,11 @@ use std::path::Path;
 /// Writes a file whole: temporary file beside it, fsync, rename, fsync of the folder.
 /// After a power cut the path holds the old content or the new, never part of either.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), PathError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
+    let folder = match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    };
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(folder)

@@ -1,0 +1,12 @@
+//! The command line as a person and a script see it: the program itself is run.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+#[path = "cli/help.rs"]
+mod help;
+#[path = "cli/images.rs"]
+mod images;
+#[path = "cli/program.rs"]
+mod program;
+#[path = "cli/refusals.rs"]
+mod refusals;

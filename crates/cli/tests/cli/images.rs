@@ -1,0 +1,180 @@
+//! Images in a store: import, look, compare, remove, check.
+
+use crate::program::{Elea, files, has};
+use std::fs;
+use std::process::Command;
+
+fn imported(elea: &Elea, source: &str, name: &str) -> String {
+    let out = elea.good(&format!("image import {source} --name {name}"));
+    out.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn an_image_is_imported_listed_shown_and_exported() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    let digest = imported(&elea, "dir:tree", "hello:1.0");
+    assert_eq!(digest.len(), 64);
+    assert_eq!(elea.good("image digest dir:tree").trim(), digest);
+    assert_eq!(elea.good("image digest hello:1.0").trim(), digest);
+    assert_ne!(elea.good("image digest dir:tree --form raw").trim(), digest);
+
+    let list = elea.good("image list");
+    let mut lines = list.lines();
+    assert!(
+        lines.next().unwrap().starts_with("NAME       IMAGE"),
+        "{list}"
+    );
+    let row = lines.next().unwrap();
+    assert!(
+        row.starts_with(&format!("hello:1.0  {}", &digest[..12])),
+        "{list}"
+    );
+    assert!(row.ends_with("just now"), "{list}");
+    let value = elea.json("image list");
+    assert_eq!(value["schema"], "elea.images/1");
+    assert_eq!(value["images"][0]["names"][0], "hello:1.0");
+
+    let shown = elea.json(&format!("image show {}", &digest[..12]));
+    assert_eq!(shown["schema"], "elea.image/1");
+    assert_eq!(shown["image"], digest.as_str());
+    assert_eq!(shown["form"], "os-1");
+    assert_eq!(shown["source"], "dir:tree");
+    let text = elea.good("image show hello:1.0");
+    assert!(
+        text.contains(&format!("image         {digest}")) || text.contains(&digest),
+        "{text}"
+    );
+
+    elea.good("image export hello:1.0 erofs:hello.erofs");
+    elea.good("image export hello:1.0 tar:hello.tar");
+    elea.good("image export hello:1.0 dump:hello.dump");
+    let dump = fs::read_to_string(elea.path("hello.dump")).unwrap();
+    assert_eq!(elea.good("image export hello:1.0 dump:-"), dump);
+    assert!(dump.contains("/usr/bin/tool 9000 100644"), "{dump}");
+    assert_eq!(elea.good("image digest tar:hello.tar").trim(), digest);
+    if has("fsck.erofs") {
+        let run = Command::new("fsck.erofs")
+            .arg(elea.path("hello.erofs"))
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{run:?}");
+    } else {
+        println!("skipped: no fsck.erofs");
+    }
+}
+
+#[test]
+fn two_images_are_compared_path_by_path() {
+    let elea = Elea::new();
+    let tree = elea.tree("tree");
+    imported(&elea, "dir:tree", "a");
+    fs::remove_file(tree.join("usr/bin/other")).unwrap();
+    fs::write(tree.join("usr/bin/new"), "new").unwrap();
+    fs::write(tree.join("usr/bin/tool"), vec![8; 9000]).unwrap();
+    imported(&elea, "dir:tree", "b");
+    let out = elea.good("image diff a b");
+    for line in ["+ /usr/bin/new", "- /usr/bin/other"] {
+        assert!(out.lines().any(|l| l == line), "{out}");
+    }
+    assert!(out.contains("~ /usr/bin/tool (content"), "{out}");
+    assert!(out.contains("1 added, 1 removed"), "{out}");
+    let value = elea.json("image diff a b");
+    assert_eq!(value["schema"], "elea.image-diff/1");
+    assert!(value["changes"].as_array().unwrap().len() >= 3);
+    let same = elea.good("image diff a a");
+    assert_eq!(same, "0 differences: 0 added, 0 removed, 0 changed\n");
+}
+
+#[test]
+fn names_come_and_go_and_gc_removes_what_has_none() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    let digest = imported(&elea, "dir:tree", "a");
+    elea.good(&format!("image tag {digest} b --dry-run"));
+    elea.bad("image show b", 1, &["b"]);
+    elea.good(&format!("image tag {digest} b"));
+    elea.good("image rm a b --dry-run");
+    assert_eq!(
+        elea.json("image show b")["names"].as_array().unwrap().len(),
+        2
+    );
+    elea.bad("image rm a nobody", 1, &["no name `nobody`"]);
+    assert_eq!(
+        elea.json("image show b")["names"].as_array().unwrap().len(),
+        2
+    );
+    elea.good("image rm a");
+    assert!(
+        elea.good("store gc")
+            .contains("removed 0 images and 0 objects")
+    );
+    elea.good("image rm b");
+    let stats = elea.json("store stats");
+    assert_eq!(stats["images"], 1);
+    let would = elea.json("store gc --dry-run");
+    assert_eq!(would["images"][0], digest.as_str());
+    assert!(
+        elea.good("store gc --dry-run")
+            .contains("would remove 1 image")
+    );
+    let done = elea.json("store gc");
+    assert_eq!(done["schema"], "elea.gc/1");
+    assert_eq!(done["objects"], would["objects"]);
+    assert_eq!(
+        elea.json("image list")["images"].as_array().unwrap().len(),
+        0
+    );
+    assert_eq!(
+        elea.good("image list"),
+        "no images; `elea image import SRC` or `elea build` makes one\n"
+    );
+}
+
+/// A flipped bit is found, and the object and the image that needs it are named.
+#[test]
+fn fsck_names_the_damaged_object_and_its_images() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    let digest = imported(&elea, "dir:tree", "hello");
+    assert!(elea.good("store fsck").contains("nothing is wrong"));
+    let is_tool = |path: &&std::path::PathBuf| fs::read(path).is_ok_and(|d| d == vec![7; 9000]);
+    let all = files(&elea.store().join("objects"));
+    let object = all.iter().find(is_tool).unwrap();
+    let mut data = fs::read(object).unwrap();
+    data[4242] ^= 1;
+    let writable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(object, writable).unwrap();
+    fs::write(object, data).unwrap();
+    let ran = elea.run("store fsck");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let name = object.file_name().unwrap().to_str().unwrap();
+    assert!(ran.out.contains(name), "{ran:?}");
+    assert!(
+        ran.out.contains(&format!("used by {digest} hello")),
+        "{ran:?}"
+    );
+    let ran = elea.run("store fsck --json");
+    assert_eq!(ran.code, Some(5));
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "elea.store-check/1");
+    assert_eq!(value["findings"][0]["images"][0], digest.as_str());
+}
+
+#[test]
+fn keys_are_made_once_and_kept_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let elea = Elea::new();
+    for (prefix, more) in [("ecdsa", ""), ("ed", "--ed25519")] {
+        let value = elea.json(&format!("image keygen {prefix} {more}"));
+        assert_eq!(value["id"].as_str().unwrap().len(), 64);
+        let key = elea.path(&format!("{prefix}.key"));
+        assert_eq!(
+            fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let before = fs::read(&key).unwrap();
+        elea.bad(&format!("image keygen {prefix}"), 1, &["there already"]);
+        assert_eq!(fs::read(&key).unwrap(), before);
+    }
+}
