@@ -1,1 +1,16 @@
-//! Environments, oracles and drivers for the tests.
+//! What tests and the demo need around Elea: a real registry, keys, and machines under QEMU.
+//!
+//! Everything here drives other people's programs, as a person would: `docker-registry`,
+//! `qemu-system-x86_64` with OVMF, `ssh`, mtools and e2fsprogs. A child never outlives its
+//! parent, whichever way that ends.
+
+mod error;
+mod process;
+
+pub mod disk;
+pub mod key;
+pub mod registry;
+pub mod vm;
+
+pub use error::{Error, Result};
+pub use process::{Said, bound, free_port, has, run, say};
