@@ -1,6 +1,10 @@
 //! The driver itself, with a machine that has nothing to boot.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may fail, and says what it skips")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may fail, and says what it skips"
+)]
 
 use elea_testkit::vm::{Hardware, Machine};
 use std::time::Duration;
@@ -13,7 +17,10 @@ fn a_machine_speaks_resets_and_ends_with_its_driver() {
     }
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("disk");
-    std::fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    std::fs::File::create(&disk)
+        .unwrap()
+        .set_len(64 << 20)
+        .unwrap();
     let mut machine = Machine::new(folder.path(), &disk, Hardware::default()).unwrap();
     machine.start().unwrap();
     let limit = Duration::from_secs(120);
