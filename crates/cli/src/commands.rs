@@ -3,6 +3,7 @@
 mod generate;
 mod image;
 mod store;
+mod version;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -16,6 +17,7 @@ pub(crate) enum Command {
     /// The store that images are kept in
     #[command(subcommand)]
     Store(store::Command),
+    Version(version::Args),
     #[command(hide = true)]
     Generate(generate::Args),
 }
@@ -25,6 +27,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Image(command) => image::run(command, context),
         Command::Store(command) => store::run(command, context),
+        Command::Version(args) => version::run(&args, context),
         Command::Generate(args) => generate::run(&args),
     }
 }

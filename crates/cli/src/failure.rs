@@ -55,8 +55,14 @@ impl Failure {
         self
     }
 
-    /// The whole message.
-    pub(crate) fn message(&self) -> String {
+    /// The whole message. Work that was interrupted says so, whatever library ended it.
+    pub(crate) fn message(&self, interrupted: bool) -> String {
+        if interrupted {
+            return match self.text.as_str() {
+                "cancelled" => "elea: stopped".into(),
+                text => format!("elea: stopped: {text}"),
+            };
+        }
         match &self.next {
             Some(next) => format!("elea: {}\n  → {next}", self.text),
             None => format!("elea: {}", self.text),

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod failure;
 mod interrupt;
+mod options;
 mod places;
 mod text;
 
@@ -15,6 +16,7 @@ use clap::Parser;
 use context::{Context, Global};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 /// One engine for immutable Linux
 ///
@@ -39,7 +41,8 @@ fn main() -> ExitCode {
     match commands::run(arguments.command, &context) {
         Ok(code) => ExitCode::from(code as u8),
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "{}", failure.message());
+            let interrupted = context.cancelled.load(Ordering::Relaxed);
+            let _ = writeln!(std::io::stderr(), "{}", failure.message(interrupted));
             interrupt::pass_on();
             ExitCode::from(failure.code as u8)
         }

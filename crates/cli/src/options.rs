@@ -1,0 +1,100 @@
+//! Options that several commands take.
+
+use elea_net::Options;
+use elea_store::trust::{Keys, Policy};
+use std::path::{Path, PathBuf};
+
+use crate::failure::Outcome;
+
+/// How to talk to a registry.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Network {
+    /// Use plain HTTP for a host that is not this machine
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+    /// Trust the certificates in this PEM file instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Read credentials here instead of ~/.docker/config.json
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
+}
+
+impl Network {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            plain_http: self.plain_http,
+            ca_file: self.ca_file.clone(),
+            auth_file: self.auth_file.clone(),
+            ..Options::default()
+        }
+    }
+}
+
+/// Whose images are taken.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Trust {
+    /// Trust this public key too (beside /etc/elea/trust.d)
+    #[arg(long = "key", value_name = "PUB")]
+    pub(crate) keys: Vec<PathBuf>,
+    /// Take an image that no trusted key signed
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// Take a lower version or security epoch
+    #[arg(long)]
+    allow_downgrade: bool,
+}
+
+impl Trust {
+    /// The keys of the system below `root` and those of the command line.
+    pub(crate) fn policy(&self, root: &Path) -> Outcome<Policy> {
+        Ok(Policy {
+            keys: Keys::of_system(root, &self.keys)?,
+            allow_unsigned: self.allow_unsigned,
+            allow_downgrade: self.allow_downgrade,
+            any_repository: false,
+        })
+    }
+}
+
+/// A size in bytes: a number, with K, M, G or T behind it for powers of 1024.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size; write a number of bytes, or 512M, 8G, 1T");
+    let plain = text
+        .strip_suffix("iB")
+        .or(text.strip_suffix('B'))
+        .unwrap_or(text);
+    let (digits, shift) = match plain.char_indices().next_back() {
+        Some((at, 'K' | 'k')) => (&plain[..at], 10),
+        Some((at, 'M' | 'm')) => (&plain[..at], 20),
+        Some((at, 'G' | 'g')) => (&plain[..at], 30),
+        Some((at, 'T' | 't')) => (&plain[..at], 40),
+        _ => (plain, 0),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|&n| n > 0)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_nonsense_is_not() {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("512M", 512 << 20),
+            ("8G", 8 << 30),
+            ("8GiB", 8 << 30),
+            ("1t", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "G", "8X", "-1", "0", "1.5G", "99999999T", "8 G", "8GG"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}
