@@ -1,6 +1,10 @@
 //! Why the store could not do what was asked.
 
+use elea_formats::digest::Digest;
+use elea_formats::erofs::ReadError;
 use elea_sys::PathError;
+use elea_sys::mount::MountError;
+use std::path::PathBuf;
 
 /// Why the store could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -9,4 +13,160 @@ pub enum Error {
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// There is no store in the folder.
+    #[error("{} is no store: it has no meta.json; make one by importing something, or name another folder", path.display())]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A store is not made in a folder that holds something else.
+    #[error("{} is not empty, so no store is made in it; name an empty or a new folder", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `meta.json` says something that this version does not know.
+    #[error("{} cannot be used: {what}", path.display())]
+    Meta {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+    /// The store was made by a newer program, which knows how to write it.
+    #[error("{} can only be read: it has the features {}, which this version of elea does not know; use the newer one", path.display(), features.join(", "))]
+    ReadOnly {
+        /// The store.
+        path: PathBuf,
+        /// The unknown features.
+        features: Vec<String>,
+    },
+    /// Nothing has this name.
+    #[error("the store has no image `{name}`; `elea image list` shows those that it has")]
+    NoImage {
+        /// A reference, a digest or the beginning of one.
+        name: String,
+    },
+    /// Several images begin so.
+    #[error("{count} images begin with `{name}`; write more digits")]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// A reference has a name that cannot be one.
+    #[error(
+        "`{name}` cannot be the name of a reference: 1 to 200 bytes without control characters are needed, and not a digest"
+    )]
+    RefName {
+        /// The name.
+        name: String,
+    },
+    /// An object's content is not what its name says.
+    #[error("{} is damaged: its content is {found}; `elea store fsck` finds the images that use it, importing it again mends it", path.display())]
+    Damaged {
+        /// The object.
+        path: PathBuf,
+        /// The fs-verity digest of what is there.
+        found: Digest,
+    },
+    /// A tree names an object that is not in the store.
+    #[error("the object {digest} is not in the store; import what holds it again")]
+    NoObject {
+        /// The object.
+        digest: Digest,
+    },
+    /// A file is larger than the caller reads.
+    #[error("{what} has {size} bytes; at most {limit} are read")]
+    TooLarge {
+        /// The file.
+        what: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A file was written to while it was imported.
+    #[error("{} changed while it was read; stop what writes to it and import again", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An image's bytes are not an image.
+    #[error("the image {digest} cannot be read: {source}")]
+    Image {
+        /// The image.
+        digest: Digest,
+        /// What is wrong with it.
+        #[source]
+        source: ReadError,
+    },
+    /// A document of the store is not valid.
+    #[error("{} is not valid: {source}", path.display())]
+    Document {
+        /// The document; inside an image, its path there.
+        path: PathBuf,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A path inside a tree leads nowhere in more than 40 links.
+    #[error("`{path}` passes through more than 40 symbolic links")]
+    Links {
+        /// The path in the tree.
+        path: String,
+    },
+    /// An entry of an archive that is not taken.
+    #[error("the archive's entry `{entry}` {reason}")]
+    Entry {
+        /// Its name; bytes that are not printable are escaped.
+        entry: String,
+        /// What is wrong, as the end of a sentence.
+        reason: String,
+    },
+    /// An archive that cannot be read.
+    #[error("the archive cannot be read: {reason}")]
+    Archive {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A layer's bytes are not those that its digest names.
+    #[error("the layer sha256:{wanted} has other content (sha256:{found}); fetch it again")]
+    Blob {
+        /// What it should be.
+        wanted: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// A layer of a kind that is not read.
+    #[error("a layer of the media type `{media_type}` cannot be read")]
+    MediaType {
+        /// What it says that it is.
+        media_type: String,
+    },
+    /// A tree holds something that an archive or a layer cannot.
+    #[error("`{path}` cannot be exported: {reason}")]
+    Export {
+        /// The path in the tree.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The store's file system has too little room.
+    #[error("{} has {available} bytes free, and {needed} are needed; free some, or collect with `elea gc`", path.display())]
+    NoSpace {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// A mount failed.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The person asked to stop; nothing is half done.
+    #[error("cancelled")]
+    Cancelled,
 }

@@ -6,11 +6,26 @@
 //! a name before all that it names is durable, and nothing that a [`Lease`], a reference or a root
 //! of the caller's names is ever collected.
 
+mod diff;
 mod error;
 pub mod export;
+mod fsck;
+mod gc;
+mod image;
+mod import;
 pub mod layer;
+mod lease;
+mod meta;
+mod mount;
+mod object;
+mod refs;
 mod store;
 pub mod trust;
 
+pub use diff::{Change, Kind, diff};
 pub use error::Error;
-pub use store::{Change, Check, Collected, Finding, Kind, Lease, Origin, Store, diff};
+pub use fsck::{Check, Finding};
+pub use gc::Collected;
+pub use image::Origin;
+pub use lease::Lease;
+pub use store::Store;

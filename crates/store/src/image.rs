@@ -1,0 +1,414 @@
+//! Images: sealed, listed, read.
+
+use crate::object::Writer;
+use crate::refs::link;
+use crate::store::list;
+use crate::trust::Signature;
+use crate::{Error, Store};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use elea_formats::digest::Digest;
+use elea_formats::form::{self, Form, INLINE_LIMIT};
+use elea_formats::release::{ImageManifest, Release};
+use elea_formats::tree::{Content, Directory, Entry, Node, Tree, components};
+use elea_formats::{erofs, release};
+use elea_sys::{At as _, durable};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// The largest image file that is read, in bytes.
+pub(crate) const MAX_IMAGE: u64 = 2 << 30;
+/// The largest document beside an image that is read, in bytes.
+const MAX_DOCUMENT: u64 = 64 << 20;
+/// The largest release that is read, in bytes.
+const MAX_RELEASE: u64 = 16 << 20;
+/// As many links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+
+/// Where an image came from; kept in its manifest.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// `dir:/srv/tree`, `registry:…@sha256:…`, `build:hello`.
+    pub source: String,
+    /// SHA-256 of its OCI manifest, if it has one.
+    pub oci_manifest: Option<Digest>,
+    /// The OCI layers that it was assembled from, lowest first.
+    pub layers: Vec<Digest>,
+    /// The signatures that it was accepted by.
+    pub signatures: Vec<Signature>,
+}
+
+/// `manifests/<image digest>/layers.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Layers {
+    schema: String,
+    layers: Vec<Digest>,
+}
+
+/// `manifests/<image digest>/signatures.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Signatures {
+    schema: String,
+    signatures: Vec<StoredSignature>,
+}
+
+/// Both members in base64.
+#[derive(Debug, Serialize, Deserialize)]
+struct StoredSignature {
+    payload: String,
+    signature: String,
+}
+
+impl Store {
+    /// Makes a tree canonical in `form`, writes its image and manifest, and names it, in that
+    /// order and durably. The release is read from the tree itself.
+    pub fn seal(
+        &self,
+        mut tree: Tree,
+        form: Form,
+        origin: &Origin,
+    ) -> Result<ImageManifest, Error> {
+        let writer = self.writer()?;
+        form::canonical(&mut tree, form);
+        if form == Form::Os1 {
+            settle(&writer, &mut tree)?;
+        }
+        let (files, contents) = self.count(&tree)?;
+        let release = self.release(&tree)?;
+        let digest = writer.add(&erofs::write(&tree))?;
+        drop(tree);
+        let folder = self.manifest_folder(&digest);
+        let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
+        let imported = before.map_or_else(now, |manifest| manifest.imported);
+        let manifest = ImageManifest {
+            schema: "elea.image/1".into(),
+            image: digest,
+            form: form.name().into(),
+            source: origin.source.clone(),
+            imported,
+            files,
+            bytes: contents.values().sum(),
+            oci_manifest: origin.oci_manifest,
+            release,
+        };
+        // Everything that the name will stand for, then what describes it, then the name.
+        durable::sync_filesystem(self.path())?;
+        if !folder.is_dir() {
+            fs::create_dir_all(&folder).at("create", &folder)?;
+            durable::sync_folder(&self.path().join("manifests"))?;
+        }
+        if !origin.layers.is_empty() {
+            let layers = Layers {
+                schema: "elea.layers/1".into(),
+                layers: origin.layers.clone(),
+            };
+            save(&folder.join("layers.json"), &layers)?;
+        }
+        if !origin.signatures.is_empty() {
+            save(&folder.join("signatures.json"), &stored(&origin.signatures))?;
+        }
+        save(&folder.join("image.json"), &manifest)?;
+        if !self.has_image(&digest) {
+            let to = Path::new("../objects").join(digest.object_path());
+            link(&to, &self.image_link(&digest))?;
+        }
+        crate::lease::record(self, "image", &[digest])?;
+        writer.finish()?;
+        Ok(manifest)
+    }
+
+    /// Counts a tree's leaves and contents, and sees to it that every object is there.
+    fn count(&self, tree: &Tree) -> Result<(u64, BTreeMap<Digest, u64>), Error> {
+        let mut seen = BTreeSet::new();
+        let mut contents = BTreeMap::new();
+        tree.walk(|path, entry| {
+            let Entry::Leaf(id, leaf) = entry else {
+                return Ok(());
+            };
+            seen.insert(id);
+            if let Content::Object { digest, size } = leaf.content
+                && !contents.contains_key(&digest)
+            {
+                match self.object_size(&digest) {
+                    None => return Err(Error::NoObject { digest }),
+                    Some(found) if found != size => {
+                        return Err(Error::Archive {
+                            reason: format!(
+                                "`{}` says that the object {digest} has {size} bytes, and it has {found}; import the tree again",
+                                path.escape_ascii()
+                            ),
+                        });
+                    }
+                    Some(_) => contents.insert(digest, size),
+                };
+            }
+            Ok(())
+        })?;
+        Ok((seen.len() as u64, contents))
+    }
+
+    fn release(&self, tree: &Tree) -> Result<Option<Release>, Error> {
+        let bytes = self.read_file(tree, release::PATH, MAX_RELEASE)?;
+        bytes
+            .map(|bytes| {
+                serde_json::from_slice(&bytes).map_err(|source| Error::Document {
+                    path: Path::new("/").join(release::PATH),
+                    source,
+                })
+            })
+            .transpose()
+    }
+
+    /// Every image, by the time of import.
+    pub fn images(&self) -> Result<Vec<ImageManifest>, Error> {
+        let mut images = Vec::new();
+        for digest in self.image_names()? {
+            images.extend(load::<ImageManifest>(&self.manifest_file(&digest))?);
+        }
+        images.sort_by(|a, b| (&a.imported, a.image).cmp(&(&b.imported, b.image)));
+        Ok(images)
+    }
+
+    /// An image's manifest.
+    pub fn image(&self, digest: &Digest) -> Result<ImageManifest, Error> {
+        let manifest = if self.has_image(digest) {
+            load(&self.manifest_file(digest))?
+        } else {
+            None
+        };
+        manifest.ok_or_else(|| Error::NoImage {
+            name: digest.to_string(),
+        })
+    }
+
+    /// An image's bytes (EROFS), checked against its name.
+    pub fn image_bytes(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        if !self.has_image(digest) {
+            return Err(Error::NoImage {
+                name: digest.to_string(),
+            });
+        }
+        self.read_object(digest, MAX_IMAGE)
+    }
+
+    /// An image's tree, read from its checked bytes.
+    pub fn tree(&self, digest: &Digest) -> Result<Tree, Error> {
+        let bytes = self.image_bytes(digest)?;
+        erofs::read(&bytes).map_err(|source| Error::Image {
+            digest: *digest,
+            source,
+        })
+    }
+
+    /// A regular file of a tree, checked; none if there is none. Symbolic links are followed inside the tree.
+    pub fn read_file(&self, tree: &Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let too_large = |size| Error::TooLarge {
+            what: format!("`{path}` of the image"),
+            size,
+            limit,
+        };
+        match follow(tree, path)? {
+            Some(Content::Inline(bytes)) if bytes.len() as u64 > limit => {
+                Err(too_large(bytes.len() as u64))
+            }
+            Some(Content::Inline(bytes)) => Ok(Some(bytes.clone())),
+            Some(Content::Object { size, .. }) if *size > limit => Err(too_large(*size)),
+            Some(Content::Object { digest, .. }) => self.read_object(digest, limit).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The signatures that an image was accepted by.
+    pub fn signatures(&self, digest: &Digest) -> Result<Vec<Signature>, Error> {
+        let path = self.manifest_folder(digest).join("signatures.json");
+        let Some(stored) = load::<Signatures>(&path)? else {
+            return Ok(Vec::new());
+        };
+        let decode = |text: &str| {
+            BASE64.decode(text).map_err(|e| Error::Document {
+                path: path.clone(),
+                source: serde::de::Error::custom(e),
+            })
+        };
+        stored
+            .signatures
+            .iter()
+            .map(|one| {
+                Ok(Signature {
+                    payload: decode(&one.payload)?,
+                    signature: decode(&one.signature)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Every object that an image needs, with its size in bytes: its own file and its contents.
+    pub fn objects_of(&self, digest: &Digest) -> Result<BTreeMap<Digest, u64>, Error> {
+        let bytes = self.image_bytes(digest)?;
+        let tree = erofs::read(&bytes).map_err(|source| Error::Image {
+            digest: *digest,
+            source,
+        })?;
+        let mut objects = BTreeMap::from([(*digest, bytes.len() as u64)]);
+        for leaf in &tree.leaves {
+            if let Content::Object { digest, size } = leaf.content {
+                objects.insert(digest, size);
+            }
+        }
+        Ok(objects)
+    }
+
+    /// The OCI layers that an image was assembled from, lowest first; empty if it was not.
+    pub fn layers_of(&self, digest: &Digest) -> Result<Vec<Digest>, Error> {
+        let layers: Option<Layers> = load(&self.manifest_folder(digest).join("layers.json"))?;
+        Ok(layers.map_or_else(Vec::new, |layers| layers.layers))
+    }
+
+    /// Whether an image has its name here.
+    pub(crate) fn has_image(&self, digest: &Digest) -> bool {
+        self.image_link(digest).exists()
+    }
+
+    /// The images that have names, and files behind them.
+    pub(crate) fn image_names(&self) -> Result<Vec<Digest>, Error> {
+        let mut names = Vec::new();
+        for path in list(&self.path().join("images"))? {
+            names.extend(target_name(&path).filter(|_| path.exists()));
+        }
+        Ok(names)
+    }
+
+    pub(crate) fn image_link(&self, digest: &Digest) -> PathBuf {
+        self.path().join(format!("images/{digest}"))
+    }
+
+    pub(crate) fn manifest_folder(&self, digest: &Digest) -> PathBuf {
+        self.path().join(format!("manifests/{digest}"))
+    }
+
+    fn manifest_file(&self, digest: &Digest) -> PathBuf {
+        self.manifest_folder(digest).join("image.json")
+    }
+}
+
+/// The digest that a file is named by.
+pub(crate) fn target_name(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+/// Puts small contents into the tree and larger ones into objects, whoever made it.
+fn settle(writer: &Writer<'_>, tree: &mut Tree) -> Result<(), Error> {
+    for leaf in &mut tree.leaves {
+        match &leaf.content {
+            Content::Inline(bytes) if bytes.len() > INLINE_LIMIT => {
+                leaf.content = Content::Object {
+                    digest: writer.add(bytes)?,
+                    size: bytes.len() as u64,
+                };
+            }
+            Content::Object { digest, size } if *size <= INLINE_LIMIT as u64 => {
+                let bytes = writer.store.read_object(digest, INLINE_LIMIT as u64)?;
+                leaf.content = Content::Inline(bytes);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What stands at a path, with links followed as if the tree's root were `/`.
+fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<&'t Content>, Error> {
+    let mut links = 0;
+    let mut todo: Vec<Vec<u8>> = Vec::new();
+    let push = |todo: &mut Vec<Vec<u8>>, path: &[u8]| {
+        let parts: Vec<_> = components(path).map(<[u8]>::to_vec).collect();
+        todo.extend(parts.into_iter().rev());
+    };
+    push(&mut todo, path.as_bytes());
+    let mut above: Vec<&'t Directory> = Vec::new();
+    let mut here = &tree.root;
+    while let Some(part) = todo.pop() {
+        match part.as_slice() {
+            b"." => continue,
+            b".." => {
+                here = above.pop().unwrap_or(&tree.root);
+                continue;
+            }
+            _ => {}
+        }
+        match here.entries.get(&part) {
+            None => return Ok(None),
+            Some(Node::Directory(child)) => {
+                above.push(here);
+                here = child;
+            }
+            Some(Node::Leaf(id)) => match &tree.leaf(*id).content {
+                Content::Symlink(to) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Error::Links { path: path.into() });
+                    }
+                    if to.starts_with(b"/") {
+                        above.clear();
+                        here = &tree.root;
+                    }
+                    push(&mut todo, to);
+                }
+                content if todo.is_empty() => return Ok(Some(content)),
+                _ => return Ok(None),
+            },
+        }
+    }
+    Ok(None)
+}
+
+fn stored(signatures: &[Signature]) -> Signatures {
+    Signatures {
+        schema: "elea.signatures/1".into(),
+        signatures: signatures
+            .iter()
+            .map(|one| StoredSignature {
+                payload: BASE64.encode(&one.payload),
+                signature: BASE64.encode(&one.signature),
+            })
+            .collect(),
+    }
+}
+
+/// Now, to the second, in UTC.
+fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+fn save<T: Serialize>(path: &Path, document: &T) -> Result<(), Error> {
+    let mut bytes = serde_json::to_vec_pretty(document).map_err(|source| Error::Document {
+        path: path.to_owned(),
+        source,
+    })?;
+    bytes.push(b'\n');
+    Ok(durable::write(path, &bytes)?)
+}
+
+/// A document of the store; none if it is absent.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.at("open", path)?,
+    }
+    .take(MAX_DOCUMENT)
+    .read_to_end(&mut bytes)
+    .at("read", path)?;
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|source| Error::Document {
+            path: path.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,263 @@
+//! Objects: the contents of files, named by their fs-verity digests.
+
+use crate::{Error, Store};
+use elea_formats::digest::Digest;
+use elea_formats::verity::{self, Hasher};
+use elea_sys::verity::VerityError;
+use elea_sys::{At as _, PathError};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+impl Store {
+    /// Where an object is or would be.
+    pub fn object_path(&self, digest: &Digest) -> PathBuf {
+        self.path().join("objects").join(digest.object_path())
+    }
+
+    /// Whether an object is there (its content is not looked at).
+    pub fn has_object(&self, digest: &Digest) -> bool {
+        self.object_size(digest).is_some()
+    }
+
+    /// The size in bytes of an object that is there.
+    pub(crate) fn object_size(&self, digest: &Digest) -> Option<u64> {
+        let status = fs::symlink_metadata(self.object_path(digest)).ok()?;
+        status.is_file().then_some(status.len())
+    }
+
+    /// Opens an object; its content is not checked here.
+    pub fn open_object(&self, digest: &Digest) -> Result<File, Error> {
+        let path = self.object_path(digest);
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(Error::NoObject { digest: *digest })
+            }
+            opened => Ok(opened.at("open", &path)?),
+        }
+    }
+
+    /// An object of at most `limit` bytes whole, checked against its name.
+    pub fn read_object(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+        let path = self.object_path(digest);
+        let file = self.open_object(digest)?;
+        let size = file.metadata().at("look at", &path)?.len();
+        let too_large = |size| Error::TooLarge {
+            what: path.display().to_string(),
+            size,
+            limit,
+        };
+        if size > limit {
+            return Err(too_large(size));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        file.take(limit.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .at("read", &path)?;
+        if bytes.len() as u64 > limit {
+            return Err(too_large(bytes.len() as u64));
+        }
+        let found = verity::measure(&bytes);
+        if found == *digest {
+            Ok(bytes)
+        } else {
+            Err(Error::Damaged { path, found })
+        }
+    }
+}
+
+/// Numbers the temporary files of this process.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// Something that is being added. While it lives no collection sweeps; what it added or found is
+/// handed to the leases of its store at the end.
+#[derive(Debug)]
+pub(crate) struct Writer<'s> {
+    pub(crate) store: &'s Store,
+    _lock: File,
+    used: Mutex<Vec<Digest>>,
+}
+
+impl<'s> Writer<'s> {
+    pub(crate) fn new(store: &'s Store, lock: File) -> Self {
+        Self {
+            store,
+            _lock: lock,
+            used: Mutex::default(),
+        }
+    }
+
+    /// Says that an object is used from now on.
+    pub(crate) fn keep(&self, digest: Digest) {
+        if let Ok(mut used) = self.used.lock() {
+            used.push(digest);
+        }
+    }
+
+    /// Whether a sound-looking object is there; one of another size is damaged and will be replaced.
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+        let there = self.store.object_size(digest) == Some(size);
+        if there {
+            self.keep(*digest);
+        }
+        there
+    }
+
+    /// Adds content that is in memory.
+    pub(crate) fn add(&self, content: &[u8]) -> Result<Digest, Error> {
+        let digest = verity::measure(content);
+        if !self.has(&digest, content.len() as u64) {
+            let mut new = NewObject::create(self)?;
+            new.file.write_all(content).at("write", &new.path)?;
+            new.place(&digest)?;
+        }
+        Ok(digest)
+    }
+
+    /// Begins an object whose content comes in pieces.
+    pub(crate) fn stream(&self) -> Result<Stream<'_, 's>, Error> {
+        Ok(Stream {
+            new: NewObject::create(self)?,
+            hasher: Hasher::new(),
+        })
+    }
+
+    /// Hands what was used to the leases of this store. Without it, the next collection may
+    /// take what nothing else names.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        let used = self.used.into_inner().unwrap_or_default();
+        crate::lease::record(self.store, "object", &used)
+    }
+}
+
+/// An object whose content comes in pieces.
+#[derive(Debug)]
+pub(crate) struct Stream<'w, 's> {
+    new: NewObject<'w, 's>,
+    hasher: Hasher,
+}
+
+impl Stream<'_, '_> {
+    /// Where it is written, for messages.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.new.path.clone()
+    }
+
+    /// Gives it its name: its digest and size in bytes.
+    pub(crate) fn finish(self) -> Result<(Digest, u64), Error> {
+        let measured = self.hasher.finish();
+        if !self.new.writer.has(&measured.digest, measured.size) {
+            self.new.place(&measured.digest)?;
+        }
+        Ok((measured.digest, measured.size))
+    }
+}
+
+impl Write for Stream<'_, '_> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let length = self.new.file.write(piece)?;
+        self.hasher.update(&piece[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is not yet an object; gone when dropped.
+#[derive(Debug)]
+struct NewObject<'w, 's> {
+    writer: &'w Writer<'s>,
+    path: PathBuf,
+    file: File,
+    placed: bool,
+}
+
+impl<'w, 's> NewObject<'w, 's> {
+    fn create(writer: &'w Writer<'s>) -> Result<Self, PathError> {
+        let folder = writer.store.path().join("tmp");
+        let process = std::process::id();
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = folder.join(format!("{process}-{number}"));
+            let opened = OpenOptions::new()
+                .create_new(true)
+                .read(true)
+                .write(true)
+                .mode(0o600)
+                .open(&path);
+            match opened {
+                // Left by a process of the same number that was killed, or in another namespace.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                opened => {
+                    return Ok(Self {
+                        writer,
+                        file: opened.at("create", &path)?,
+                        path,
+                        placed: false,
+                    });
+                }
+            }
+        }
+    }
+
+    fn place(mut self, digest: &Digest) -> Result<(), Error> {
+        self.seal()?;
+        let to = self.writer.store.object_path(digest);
+        let renamed = match fs::rename(&self.path, &to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let folder = to.parent().unwrap_or(&to);
+                fs::create_dir_all(folder).at("create", folder)?;
+                fs::rename(&self.path, &to)
+            }
+            renamed => renamed,
+        };
+        renamed.at("rename into place", &to)?;
+        self.placed = true;
+        self.writer.keep(*digest);
+        Ok(())
+    }
+
+    /// Makes the content read-only, by fs-verity where there is one.
+    fn seal(&mut self) -> Result<(), Error> {
+        let unsealable = &self.writer.store.unsealable;
+        if !unsealable.load(Ordering::Relaxed) {
+            // Sealing needs that nobody has the file open for writing.
+            self.file = File::open(&self.path).at("open", &self.path)?;
+            match elea_sys::verity::enable(&self.file) {
+                Ok(_) => {}
+                Err(VerityError::Unsupported) => unsealable.store(true, Ordering::Relaxed),
+                Err(VerityError::Io(source)) => {
+                    return Err(Err::<(), _>(source)
+                        .at("seal", &self.path)
+                        .unwrap_err()
+                        .into());
+                }
+                Err(e) => {
+                    let source = io::Error::other(e);
+                    return Err(Err::<(), _>(source)
+                        .at("seal", &self.path)
+                        .unwrap_err()
+                        .into());
+                }
+            }
+        }
+        let mode = fs::Permissions::from_mode(0o444);
+        self.file
+            .set_permissions(mode)
+            .at("set the mode of", &self.path)?;
+        Ok(())
+    }
+}
+
+impl Drop for NewObject<'_, '_> {
+    fn drop(&mut self) {
+        if !self.placed {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Folders in, images out.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use elea_formats::dump;
+use elea_formats::form::Form;
+use elea_formats::tree::{Entry, Tree};
+use elea_store::{Error, Origin, Store};
+use elea_sys::progress::Silent;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+fn origin() -> Origin {
+    Origin {
+        source: "dir:/x".into(),
+        ..Origin::default()
+    }
+}
+
+fn import(store: &Store, path: &Path) -> Tree {
+    store.import_dir(path, &Silent).unwrap()
+}
+
+/// A folder with one of each kind that needs no privilege.
+fn sample(at: &Path) {
+    fs::create_dir_all(at.join("usr/lib/a")).unwrap();
+    fs::create_dir_all(at.join("etc")).unwrap();
+    fs::write(at.join("etc/small"), "small\n").unwrap();
+    fs::write(at.join("etc/edge64"), [b'x'; 64]).unwrap();
+    fs::write(at.join("etc/edge65"), [b'x'; 65]).unwrap();
+    fs::write(at.join("usr/lib/big"), vec![7; 9 << 20]).unwrap();
+    fs::write(at.join("usr/lib/a/same"), [b'x'; 65]).unwrap();
+    fs::hard_link(at.join("usr/lib/big"), at.join("usr/lib/a/linked")).unwrap();
+    symlink("../../etc", at.join("usr/lib/conf")).unwrap();
+    symlink("/usr/lib/conf/small", at.join("usr/abs")).unwrap();
+    symlink("loop", at.join("usr/loop")).unwrap();
+    fs::set_permissions(at.join("etc/edge65"), fs::Permissions::from_mode(0o4711)).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_an_image_that_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    sample(&source);
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let tree = import(&store, &source);
+    let manifest = store.seal(tree.clone(), Form::Os1, &origin()).unwrap();
+    assert_eq!(manifest.files, 8);
+    assert_eq!(manifest.bytes, (9 << 20) + 65);
+    let back = store.tree(&manifest.image).unwrap();
+    let mut canonical = tree.clone();
+    elea_formats::form::canonical(&mut canonical, Form::Os1);
+    assert_eq!(dump::encode(&back), dump::encode(&canonical));
+    let again = store
+        .seal(import(&store, &source), Form::Os1, &origin())
+        .unwrap();
+    assert_eq!(again.image, manifest.image);
+    assert_eq!(store.images().unwrap().len(), 1);
+    let raw = store.seal(tree, Form::Raw, &origin()).unwrap();
+    assert_ne!(raw.image, manifest.image);
+    assert_eq!(store.images().unwrap().len(), 2);
+    let objects = store.objects_of(&manifest.image).unwrap();
+    assert_eq!(objects.len(), 3);
+    for (digest, size) in objects {
+        let path = store.object_path(&digest);
+        let status = fs::metadata(&path).unwrap();
+        assert_eq!(status.len(), size);
+        assert_eq!(status.permissions().mode() & 0o7777, 0o444);
+    }
+    assert_eq!(
+        fs::read_dir(dir.path().join("store/tmp")).unwrap().count(),
+        0
+    );
+}
+
+#[test]
+fn files_are_read_through_links_inside_the_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    sample(&source);
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let tree = import(&store, &source);
+    let read = |path: &str| store.read_file(&tree, path, 100);
+    assert_eq!(read("/usr/abs").unwrap().unwrap(), b"small\n");
+    assert_eq!(
+        read("usr/lib/conf/../etc/edge65").unwrap().unwrap().len(),
+        65
+    );
+    assert_eq!(read("usr/lib/conf").unwrap(), None);
+    assert_eq!(read("usr/lib/none").unwrap(), None);
+    assert_eq!(read("etc/small/none").unwrap(), None);
+    assert!(matches!(read("usr/loop"), Err(Error::Links { .. })));
+    assert!(matches!(read("usr/lib/big"), Err(Error::TooLarge { .. })));
+    let Some(Entry::Leaf(_, leaf)) = tree.get(b"etc/edge65") else {
+        panic!("no leaf");
+    };
+    let elea_formats::tree::Content::Object { digest, .. } = leaf.content else {
+        panic!("no object");
+    };
+    let path = store.object_path(&digest);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&path, [b'y'; 65]).unwrap();
+    assert!(matches!(read("etc/edge65"), Err(Error::Damaged { .. })));
+    // Another size is seen by an import, which mends it.
+    fs::write(&path, [b'y'; 64]).unwrap();
+    let _ = import(&store, &source);
+    assert_eq!(read("etc/edge65").unwrap().unwrap(), [b'x'; 65]);
+    fs::remove_file(&path).unwrap();
+    let error = store.seal(tree, Form::Os1, &origin()).unwrap_err();
+    assert!(matches!(error, Error::NoObject { .. }), "{error}");
+}
+
+#[test]
+fn names_lead_to_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_or_init(&dir.path().join("store")).unwrap();
+    let store = Store::open_or_init(store.path()).unwrap();
+    fs::create_dir(dir.path().join("source")).unwrap();
+    let tree = import(&store, &dir.path().join("source"));
+    let image = store.seal(tree, Form::Os1, &origin()).unwrap().image;
+    let name = "localhost:5000/hello:1.0";
+    assert!(matches!(store.resolve(name), Err(Error::NoImage { .. })));
+    store.set_ref(name, &image).unwrap();
+    store.set_ref(name, &image).unwrap();
+    let hex = image.to_string();
+    for name in [name, &hex, &hex[..8]] {
+        assert_eq!(store.resolve(name).unwrap(), image);
+    }
+    for name in [&hex[..7], "", "0000000g", ".."] {
+        assert!(store.resolve(name).is_err(), "{name}");
+    }
+    assert_eq!(
+        store.refs().unwrap().into_iter().collect::<Vec<_>>(),
+        [(name.to_owned(), image)]
+    );
+    let other = elea_formats::digest::Digest::sha256(b"");
+    assert!(matches!(
+        store.set_ref("x", &other),
+        Err(Error::NoImage { .. })
+    ));
+    assert!(matches!(
+        store.set_ref(&hex, &image),
+        Err(Error::RefName { .. })
+    ));
+    assert!(store.remove_ref(name).unwrap());
+    assert!(!store.remove_ref(name).unwrap());
+    assert!(matches!(store.resolve(name), Err(Error::NoImage { .. })));
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        Store::open(&dir.path().join("none")),
+        Err(Error::NotAStore { .. })
+    ));
+    fs::write(dir.path().join("x"), "x").unwrap();
+    assert!(matches!(
+        Store::init(dir.path()),
+        Err(Error::NotEmpty { .. })
+    ));
+    let store = Store::init(&dir.path().join("s")).unwrap();
+    let meta = store.path().join("meta.json");
+    let text = fs::read_to_string(&meta).unwrap();
+    fs::write(&meta, text.replace("elea_1", "elea_9")).unwrap();
+    let newer = Store::open(store.path()).unwrap();
+    assert!(newer.images().unwrap().is_empty());
+    let error = newer
+        .import_dir(dir.path(), &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("elea_9"), "{error}");
+}
