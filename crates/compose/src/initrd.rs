@@ -247,8 +247,8 @@ impl Kernel {
             .flatten()
             .chain(drivers.iter_mut().flat_map(|d| &mut d.paths));
         for path in all {
-            let compression = path.rsplit_once(".ko").map_or("", |(_, end)| end);
             let shipped = path.clone();
+            let compression = shipped.rsplit_once(".ko").map_or("", |(_, end)| end);
             if !compression.is_empty() && !self.unpacks {
                 path.truncate(path.len() - compression.len());
             }

@@ -1,1 +1,6 @@
-//! Makes a tree: config, lock, packages, outputs.
+//! Make a tree: a config, a lock, packages in a sandbox, and what makes of them an image.
+//!
+//! [`config::load`] reads what a person wrote.
+
+pub mod config;
+pub mod initrd;

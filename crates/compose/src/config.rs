@@ -1,0 +1,245 @@
+//! The config: one TOML file for a system, with what it imports.
+//!
+//! [`load`] reads it and says everything that is wrong at once, each with its place in the
+//! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
+
+mod check;
+mod load;
+mod reader;
+mod report;
+mod sections;
+mod value;
+
+pub use load::load;
+pub use report::{ConfigError, Errors};
+
+use elea_formats::release::{Health, Source};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use value::Place;
+
+/// A system as its config describes it, checked as far as that is possible without packages.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The config's own file.
+    pub path: PathBuf,
+    /// Every file that was read, the config itself first.
+    pub read: Vec<PathBuf>,
+    /// What it is.
+    pub system: System,
+    /// The distribution that it is made from.
+    pub base: Base,
+    /// What is installed.
+    pub packages: Packages,
+    /// Files beside those of packages, by their absolute path.
+    pub files: BTreeMap<String, File>,
+    /// Accounts by name.
+    pub users: BTreeMap<String, User>,
+    /// Groups by name.
+    pub groups: BTreeMap<String, Group>,
+    /// Which units start.
+    pub services: Services,
+    /// The kernel.
+    pub kernel: Kernel,
+    /// How a boot is judged.
+    pub health: Health,
+    /// Where upgrades come from.
+    pub update: Option<Source>,
+    /// Who may sign.
+    pub trust: Trust,
+    /// The boot loader.
+    pub loader: Loader,
+    places: BTreeMap<String, Place>,
+    sources: Vec<report::Source>,
+}
+
+/// `[system]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct System {
+    /// The name that an upgrade must keep.
+    pub name: String,
+    /// The version, ordered by UAPI.10.
+    pub version: String,
+    /// The security epoch.
+    pub epoch: u64,
+    /// The host name.
+    pub hostname: String,
+    /// What the boot menu shows.
+    pub title: String,
+    /// The locale of the system: `C.UTF-8`.
+    pub locale: String,
+    /// The time zone: `Europe/Vienna`.
+    pub timezone: String,
+}
+
+/// `[base]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Base {
+    /// The suite: `trixie`.
+    pub suite: String,
+    /// The archive's URL; none is what the build machine itself uses.
+    pub mirror: Option<String>,
+    /// `amd64`.
+    pub architecture: String,
+    /// The archive's components: `main`.
+    pub components: Vec<String>,
+}
+
+/// `[packages]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packages {
+    /// The names, sorted.
+    pub install: Vec<String>,
+    /// Whether what packages recommend comes with them.
+    pub recommends: bool,
+}
+
+/// `[files."/path"]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// What stands there.
+    pub content: Content,
+    /// The mode; not of a link.
+    pub mode: u32,
+    /// The owner's name or number.
+    pub owner: String,
+    /// The group's name or number.
+    pub group: String,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A file with this text.
+    Text(String),
+    /// A copy of a file of the build machine.
+    Copy(PathBuf),
+    /// A symbolic link to this target.
+    Link(String),
+    /// A folder.
+    Folder,
+}
+
+/// `[users.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct User {
+    /// The number; none takes the next free one and the lock keeps it.
+    pub uid: Option<u32>,
+    /// Groups besides its own.
+    pub groups: Vec<String>,
+    /// Keys that may log in, as lines of `authorized_keys`.
+    pub ssh_keys: Vec<String>,
+    /// The password's hash; none is a locked password.
+    pub password: Option<String>,
+    /// The shell.
+    pub shell: Option<String>,
+    /// The home folder.
+    pub home: Option<String>,
+    /// The person's name.
+    pub comment: String,
+    /// Whether it may become root without a password (`sudo` must be installed).
+    pub sudo: bool,
+}
+
+/// `[groups.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The number; none takes the next free one and the lock keeps it.
+    pub gid: Option<u32>,
+}
+
+/// `[services]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Services {
+    /// Units that start.
+    pub enable: Vec<String>,
+    /// Units that do not.
+    pub disable: Vec<String>,
+    /// Units that cannot be started.
+    pub mask: Vec<String>,
+}
+
+/// `[kernel]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kernel {
+    /// The package that brings it.
+    pub package: String,
+    /// Arguments of its command line.
+    pub arguments: Vec<String>,
+    /// Modules in the initrd besides the usual ones.
+    pub drivers: Vec<String>,
+    /// Whether the usual drivers are in the initrd.
+    pub usual_drivers: bool,
+}
+
+/// `[trust]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Files with public keys (PEM); the image trusts them.
+    pub keys: Vec<PathBuf>,
+}
+
+/// `[loader]`: the boot loader comes from a suite of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loader {
+    /// The suite: `sid`.
+    pub suite: String,
+    /// The package that holds the EFI program.
+    pub package: String,
+    /// The version; none is the newest.
+    pub version: Option<String>,
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+impl Config {
+    /// The folder that the lock lies in.
+    pub fn folder(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Where a value was written, by its dotted name: `system.version`, `packages.install[jq]`.
+    pub fn origin(&self, key: &str) -> Option<Origin> {
+        let place = self.places.get(key)?;
+        let source = self.sources.get(place.file)?;
+        let (line, column) = report::position(&source.text, place.start);
+        Some(Origin {
+            file: source.path.clone(),
+            line,
+            column,
+        })
+    }
+
+    /// The names of all values that the config and its imports set.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Errors that only the packages could tell, each tied to a value by its dotted name:
+    /// (name, what is wrong, what to do).
+    pub fn errors(&self, found: Vec<(String, String, Option<String>)>) -> Errors {
+        let problems = found
+            .into_iter()
+            .map(|(key, what, help)| report::Problem {
+                at: self.places.get(&key).copied(),
+                what,
+                label: String::new(),
+                help,
+                other: None,
+            })
+            .collect();
+        Errors::new(self.sources.clone(), problems)
+    }
+}

@@ -1,0 +1,290 @@
+//! Typed access to the tables of a config; whatever does not fit is noted, and reading goes on.
+
+use super::report::{Problem, Source};
+use super::value::{Node, Place, Table, Value, quoted};
+
+/// A value and where it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Located<T> {
+    pub(super) value: T,
+    pub(super) at: Place,
+}
+
+/// Collects what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) sources: Vec<Source>,
+    pub(super) problems: Vec<Problem>,
+    /// The files in the order in which they were laid over one another.
+    pub(super) order: Vec<usize>,
+}
+
+/// A table that is being read.
+#[derive(Debug)]
+pub(super) struct Fields {
+    /// Its dotted name, empty for the whole file.
+    pub(super) name: String,
+    /// Where it stands, if it stands anywhere.
+    pub(super) at: Option<Place>,
+    table: Table,
+    known: Vec<&'static str>,
+    taken: Vec<&'static str>,
+}
+
+impl Reader {
+    /// Notes something that is wrong.
+    pub(super) fn problem(
+        &mut self,
+        at: Option<Place>,
+        what: impl Into<String>,
+        label: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.problems.push(Problem {
+            at,
+            what: what.into(),
+            label: label.into(),
+            help,
+            other: None,
+        });
+    }
+
+    fn wrong_type(&mut self, name: &str, wanted: &str, node: &Node) {
+        let found = node.value.kind();
+        self.problem(
+            Some(node.at),
+            format!("`{name}` must be {wanted}, not {found}"),
+            format!("{wanted} is expected here"),
+            None,
+        );
+    }
+
+    /// A text.
+    pub(super) fn text(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+    ) -> Option<Located<String>> {
+        let node = fields.take(key)?;
+        let name = fields.full(key);
+        self.text_of(&name, node)
+    }
+
+    fn text_of(&mut self, name: &str, node: Node) -> Option<Located<String>> {
+        match node.value {
+            Value::Text(value) => Some(Located { value, at: node.at }),
+            _ => {
+                self.wrong_type(name, "a text", &node);
+                None
+            }
+        }
+    }
+
+    /// True or false.
+    pub(super) fn boolean(&mut self, fields: &mut Fields, key: &'static str) -> Option<bool> {
+        let node = fields.take(key)?;
+        if let Value::Boolean(value) = node.value {
+            return Some(value);
+        }
+        self.wrong_type(&fields.full(key), "true or false", &node);
+        None
+    }
+
+    /// A number from `range`.
+    pub(super) fn number(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<Located<u64>> {
+        let node = fields.take(key)?;
+        let name = fields.full(key);
+        let Value::Integer(number) = node.value else {
+            self.wrong_type(&name, "a number", &node);
+            return None;
+        };
+        let number = number.and_then(|n| u64::try_from(n).ok());
+        if let Some(value) = number.filter(|n| range.contains(n)) {
+            return Some(Located { value, at: node.at });
+        }
+        let (low, high) = (range.start(), range.end());
+        self.problem(
+            Some(node.at),
+            format!("`{name}` must be a number from {low} to {high}"),
+            "out of range",
+            None,
+        );
+        None
+    }
+
+    /// A list of texts; absent is empty.
+    pub(super) fn texts(&mut self, fields: &mut Fields, key: &'static str) -> Vec<Located<String>> {
+        let Some(node) = fields.take(key) else {
+            return Vec::new();
+        };
+        let name = fields.full(key);
+        let Value::List(list) = node.value else {
+            self.wrong_type(&name, "a list of texts", &node);
+            return Vec::new();
+        };
+        list.into_iter()
+            .enumerate()
+            .filter_map(|(number, item)| self.text_of(&format!("{name}[{number}]"), item))
+            .collect()
+    }
+
+    /// A table; absent is empty.
+    pub(super) fn table(&mut self, fields: &mut Fields, key: &'static str) -> Fields {
+        let name = fields.full(key);
+        match fields.take(key) {
+            None => Fields::new(name, None, Table::new()),
+            Some(node) => self.table_of(name, node),
+        }
+    }
+
+    fn table_of(&mut self, name: String, node: Node) -> Fields {
+        let at = Some(node.at);
+        if let Value::Table(table) = node.value {
+            return Fields::new(name, at, table);
+        }
+        self.wrong_type(&name, "a table", &node);
+        Fields::new(name, at, Table::new())
+    }
+
+    /// The tables of a table, with their names and where these stand.
+    pub(super) fn tables(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+    ) -> Vec<(Located<String>, Fields)> {
+        let outer = self.table(fields, key);
+        let mut out = Vec::new();
+        for (name, field) in outer.table {
+            let full = format!("{}.{}", outer.name, quoted(&name));
+            let at = field.key;
+            let inner = self.table_of(full, field.node);
+            out.push((Located { value: name, at }, inner));
+        }
+        out
+    }
+
+    /// Says which keys of a table mean nothing.
+    pub(super) fn finish(&mut self, fields: Fields) {
+        for (key, field) in &fields.table {
+            let place = if fields.name.is_empty() {
+                "at the top of a config".to_owned()
+            } else {
+                format!("in `{}`", fields.name)
+            };
+            let help = match nearest(key, &fields.known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("known here: {}", fields.known.join(", ")),
+            };
+            self.problem(
+                Some(field.key),
+                format!("unknown key `{key}` {place}"),
+                "unknown key",
+                Some(help),
+            );
+        }
+    }
+
+    /// A value that must be there.
+    pub(super) fn needed<T>(
+        &mut self,
+        value: Option<T>,
+        fields: &Fields,
+        key: &'static str,
+        example: &str,
+    ) -> Option<T> {
+        if value.is_none() && !fields.was_there(key) {
+            let at = fields.at.or_else(|| self.begin());
+            self.problem(
+                at,
+                format!("`{}` is missing", fields.full(key)),
+                "it belongs here",
+                Some(format!("add `{key} = {example}`")),
+            );
+        }
+        value
+    }
+
+    /// The beginning of the config itself.
+    fn begin(&self) -> Option<Place> {
+        let file = 0;
+        (!self.sources.is_empty()).then_some(Place {
+            file,
+            start: 0,
+            end: 0,
+        })
+    }
+}
+
+impl Fields {
+    pub(super) fn new(name: String, at: Option<Place>, table: Table) -> Self {
+        Self {
+            name,
+            at,
+            table,
+            known: Vec::new(),
+            taken: Vec::new(),
+        }
+    }
+
+    /// The dotted name of a key.
+    pub(super) fn full(&self, key: &str) -> String {
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
+    }
+
+    /// Whether the key was written (it may have had a wrong type).
+    fn was_there(&self, key: &str) -> bool {
+        self.taken.contains(&key)
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Node> {
+        self.known.push(key);
+        let field = self.table.remove(key)?;
+        self.taken.push(key);
+        Some(field.node)
+    }
+}
+
+/// The name of the list that a mistyped one is most likely meant to be.
+pub(super) fn nearest<'a>(word: &str, list: &[&'a str]) -> Option<&'a str> {
+    list.iter()
+        .map(|known| (distance(word, known), *known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min()
+        .map(|(_, known)| known)
+}
+
+/// How many letters must be changed, added, left out or swapped with a neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (
+        a.chars()
+            .take(64)
+            .map(|c| if c == '-' { '_' } else { c })
+            .collect(),
+        b.chars().take(64).collect(),
+    );
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}

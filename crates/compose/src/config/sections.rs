@@ -1,0 +1,415 @@
+//! The sections of a config, each read into its type.
+
+mod accounts;
+mod files;
+
+use super::check;
+use super::load::beside;
+use super::reader::{Fields, Located, Reader};
+use super::value::Place;
+use super::{Base, Config, Kernel, Loader, Packages, Services, System, Trust};
+use elea_formats::cmdline::{Argument, CommandLine};
+use elea_formats::release::{Health, Source};
+use elea_store::trust::PublicKey;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// The version of the config's language.
+const SCHEMA: u64 = 1;
+/// Architectures that Elea boots.
+const ARCHITECTURES: [&str; 1] = ["amd64"];
+
+/// Reads the merged table.
+pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
+    reader.number(&mut top, "schema", SCHEMA..=SCHEMA);
+    // Imports are resolved already; the name is known all the same.
+    reader.texts(&mut top, "imports");
+    let system = system(reader, &mut top);
+    let base = base(reader, &mut top);
+    let packages = packages(reader, &mut top);
+    let services = services(reader, &mut top);
+    let kernel = kernel(reader, &mut top, base.as_ref());
+    let config = Config {
+        path: PathBuf::new(),
+        read: Vec::new(),
+        packages,
+        files: files::read(reader, &mut top),
+        users: accounts::users(reader, &mut top),
+        groups: accounts::groups(reader, &mut top),
+        services,
+        health: health(reader, &mut top),
+        update: update(reader, &mut top),
+        trust: trust(reader, &mut top),
+        loader: loader(reader, &mut top),
+        system: System::default(),
+        base: Base::default(),
+        kernel: Kernel::default(),
+        places: BTreeMap::new(),
+        sources: Vec::new(),
+    };
+    reader.finish(top);
+    Some(Config {
+        system: system?,
+        base: base?,
+        kernel: kernel?,
+        ..config
+    })
+}
+
+impl Reader {
+    /// A text that must pass a test.
+    fn checked(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+        test: fn(&str) -> bool,
+        rule: &str,
+    ) -> Option<Located<String>> {
+        let text = self.text(fields, key)?;
+        let name = fields.full(key);
+        self.check(&name, text, test, rule)
+    }
+
+    fn check(
+        &mut self,
+        name: &str,
+        text: Located<String>,
+        test: fn(&str) -> bool,
+        rule: &str,
+    ) -> Option<Located<String>> {
+        if test(&text.value) {
+            return Some(text);
+        }
+        let shown: String = text.value.chars().take(80).collect();
+        self.problem(
+            Some(text.at),
+            format!("`{}` cannot be `{name}`", shown.escape_debug()),
+            rule,
+            None,
+        );
+        None
+    }
+
+    /// A list of texts that must all pass a test; later ones that were there before are dropped.
+    fn checked_list(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+        test: fn(&str) -> bool,
+        rule: &str,
+    ) -> Vec<Located<String>> {
+        let name = fields.full(key);
+        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+        let mut out = Vec::new();
+        for text in self.texts(fields, key) {
+            let Some(text) = self.check(&name, text, test, rule) else {
+                continue;
+            };
+            match seen.insert(text.value.clone(), text.at) {
+                None => out.push(text),
+                // Two files may both ask for it; one file asking twice is a slip.
+                Some(first) if first.file == text.at.file => {
+                    self.problem(
+                        Some(text.at),
+                        format!("`{}` stands twice in `{name}`", text.value),
+                        "again here",
+                        Some("take one of them out".into()),
+                    );
+                    if let Some(problem) = self.problems.last_mut() {
+                        problem.other = Some((first, "first here".into()));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        out
+    }
+
+    /// A path as the file that it stands in means it.
+    fn resolve(&self, text: &Located<String>) -> PathBuf {
+        self.sources.get(text.at.file).map_or_else(
+            || PathBuf::from(&text.value),
+            |s| beside(&s.path, &text.value),
+        )
+    }
+}
+
+fn values(list: Vec<Located<String>>) -> Vec<String> {
+    list.into_iter().map(|text| text.value).collect()
+}
+
+fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
+    let mut fields = reader.table(top, "system");
+    let f = &mut fields;
+    let rule = "lower-case letters, digits and `._-`, at most 63";
+    let name = reader.checked(f, "name", check::system_name, rule);
+    let name = reader.needed(name, f, "name", "\"hello\"");
+    let rule = "letters, digits and `.-~^+`, at most 64; the first a letter or digit";
+    let version = reader.checked(f, "version", check::version, rule);
+    let version = reader.needed(version, f, "version", "\"1.0\"");
+    let epoch = reader.number(f, "epoch", 0..=u64::from(u32::MAX));
+    let rule = "letters, digits and dashes, parted by dots, at most 64";
+    let hostname = reader.checked(f, "hostname", check::hostname, rule);
+    let plain =
+        |text: &str| !text.is_empty() && text.len() <= 80 && !text.chars().any(char::is_control);
+    let title = reader.checked(f, "title", plain, "one line, at most 80 bytes");
+    let word: fn(&str) -> bool = |text| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-@+/".contains(c);
+        !text.is_empty() && text.len() <= 64 && text.chars().all(good) && !text.contains("..")
+    };
+    let locale = reader.checked(f, "locale", word, "a locale such as C.UTF-8");
+    let timezone = reader.checked(f, "timezone", word, "a time zone such as Europe/Vienna");
+    reader.finish(fields);
+    let (name, version) = (name?.value, version?.value);
+    let text = |located: Option<Located<String>>| located.map(|l| l.value);
+    Some(System {
+        hostname: text(hostname).unwrap_or_else(|| name.replace(['.', '_'], "-")),
+        title: text(title).unwrap_or_else(|| format!("{} {version}", capital(&name))),
+        locale: text(locale).unwrap_or_else(|| "C.UTF-8".into()),
+        timezone: text(timezone).unwrap_or_else(|| "Etc/UTC".into()),
+        epoch: epoch.map_or(0, |n| n.value),
+        name,
+        version,
+    })
+}
+
+fn capital(name: &str) -> String {
+    let mut letters = name.chars();
+    letters
+        .next()
+        .map(|first| first.to_ascii_uppercase().to_string() + letters.as_str())
+        .unwrap_or_default()
+}
+
+fn base(reader: &mut Reader, top: &mut Fields) -> Option<Base> {
+    let mut fields = reader.table(top, "base");
+    let f = &mut fields;
+    let suite = reader.checked(f, "suite", check::suite, "a suite such as trixie");
+    let url: fn(&str) -> bool = |text| {
+        let known = ["http://", "https://", "file:///", "copy:///"];
+        known.iter().any(|scheme| text.starts_with(scheme))
+            && text.len() <= 1024
+            && text
+                .chars()
+                .all(|c| c.is_ascii_graphic() && !"[]\"".contains(c))
+    };
+    let mirror = reader.checked(f, "mirror", url, "a URL of http, https, file or copy");
+    let known: fn(&str) -> bool = |text| ARCHITECTURES.contains(&text);
+    let architecture = reader.checked(f, "architecture", known, "only amd64 is built so far");
+    let components = reader.checked_list(f, "components", check::suite, "such as main");
+    reader.finish(fields);
+    let text = |located: Option<Located<String>>, other: &str| {
+        located.map_or_else(|| other.to_owned(), |l| l.value)
+    };
+    let mut components = values(components);
+    if components.is_empty() {
+        components.push("main".into());
+    }
+    Some(Base {
+        suite: text(suite, "trixie"),
+        mirror: mirror.map(|l| l.value),
+        architecture: text(architecture, "amd64"),
+        components,
+    })
+}
+
+fn packages(reader: &mut Reader, top: &mut Fields) -> Packages {
+    let mut fields = reader.table(top, "packages");
+    let rule = "a package's name: lower-case letters, digits and `+.-`";
+    let install = reader.checked_list(&mut fields, "install", check::package, rule);
+    let remove = reader.checked_list(&mut fields, "remove", check::package, rule);
+    let recommends = reader.boolean(&mut fields, "recommends");
+    reader.finish(fields);
+    let mut set: BTreeSet<String> = install.into_iter().map(|l| l.value).collect();
+    for name in remove {
+        if !set.remove(&name.value) {
+            reader.problem(
+                Some(name.at),
+                format!("`{}` is not in `packages.install`", name.value),
+                "nothing to remove",
+                Some("`remove` takes out what an imported file installs".into()),
+            );
+        }
+    }
+    Packages {
+        install: set.into_iter().collect(),
+        recommends: recommends.unwrap_or(false),
+    }
+}
+
+fn services(reader: &mut Reader, top: &mut Fields) -> Services {
+    let mut fields = reader.table(top, "services");
+    let rule = "a unit's name with its type, such as ssh.service";
+    let enable = reader.checked_list(&mut fields, "enable", check::unit, rule);
+    let disable = reader.checked_list(&mut fields, "disable", check::unit, rule);
+    let mask = reader.checked_list(&mut fields, "mask", check::unit, rule);
+    reader.finish(fields);
+    // What was said last holds: a file that imports another may turn round what that one says.
+    let mut last: BTreeMap<String, (usize, Place)> = BTreeMap::new();
+    let rank: Vec<usize> = reader.order.clone();
+    let rank = |at: Place| rank.iter().position(|file| *file == at.file);
+    for (kind, list) in [&enable, &disable, &mask].into_iter().enumerate() {
+        for unit in list {
+            match last.get(&unit.value) {
+                Some((_, other)) if other.file == unit.at.file => {
+                    reader.problem(
+                        Some(unit.at),
+                        format!("`{}` is in two lists of `services`", unit.value),
+                        "and here",
+                        None,
+                    );
+                    if let Some(problem) = reader.problems.last_mut() {
+                        problem.other = Some((*other, "here".into()));
+                    }
+                }
+                Some((_, other)) if rank(*other) > rank(unit.at) => {}
+                _ => {
+                    last.insert(unit.value.clone(), (kind, unit.at));
+                }
+            }
+        }
+    }
+    let pick = |wanted: usize| {
+        last.iter()
+            .filter(|(_, (kind, _))| *kind == wanted)
+            .map(|(name, _)| name.clone())
+            .collect()
+    };
+    Services {
+        enable: pick(0),
+        disable: pick(1),
+        mask: pick(2),
+    }
+}
+
+/// Arguments that Elea sets itself.
+const RESERVED: [&str; 6] = ["composefs.digest", "elea", "init", "root", "ro", "rw"];
+
+fn kernel(reader: &mut Reader, top: &mut Fields, base: Option<&Base>) -> Option<Kernel> {
+    let mut fields = reader.table(top, "kernel");
+    let f = &mut fields;
+    let package = reader.checked(f, "package", check::package, "a package's name");
+    let mut arguments = Vec::new();
+    for text in reader.texts(f, "arguments") {
+        let parsed = CommandLine::parse(&text.value);
+        let [argument] = parsed.arguments() else {
+            reader.problem(
+                Some(text.at),
+                "one item of `kernel.arguments` is one argument",
+                "none, or more than one",
+                Some(
+                    "write each as an item of its own; a value with blanks in double quotes".into(),
+                ),
+            );
+            continue;
+        };
+        let key = argument.key.as_str();
+        let family = key.split('.').next().unwrap_or(key);
+        if let Err(e) = Argument::new(key, argument.value.as_deref()) {
+            reader.problem(Some(text.at), e.to_string(), "here", None);
+        } else if RESERVED.contains(&key) || family == "elea" {
+            reader.problem(
+                Some(text.at),
+                format!("the kernel argument `{key}` is Elea's own"),
+                "set by the generation that is booted",
+                Some("take it out".into()),
+            );
+        } else {
+            arguments.push(argument.to_string());
+        }
+    }
+    let module: fn(&str) -> bool = |text| {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        !text.is_empty() && text.len() <= 64 && text.chars().all(good)
+    };
+    let drivers = reader.checked_list(f, "drivers", module, "a kernel module's name");
+    let usual = reader.boolean(f, "usual_drivers");
+    reader.finish(fields);
+    Some(Kernel {
+        package: match package {
+            Some(name) => name.value,
+            None => format!("linux-image-{}", base?.architecture),
+        },
+        arguments,
+        drivers: values(drivers),
+        usual_drivers: usual.unwrap_or(true),
+    })
+}
+
+fn health(reader: &mut Reader, top: &mut Fields) -> Health {
+    let mut fields = reader.table(top, "health");
+    let rule = "a unit's name with its type, such as ssh.service";
+    let units = reader.checked_list(&mut fields, "units", check::unit, rule);
+    let timeout = reader.number(&mut fields, "timeout", 1..=86_400);
+    let condemn = reader.boolean(&mut fields, "condemn");
+    reader.finish(fields);
+    let usual = Health::default();
+    Health {
+        units: values(units),
+        timeout: timeout.map_or(usual.timeout, |n| n.value),
+        condemn: condemn.unwrap_or(usual.condemn),
+    }
+}
+
+fn update(reader: &mut Reader, top: &mut Fields) -> Option<Source> {
+    let mut fields = reader.table(top, "update");
+    let there = fields.at.is_some();
+    let reference: fn(&str) -> bool = |text| {
+        use elea_formats::oci::reference::Reference;
+        text.parse::<Reference>()
+            .is_ok_and(|r| matches!(r, Reference::Registry(_)))
+    };
+    let rule = "registry:HOST/NAME:TAG";
+    let text = reader.checked(&mut fields, "reference", reference, rule);
+    let text = if there {
+        let example = "\"registry:HOST/NAME:TAG\"";
+        reader.needed(text, &fields, "reference", example)
+    } else {
+        text
+    };
+    let plain = reader.boolean(&mut fields, "plain_http");
+    reader.finish(fields);
+    text.map(|text| Source {
+        reference: text.value,
+        plain_http: plain.unwrap_or(false),
+    })
+}
+
+fn trust(reader: &mut Reader, top: &mut Fields) -> Trust {
+    let mut fields = reader.table(top, "trust");
+    let mut keys = Vec::new();
+    for text in reader.texts(&mut fields, "keys") {
+        let path = reader.resolve(&text);
+        let wrong = match std::fs::read_to_string(&path) {
+            Err(e) => format!("cannot read the key {}: {e}", path.display()),
+            Ok(pem) => match PublicKey::parse_pem(&pem) {
+                Ok(_) => {
+                    keys.push(path);
+                    continue;
+                }
+                Err(e) => format!("{} is no public key: {e}", path.display()),
+            },
+        };
+        reader.problem(Some(text.at), wrong, "named here", None);
+    }
+    reader.finish(fields);
+    Trust { keys }
+}
+
+fn loader(reader: &mut Reader, top: &mut Fields) -> Loader {
+    let mut fields = reader.table(top, "loader");
+    let suite = reader.checked(&mut fields, "suite", check::suite, "a suite such as sid");
+    let rule = "a package's name";
+    let package = reader.checked(&mut fields, "package", check::package, rule);
+    let rule = "a package's version";
+    let version = reader.checked(&mut fields, "version", check::package_version, rule);
+    reader.finish(fields);
+    let text = |located: Option<Located<String>>, other: &str| {
+        located.map_or_else(|| other.to_owned(), |l| l.value)
+    };
+    Loader {
+        suite: text(suite, "sid"),
+        package: text(package, "systemd-boot-efi"),
+        version: version.map(|l| l.value),
+    }
+}

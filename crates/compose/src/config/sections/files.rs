@@ -1,0 +1,153 @@
+//! `[files."/path"]`: what stands in the image beside the files of packages.
+
+use super::super::reader::{Fields, Located, Reader};
+use super::super::{Content, File, check};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Reads every entry.
+pub(super) fn read(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, File> {
+    let mut out = BTreeMap::new();
+    for (path, mut fields) in reader.tables(top, "files") {
+        let file = entry(reader, &mut fields, &path);
+        reader.finish(fields);
+        if !check::path(&path.value) {
+            reader.problem(
+                Some(path.at),
+                format!(
+                    "`{}` cannot be a path in the image",
+                    path.value.escape_debug()
+                ),
+                "absolute, without `.` and `..`",
+                None,
+            );
+        } else if let Some(why) = check::outside(&path.value) {
+            reader.problem(
+                Some(path.at),
+                format!("an image has nothing in {}", path.value),
+                why,
+                None,
+            );
+        } else if let Some(file) = file {
+            out.insert(path.value, file);
+        }
+    }
+    out
+}
+
+fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Option<File> {
+    let content = reader.text(fields, "content");
+    let source = reader.text(fields, "source");
+    let link = reader.text(fields, "symlink");
+    let folder = reader.boolean(fields, "directory");
+    let mode = reader.text(fields, "mode");
+    let owner = owner(reader, fields, "owner");
+    let group = owner_of(reader, fields);
+    let given = [
+        content.is_some(),
+        source.is_some(),
+        link.is_some(),
+        folder == Some(true),
+    ];
+    let is_folder = folder == Some(true);
+    let mode = match mode {
+        None => Some(if is_folder { 0o755 } else { 0o644 }),
+        Some(text) => {
+            let parsed = check::mode(&text.value);
+            if parsed.is_none() {
+                reader.problem(
+                    Some(text.at),
+                    format!("`{}` cannot be a mode", text.value.escape_debug()),
+                    "octal, such as \"0644\"",
+                    None,
+                );
+            } else if link.is_some() {
+                reader.problem(Some(text.at), "a link has no mode", "take it out", None);
+            }
+            parsed
+        }
+    };
+    let count = given.iter().filter(|given| **given).count();
+    if count != 1 {
+        let what = if count == 0 {
+            "nothing"
+        } else {
+            "more than one thing"
+        };
+        reader.problem(
+            Some(path.at),
+            format!("`{}` says {what} of what stands there", fields.name),
+            "one of `content`, `source`, `symlink` and `directory = true` is needed",
+            None,
+        );
+        return None;
+    }
+    let content = if let Some(text) = content {
+        Content::Text(text.value)
+    } else if let Some(text) = source {
+        Content::Copy(readable(reader, &text)?)
+    } else if let Some(text) = link {
+        let good = !text.value.is_empty()
+            && text.value.len() <= 1023
+            && !text.value.chars().any(char::is_control);
+        if !good {
+            reader.problem(
+                Some(text.at),
+                "this cannot be a link's target",
+                "here",
+                None,
+            );
+            return None;
+        }
+        Content::Link(text.value)
+    } else {
+        Content::Folder
+    };
+    Some(File {
+        content,
+        mode: mode?,
+        owner: owner?,
+        group: group?,
+    })
+}
+
+fn readable(reader: &mut Reader, text: &Located<String>) -> Option<PathBuf> {
+    let path = reader.resolve(text);
+    let wrong = match std::fs::metadata(&path) {
+        Err(e) => e.to_string(),
+        Ok(found) if !found.is_file() => "it is no file".into(),
+        Ok(_) => return Some(path),
+    };
+    reader.problem(
+        Some(text.at),
+        format!("cannot read {}: {wrong}", path.display()),
+        "copied from here",
+        Some("paths are relative to the folder of the file that names them".into()),
+    );
+    None
+}
+
+fn owner(reader: &mut Reader, fields: &mut Fields, key: &'static str) -> Option<String> {
+    let Some(text) = reader.text(fields, key) else {
+        return Some("root".into());
+    };
+    let number = text.value.parse::<u32>().is_ok_and(|id| id < u32::MAX);
+    if number || check::account(&text.value) {
+        return Some(text.value);
+    }
+    reader.problem(
+        Some(text.at),
+        format!(
+            "`{}` cannot be `{}`",
+            text.value.escape_debug(),
+            fields.full(key)
+        ),
+        "a name or a number",
+        None,
+    );
+    None
+}
+
+fn owner_of(reader: &mut Reader, fields: &mut Fields) -> Option<String> {
+    owner(reader, fields, "group")
+}
