@@ -19,7 +19,7 @@ mod target;
 mod tool;
 mod window;
 
-pub use contents::Contents;
+pub use contents::{Contents, options};
 pub use error::Error;
 pub use layout::{Filesystem, Partition, Role, Sealing};
 pub use target::{Kind, Target};
@@ -76,6 +76,8 @@ pub struct Plan {
     pub bytes: u64,
     /// What the root takes at least, in bytes: objects, fs-verity, metadata, room to begin.
     pub needed: u64,
+    /// Kernel arguments of this machine.
+    pub arguments: Vec<String>,
     /// The first generation.
     pub generation: Generation,
 }
@@ -90,7 +92,7 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
     }
     let partitions = layout::partitions(contents, target, options.filesystem)?;
     let uuid = random_uuid()?;
-    let mut generation = contents.generation(&uuid, &options.arguments);
+    let mut generation = contents.generation(&uuid, &options.arguments, now())?;
     if options.follow.is_some() {
         generation.source.clone_from(&options.follow);
     }
@@ -108,6 +110,7 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
         objects,
         bytes: contents.objects.values().sum(),
         needed: layout::root_needs(contents, options.filesystem),
+        arguments: options.arguments.clone(),
         generation,
     })
 }
@@ -136,7 +139,7 @@ pub fn apply(
         .tempdir_in(staging)
         .at("create a folder in", staging)?;
     let context = Context {
-        time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        time: now(),
         boot: None,
         by: "elea install".into(),
     };
@@ -166,6 +169,9 @@ fn write(
     disk.clear(&plan.target)?;
     for partition in &plan.partitions {
         check(progress)?;
+        if plan.target.kind == Kind::Device {
+            disk.forget(partition.start, partition.size)?;
+        }
         match partition.role {
             Role::Boot => {
                 progress.start("writing the boot partition", None, Unit::Bytes);
@@ -193,6 +199,11 @@ fn check(progress: &dyn Progress) -> Result<(), Error> {
         return Err(Error::Cancelled);
     }
     Ok(())
+}
+
+/// The time in UTC, RFC 3339.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// A random UUID (version 4), from the kernel.

@@ -7,6 +7,6 @@
 pub mod apply;
 pub mod entries;
 pub mod fsck;
-// pub mod install;
+pub mod install;
 pub mod plan;
 pub mod view;

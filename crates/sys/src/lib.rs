@@ -9,6 +9,7 @@ mod error;
 pub mod lock;
 pub mod loopdev;
 pub mod mount;
+pub mod partition;
 pub mod progress;
 pub mod root;
 pub mod verity;

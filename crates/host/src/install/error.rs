@@ -81,6 +81,35 @@ pub enum Error {
     /// The image holds no system.
     #[error("image {} has no /{}, so it is not a system that can be installed", .0.short(), elea_formats::release::PATH)]
     NoRelease(Digest),
+    /// The release cannot be read.
+    #[error("/{} of image {} cannot be read: {reason}; it was built wrongly, or by a newer Elea", elea_formats::release::PATH, image.short())]
+    Release {
+        /// The image.
+        image: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// The image is for another kind of machine.
+    #[error("the image is for {0}, and disks are made for amd64 only")]
+    Architecture(String),
+    /// A kernel argument that cannot be used.
+    #[error("the kernel argument `{argument}` cannot be used: {reason}")]
+    Argument {
+        /// The argument.
+        argument: String,
+        /// Why.
+        reason: String,
+    },
+    /// Not enough room where the disk is prepared.
+    #[error("{} has {free} bytes free, and {needed} are needed to prepare the disk; give a folder with more room (TMPDIR)", folder.display())]
+    NoRoom {
+        /// The folder.
+        folder: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes needed.
+        needed: u64,
+    },
     /// A file that the release names is not in the image.
     #[error("the image has no /{0}, which its release names; it was built wrongly")]
     Missing(String),
@@ -122,6 +151,18 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An object could not be sealed.
+    #[error("cannot seal {}: {source}", path.display())]
+    Seal {
+        /// The object.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: elea_sys::verity::VerityError,
+    },
+    /// What was being prepared cannot be read again.
+    #[error("the first generation could not be prepared: {0}")]
+    Staging(String),
     /// The first generation could not be staged.
     #[error(transparent)]
     Apply(#[from] crate::apply::Error),

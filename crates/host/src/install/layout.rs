@@ -90,7 +90,7 @@ pub(super) fn sealing(filesystem: Filesystem) -> Sealing {
 }
 
 /// Blocks that an object takes: content, Merkle tree, and one for the descriptor.
-fn sealed_blocks(size: u64) -> u64 {
+pub(super) fn sealed_blocks(size: u64) -> u64 {
     let block = BLOCK as u64;
     let data = size.div_ceil(block);
     let (mut tree, mut level) = (0, data);
@@ -136,7 +136,7 @@ pub(super) fn partitions(
             needed: begin + needed + ALIGN,
         });
     }
-    let partition = |role, start, size| {
+    let partition = |role, start, size| -> Result<_, Error> {
         Ok(Partition {
             role,
             uuid: random_uuid()?,

@@ -2,9 +2,10 @@
 //! whole copy that firmware takes.
 
 use super::error::Error;
-use super::{Partition, Plan};
+use super::{Partition, Plan, Target};
+use elea_sys::device::Device;
 use elea_sys::{At as _, PathError};
-use gpt::GptConfig;
+use gpt::{GptConfig, GptError};
 use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{OperatingSystem, Type};
@@ -116,34 +117,100 @@ pub(super) fn protective(sectors: u64) -> ProtectiveMBR {
     ProtectiveMBR::with_lb_size(u32::try_from(sectors - 1).unwrap_or(u32::MAX))
 }
 
-/// Writes the whole table, durably.
+/// Writes the table of a disk that is being made, durably.
 pub(super) fn write(file: &File, plan: &Plan) -> Result<(), Error> {
-    let path = &plan.target.path;
-    let failed = |reason: String| Error::Table {
-        action: "write",
-        path: path.clone(),
-        reason,
-    };
-    let sector = plan.target.sector;
+    let Target { path, size, sector, .. } = &plan.target;
+    let failed = |reason: String| cannot("write", path, reason);
     let mut partitions = BTreeMap::new();
     for (number, partition) in (1..).zip(&plan.partitions) {
-        partitions.insert(number, entry(partition, sector).map_err(failed)?);
+        partitions.insert(number, entry(partition, *sector).map_err(failed)?);
     }
-    let uuid = plan.disk_uuid.parse().map_err(|e| failed(format!("{e}")))?;
-    let mut recorder = Recorder::new(file, plan.target.size);
-    protective(plan.target.size / sector)
+    write_table(file, path, *size, *sector, &plan.disk_uuid, partitions)
+}
+
+/// Writes a whole table for a disk of `size` bytes: protective MBR, header and entries, and
+/// their copy at the disk's end.
+fn write_table(
+    file: &File,
+    path: &Path,
+    size: u64,
+    sector: u64,
+    uuid: &str,
+    partitions: BTreeMap<u32, gpt::partition::Partition>,
+) -> Result<(), Error> {
+    let failed = |e: &dyn std::fmt::Display| cannot("write", path, e.to_string());
+    let uuid = uuid.parse().map_err(|e| cannot("write", path, format!("{e}")))?;
+    let mut recorder = Recorder::new(file, size);
+    protective(size / sector)
         .overwrite_lba0(&mut recorder)
-        .map_err(|e| failed(e.to_string()))?;
+        .map_err(|e| failed(&e))?;
     let mut table = GptConfig::new()
         .writable(true)
         .logical_block_size(sector_size(sector))
         .create_from_device(recorder, Some(uuid))
-        .map_err(|e| failed(e.to_string()))?;
-    table
-        .update_partitions(partitions)
-        .map_err(|e| failed(e.to_string()))?;
-    let recorder = table.write().map_err(|e| failed(e.to_string()))?;
+        .map_err(|e| failed(&e))?;
+    table.update_partitions(partitions).map_err(|e| failed(&e))?;
+    let recorder = table.write().map_err(|e| failed(&e))?;
     Ok(recorder.commit(path)?)
+}
+
+fn cannot(action: &'static str, path: &Path, reason: String) -> Error {
+    Error::Table {
+        action,
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+/// Gives the partition `part` of the disk in `file`, which has `disk` bytes, the size `size`, if it is
+/// the last one and grows by `least` bytes or more; says its size as the table has it then.
+/// `None` if the table cannot be used for that: another kind, a partition behind, or gaps in the
+/// numbers (which the library that writes tables would close).
+pub(super) fn extend(
+    file: &File,
+    path: &Path,
+    disk: u64,
+    part: &Device,
+    size: u64,
+    least: u64,
+) -> Result<Option<u64>, Error> {
+    let sector = rustix::fs::ioctl_blksszget(file).at("ask for the sector size of", path)?;
+    let sector = u64::from(sector);
+    let opened = GptConfig::new()
+        .writable(false)
+        .logical_block_size(sector_size(sector))
+        .open_from_device(Recorder::new(file, disk));
+    let table = match opened {
+        Ok(table) => table,
+        Err(GptError::Io(e)) => return Err(cannot("read", path, e.to_string())),
+        Err(_) => return Ok(None),
+    };
+    let mut partitions = table.partitions().clone();
+    let behind = partitions.values().map(|p| p.last_lba).max();
+    let gapless = (1..).zip(partitions.keys()).all(|(n, number)| n == *number);
+    let number = part.partition.unwrap_or(0);
+    let last = |p: &&mut gpt::partition::Partition| gapless && Some(p.last_lba) == behind;
+    let Some(entry) = partitions.get_mut(&number).filter(last) else {
+        return Ok(None);
+    };
+    let place = |lba: u64| lba.checked_mul(sector);
+    let (Some(start), Some(end)) = (place(entry.first_lba), place(entry.last_lba.saturating_add(1)))
+    else {
+        return Ok(None);
+    };
+    if start != part.start || end <= start {
+        return Ok(None);
+    }
+    let listed = end - start;
+    let grows = size >= listed.saturating_add(least);
+    // A power cut in the middle of this leaves the copy at the end, which is put back here.
+    if !grows && table.primary_header().is_ok() {
+        return Ok(Some(listed));
+    }
+    let size = if grows { size } else { listed };
+    entry.last_lba = (start + size) / sector - 1;
+    write_table(file, path, disk, sector, &table.guid().to_string(), partitions)?;
+    Ok(Some(size))
 }
 
 fn entry(partition: &Partition, sector: u64) -> Result<gpt::partition::Partition, String> {

@@ -321,6 +321,16 @@ impl Claimed {
         self.sync()
     }
 
+    /// Clears both ends of a place for a file system, so that nobody takes an older one's
+    /// superblock for the new one's.
+    pub(super) fn forget(&self, start: u64, size: u64) -> Result<(), PathError> {
+        let zeros = vec![0; usize_of(ALIGN.min(size))];
+        for at in [start, start + size - zeros.len() as u64] {
+            self.file.write_all_at(&zeros, at).at("clear", &self.path)?;
+        }
+        Ok(())
+    }
+
     /// Makes everything written durable.
     pub(super) fn sync(&self) -> Result<(), PathError> {
         self.file.sync_all().at("sync", &self.path)
