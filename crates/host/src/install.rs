@@ -130,8 +130,8 @@ pub fn apply(
     if !rustix::process::geteuid().is_root() {
         return Err(Error::NotRoot);
     }
-    let now = Target::inspect(&plan.target.path, Some(plan.target.size))?;
-    if now != plan.target {
+    let found = Target::inspect(&plan.target.path, Some(plan.target.size))?;
+    if found != plan.target {
         return Err(Error::Changed(plan.target.path.clone()));
     }
     let staging = tempfile::Builder::new()
@@ -203,7 +203,9 @@ fn check(progress: &dyn Progress) -> Result<(), Error> {
 
 /// The time in UTC, RFC 3339.
 fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 /// A random UUID (version 4), from the kernel.

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn request_numbers_are_those_of_the_headers() {
-        let write = |kind: u64, size: usize, nr: u64| 1 << 30 | (size as u64) << 16 | kind << 8 | nr;
+        let write =
+            |kind: u64, size: usize, nr: u64| 1 << 30 | (size as u64) << 16 | kind << 8 | nr;
         assert_eq!(REREAD, 0x12 << 8 | 95);
         assert_eq!(BLKPG, 0x12 << 8 | 105);
         assert_eq!(RESIZE_EXT4, write(u64::from(b'f'), 8, 16));

@@ -34,7 +34,14 @@ pub(super) fn write(
     file.set_len(partition.size).at("enlarge", &image)?;
     let mut command = tool::command("mkfs.btrfs", "btrfs-progs")?;
     command
-        .args(["--quiet", "--force", "--data", "single", "--metadata", "dup"])
+        .args([
+            "--quiet",
+            "--force",
+            "--data",
+            "single",
+            "--metadata",
+            "dup",
+        ])
         .args(["--label", partition.role.name()])
         .args(["--uuid", &plan.filesystem_uuid, "--rootdir"])
         .args([&staged.root, &image]);
@@ -60,8 +67,11 @@ fn copy(
     let mut end = 0;
     while let Some(start) = seek(file, path, SeekFrom::Data(end))? {
         end = seek(file, path, SeekFrom::Hole(start))?.unwrap_or(start);
-        file.seek(std::io::SeekFrom::Start(start)).at("read", path)?;
-        window.seek(std::io::SeekFrom::Start(start)).at("write", disk)?;
+        file.seek(std::io::SeekFrom::Start(start))
+            .at("read", path)?;
+        window
+            .seek(std::io::SeekFrom::Start(start))
+            .at("write", disk)?;
         let mut left = end - start;
         while left > 0 {
             check(progress)?;

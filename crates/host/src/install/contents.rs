@@ -4,9 +4,7 @@ use super::error::Error;
 use crate::apply::{self, MAX_PAYLOAD, Payloads};
 use elea_formats::cmdline::{Argument, CommandLine};
 use elea_formats::digest::Digest;
-use elea_formats::generation::{
-    DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, Payload, SCHEMA,
-};
+use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, Payload, SCHEMA};
 use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
 use elea_store::Store;
@@ -37,6 +35,8 @@ pub struct Contents {
     pub release: Release,
     /// The boot loader.
     pub loader: Vec<u8>,
+    /// The OCI layers that it was assembled from, lowest first; empty if it was not.
+    pub layers: Vec<Digest>,
     /// Every object of the image, its own file included, with its size in bytes.
     pub objects: BTreeMap<Digest, u64>,
     /// The kernel, then the initrds.
@@ -70,6 +70,7 @@ impl Contents {
         Ok(Self {
             loader: file(store, &tree, &release.loader, MAX_LOADER)?,
             objects: store.objects_of(image)?,
+            layers: store.layers_of(image)?,
             image: manifest,
             release,
             payloads,
@@ -78,7 +79,9 @@ impl Contents {
 
     /// The kernel and the initrds, in the order of loading, with their bytes.
     pub fn payloads(&self) -> impl Iterator<Item = (&Payload, &[u8])> {
-        self.payloads.iter().map(|(payload, content)| (payload, content.as_slice()))
+        self.payloads
+            .iter()
+            .map(|(payload, content)| (payload, content.as_slice()))
     }
 
     /// The first generation of a machine whose physical root has the UUID `root`; `arguments` are the
@@ -93,7 +96,9 @@ impl Contents {
         let all = self.release.arguments.iter().chain(arguments);
         let options = options(&self.image.image, number, root, all.map(String::as_str))?;
         let mut payloads = self.payloads.iter().map(|(payload, _)| payload.clone());
-        let kernel = payloads.next().ok_or_else(|| Error::Missing(self.release.kernel.clone()))?;
+        let kernel = payloads
+            .next()
+            .ok_or_else(|| Error::Missing(self.release.kernel.clone()))?;
         Ok(Generation {
             schema: SCHEMA.into(),
             number,
@@ -168,7 +173,15 @@ mod tests {
         let line = options(&image, 7, "u", ["quiet", "a=b c", "panic=20"]).unwrap();
         let begin = format!("composefs.digest=v1-sha256-12:{image} elea.generation=7 root=UUID=u");
         assert_eq!(line, format!("{begin} ro panic=5 quiet a=\"b c\" panic=20"));
-        for bad in ["root=/dev/sda", "rw", "--", "elea.generation=1", "a=\"", "", "init=/bin/sh"] {
+        for bad in [
+            "root=/dev/sda",
+            "rw",
+            "--",
+            "elea.generation=1",
+            "a=\"",
+            "",
+            "init=/bin/sh",
+        ] {
             assert!(options(&image, 7, "u", [bad]).is_err(), "{bad}");
         }
     }

@@ -12,7 +12,9 @@ pub enum Error {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The files of the disk belong to root.
-    #[error("installing needs root, since the files on the disk belong to root; run it again with sudo")]
+    #[error(
+        "installing needs root, since the files on the disk belong to root; run it again with sudo"
+    )]
     NotRoot,
     /// Neither a file nor a device.
     #[error("{} is {what}, neither a regular file nor a block device", path.display())]

@@ -32,7 +32,11 @@ pub(super) fn write(
     progress.start("writing the root file system", None, Unit::Bytes);
     // The open file, not its name: nobody can put another one in its place, and a name with a
     // `?` would be read as options.
-    let place = format!("/proc/{}/fd/{}", std::process::id(), disk.file().as_raw_fd());
+    let place = format!(
+        "/proc/{}/fd/{}",
+        std::process::id(),
+        disk.file().as_raw_fd()
+    );
     // A new file is zeros already; elsewhere the kernel zeroes the inode tables in the background.
     let zeros = match plan.target.kind {
         Kind::NewFile | Kind::File => "assume_storage_prezeroed=1",
@@ -67,7 +71,10 @@ pub(super) fn write(
 fn seal(place: &str, staged: &Staged, progress: &dyn Progress) -> Result<(), Error> {
     let mut script = String::new();
     for (path, size) in &staged.sealed {
-        let _ = writeln!(script, "sif {path} size {size}\nsif {path} flags {SEALED:#x}");
+        let _ = writeln!(
+            script,
+            "sif {path} size {size}\nsif {path} flags {SEALED:#x}"
+        );
     }
     let file = staged.scratch.join("seal");
     fs::write(&file, script).at("write", &file)?;

@@ -43,11 +43,16 @@ pub fn grow(root: &Path, device: Option<&str>) -> Result<Grown, Error> {
     let Some(part) = physical(root, device)? else {
         return Ok(grown);
     };
-    let (Some(number), Some(disk)) = (part.partition, part.disk.as_deref().and_then(device::named)) else {
+    let (Some(number), Some(disk)) = (part.partition, part.disk.as_deref().and_then(device::named))
+    else {
         return Ok(grown);
     };
     let path = disk.path();
-    let file = OpenOptions::new().read(true).write(true).open(&path).at("open", &path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .at("open", &path)?;
     let end = (disk.size / ALIGN * ALIGN).saturating_sub(ALIGN);
     let size = end.saturating_sub(part.start);
     let mut now = part.size;
@@ -69,7 +74,9 @@ fn physical(root: &Path, number: Option<&str>) -> Result<Option<Device>, PathErr
         return device::of_path(root);
     };
     let folder = fs::canonicalize(Path::new("/sys/dev/block").join(number));
-    Ok(folder.ok().and_then(|f| device::named(f.file_name()?.to_str()?)))
+    Ok(folder
+        .ok()
+        .and_then(|f| device::named(f.file_name()?.to_str()?)))
 }
 
 fn grow_filesystem(root: &Path, part: &Device, size: u64) -> Result<Option<(u64, u64)>, PathError> {

@@ -75,7 +75,10 @@ pub(super) fn found(start: &[u8], end: &[u8]) -> Vec<String> {
         add("a GPT partition table".into());
     }
     // mdraid 0.90 and 1.0 stand at the end, at multiples of 4 KiB.
-    if end.chunks_exact(4096).any(|c| c.starts_with(b"\xfc\x4e\x2b\xa9")) {
+    if end
+        .chunks_exact(4096)
+        .any(|c| c.starts_with(b"\xfc\x4e\x2b\xa9"))
+    {
         add("a RAID member".into());
     }
     if found.is_empty() && has_partitions(start) {

@@ -25,10 +25,7 @@ use std::thread;
 
 /// Where the loader stands on the boot partition: its own place, and the one that firmware
 /// starts without being told.
-const LOADERS: [&str; 2] = [
-    "EFI/systemd/systemd-bootx64.efi",
-    "EFI/BOOT/BOOTX64.EFI",
-];
+const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 /// `loader.conf(5)`, systemd 258: a counted boot that the loader cannot start uses up a try, and
 /// nobody changes a command line at the menu.
 const LOADER_CONF: &str = "# Written by `elea install`.
@@ -123,12 +120,15 @@ impl Staged {
     ) -> Result<(), Error> {
         let to = self.root.join("elea/store");
         Store::init(&to)?;
-        let objects = folder(to.join("objects"))?;
+        copy_records(from, &to, contents)?;
+        // Whatever made them followed the caller's umask.
+        open_modes(&self.root)?;
+        let objects = to.join("objects");
         let image = contents.image.image;
         for digest in contents.objects.keys() {
             let path = objects.join(digest.object_path());
             if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent).at("create", parent)?;
+                folder(parent.to_owned())?;
             }
         }
         let total = contents.objects.values().sum();
@@ -143,21 +143,25 @@ impl Staged {
         if sealed {
             let path = |d: &Digest| format!("/elea/store/objects/{}", d.object_path());
             let objects = contents.objects.iter();
-            self.sealed = objects.map(|(digest, size)| (path(digest), *size)).collect();
+            self.sealed = objects
+                .map(|(digest, size)| (path(digest), *size))
+                .collect();
         }
         // Objects hold what the image hides from its users (`/etc/shadow`), so they are root's.
         set_mode(&objects, 0o700)?;
-        let images = folder(to.join("images"))?;
-        let link = images.join(image.to_string());
+        let link = to.join("images").join(image.to_string());
         let target = format!("../objects/{}", image.object_path());
-        symlink(target, &link).at("create", &link)?;
-        copy_records(from, &to, &image)
+        Ok(symlink(target, &link).at("create", &link)?)
     }
 }
 
 /// Whether the folder has room for both partitions' content.
 fn check_room(plan: &Plan, contents: &Contents, staging: &Path) -> Result<(), Error> {
-    let blocks: u64 = contents.objects.values().map(|size| sealed_blocks(*size)).sum();
+    let blocks: u64 = contents
+        .objects
+        .values()
+        .map(|size| sealed_blocks(*size))
+        .sum();
     let objects = blocks * BLOCK as u64;
     let payloads: u64 = contents.payloads().map(|(p, _)| p.size).sum();
     let loaders = (contents.loader.len() * LOADERS.len()) as u64;
@@ -195,12 +199,18 @@ fn copy_all(
         }
         Ok(())
     };
-    let count = thread::available_parallelism().map_or(1, usize::from).min(8);
+    let count = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(8);
     thread::scope(|scope| {
         let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
         workers
             .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|worker| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .fold(Ok(()), Result::and)
     })
 }
@@ -262,30 +272,51 @@ fn seal(file: &File, path: &Path, measured: &Measured) -> Result<(), PathError> 
     file.write_all_at(&block, descriptor).at("write", path)
 }
 
-/// Copies what the store keeps beside an image, and the records of layers, which spare the
+/// Copies what the store keeps beside an image, and the records of its layers, which spare the
 /// next upgrade their download.
-fn copy_records(from: &Path, to: &Path, image: &Digest) -> Result<(), Error> {
-    for name in [image.to_string(), "layers".into()] {
-        let source = from.join("manifests").join(&name);
-        if source.is_dir() {
-            copy_folder(&source, &to.join("manifests").join(&name))?;
+fn copy_records(from: &Path, to: &Path, contents: &Contents) -> Result<(), PathError> {
+    let (from, to) = (from.join("manifests"), to.join("manifests"));
+    let image = contents.image.image.to_string();
+    copy(&from.join(&image), &to.join(&image))?;
+    for layer in &contents.layers {
+        for entry in fs::read_dir(from.join("layers")).at("list", &from)? {
+            let name = entry.at("list", &from)?.file_name();
+            let is_its = name
+                .to_str()
+                .is_some_and(|n| n.starts_with(&layer.to_string()));
+            if is_its {
+                let place = Path::new("layers").join(&name);
+                copy(&from.join(&place), &to.join(&place))?;
+            }
         }
     }
     Ok(())
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), PathError> {
-    fs::create_dir_all(to).at("create", to)?;
-    set_mode(to, 0o755)?;
-    for entry in fs::read_dir(from).at("list", from)? {
-        let entry = entry.at("list", from)?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().at("look at", &source)?;
-        if kind.is_dir() {
-            copy_folder(&source, &target)?;
-        } else if kind.is_file() {
-            fs::copy(&source, &target).at("copy", &source)?;
-            set_mode(&target, 0o644)?;
+/// Copies a file, or a folder and what is in it; what is neither is left out.
+fn copy(from: &Path, to: &Path) -> Result<(), PathError> {
+    let kind = fs::symlink_metadata(from).at("look at", from)?;
+    if kind.is_file() {
+        fs::copy(from, to).at("copy", from)?;
+    } else if kind.is_dir() {
+        fs::create_dir_all(to).at("create", to)?;
+        for entry in fs::read_dir(from).at("list", from)? {
+            let name = entry.at("list", from)?.file_name();
+            copy(&from.join(&name), &to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes folders 0755 and files 0644.
+fn open_modes(path: &Path) -> Result<(), PathError> {
+    let kind = fs::symlink_metadata(path).at("look at", path)?;
+    if kind.is_file() {
+        set_mode(path, 0o644)?;
+    } else if kind.is_dir() {
+        set_mode(path, 0o755)?;
+        for entry in fs::read_dir(path).at("list", path)? {
+            open_modes(&entry.at("list", path)?.path())?;
         }
     }
     Ok(())

@@ -5,10 +5,10 @@ use super::error::Error;
 use super::{Partition, Plan, Target};
 use elea_sys::device::Device;
 use elea_sys::{At as _, PathError};
-use gpt::{GptConfig, GptError};
 use gpt::disk::LogicalBlockSize;
 use gpt::mbr::ProtectiveMBR;
 use gpt::partition_types::{OperatingSystem, Type};
+use gpt::{GptConfig, GptError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -119,7 +119,9 @@ pub(super) fn protective(sectors: u64) -> ProtectiveMBR {
 
 /// Writes the table of a disk that is being made, durably.
 pub(super) fn write(file: &File, plan: &Plan) -> Result<(), Error> {
-    let Target { path, size, sector, .. } = &plan.target;
+    let Target {
+        path, size, sector, ..
+    } = &plan.target;
     let failed = |reason: String| cannot("write", path, reason);
     let mut partitions = BTreeMap::new();
     for (number, partition) in (1..).zip(&plan.partitions) {
@@ -139,7 +141,9 @@ fn write_table(
     partitions: BTreeMap<u32, gpt::partition::Partition>,
 ) -> Result<(), Error> {
     let failed = |e: &dyn std::fmt::Display| cannot("write", path, e.to_string());
-    let uuid = uuid.parse().map_err(|e| cannot("write", path, format!("{e}")))?;
+    let uuid = uuid
+        .parse()
+        .map_err(|e| cannot("write", path, format!("{e}")))?;
     let mut recorder = Recorder::new(file, size);
     protective(size / sector)
         .overwrite_lba0(&mut recorder)
@@ -149,7 +153,9 @@ fn write_table(
         .logical_block_size(sector_size(sector))
         .create_from_device(recorder, Some(uuid))
         .map_err(|e| failed(&e))?;
-    table.update_partitions(partitions).map_err(|e| failed(&e))?;
+    table
+        .update_partitions(partitions)
+        .map_err(|e| failed(&e))?;
     let recorder = table.write().map_err(|e| failed(&e))?;
     Ok(recorder.commit(path)?)
 }
@@ -194,8 +200,10 @@ pub(super) fn extend(
         return Ok(None);
     };
     let place = |lba: u64| lba.checked_mul(sector);
-    let (Some(start), Some(end)) = (place(entry.first_lba), place(entry.last_lba.saturating_add(1)))
-    else {
+    let (Some(start), Some(end)) = (
+        place(entry.first_lba),
+        place(entry.last_lba.saturating_add(1)),
+    ) else {
         return Ok(None);
     };
     if start != part.start || end <= start {
@@ -209,7 +217,14 @@ pub(super) fn extend(
     }
     let size = if grows { size } else { listed };
     entry.last_lba = (start + size) / sector - 1;
-    write_table(file, path, disk, sector, &table.guid().to_string(), partitions)?;
+    write_table(
+        file,
+        path,
+        disk,
+        sector,
+        &table.guid().to_string(),
+        partitions,
+    )?;
     Ok(Some(size))
 }
 

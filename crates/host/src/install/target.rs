@@ -240,7 +240,9 @@ fn user_of(disk: &Device) -> Result<Option<String>, PathError> {
         if swaps.lines().any(is_swap) {
             return Ok(Some(format!("{} is swap space in use", part.name)));
         }
-        let holders = Path::new("/sys/class/block").join(&part.name).join("holders");
+        let holders = Path::new("/sys/class/block")
+            .join(&part.name)
+            .join("holders");
         let holder = fs::read_dir(holders).ok().and_then(|mut d| d.next()?.ok());
         if let Some(holder) = holder {
             let name = holder.file_name();
