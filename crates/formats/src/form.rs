@@ -147,7 +147,12 @@ fn canonical_meta(meta: &mut Meta) {
         }
         ACCESS_ACL => !is_minimal_acl(value),
         DEFAULT_ACL => value.len() > ACL_HEADER,
-        _ => name.starts_with(USER) && !LEAVINGS.iter().any(|prefix| name.starts_with(prefix)),
+        // Archives that Go's programs write and read have no attribute without a value.
+        _ => {
+            name.starts_with(USER)
+                && !value.is_empty()
+                && !LEAVINGS.iter().any(|prefix| name.starts_with(prefix))
+        }
     });
 }
 

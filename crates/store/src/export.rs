@@ -1,5 +1,9 @@
 //! Trees out of the store: tar files and OCI layers.
 
+mod cut;
+mod pack;
+mod tar;
+
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::Tree;
@@ -7,7 +11,7 @@ use elea_sys::progress::Progress;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A layer that was written: gzip or zstd in `path`.
+/// A layer that was written: gzip in `path`.
 #[derive(Debug, Clone)]
 pub struct Packed {
     /// The file.
@@ -20,24 +24,31 @@ pub struct Packed {
     pub size: u64,
     /// SHA-256 of the tar file inside.
     pub diff_id: Digest,
-    /// What is in it, for people: "linux-image", "files of 12 packages", "configuration".
+    /// What is in it, for people: "linux-image-6.12-amd64", "files of 12 packages", "configuration".
     pub title: String,
 }
 
 /// Writes a tree as one tar file (PAX, canonical: the same tree gives the same bytes).
 pub fn tar(store: &Store, tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
-    let _ = (store, tree, out);
-    todo!()
+    let mut out = tar::Archive::new(store, out);
+    let mut names = tar::Names::default();
+    tree.walk(|path, entry| out.entry(path, entry, &mut names))?;
+    out.finish()?;
+    Ok(())
 }
 
 /// Cuts a tree into layers that stay the same while their packages do, and packs each into a
-/// file of `folder`. The same tree gives the same layers, bit for bit.
+/// file of `folder`. The same tree gives the same layers, bit for bit, and they make the same tree in
+/// whatever order.
+///
+/// gzip, since not every program that reads layers reads zstd (umoci 0.4 does not).
 pub fn layers(
     store: &Store,
     tree: &Tree,
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Packed>, Error> {
-    let _ = (store, tree, folder, progress);
-    todo!()
+    let owners = cut::load_owners(store, tree)?;
+    let plan = cut::plan(tree, &owners)?;
+    pack::layers(store, tree, &plan, folder, progress)
 }

@@ -1,13 +1,25 @@
 //! Trees into the store.
 
+pub(crate) mod archive;
 mod dir;
+mod packed;
+mod pax;
+mod tar;
 
+use crate::layer::Layer;
 use crate::object::Writer;
-use crate::{Error, Store};
+use crate::{Error, Store, assemble};
+use archive::Whiteouts;
+use elea_formats::digest::Digest;
 use elea_formats::form::INLINE_LIMIT;
+use elea_formats::oci::media;
 use elea_formats::tree::{Content, Tree};
-use elea_sys::progress::Progress;
+use elea_sys::progress::{Progress, Unit};
+use packed::{Hashing, Unpacked, Watched};
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use tar::Archive;
 
 /// Files up to this size are read whole, so that nothing is written where the object exists.
 pub(crate) const WHOLE: u64 = 8 << 20;
@@ -34,27 +46,35 @@ impl Store {
         writer.finish()?;
         Ok(tree)
     }
-}
 
-use crate::layer::Layer;
-use elea_formats::digest::Digest;
-use std::io::Read;
-
-impl Store {
-    /// Reads a tar file (plain, gzip, zstd or xz, told by its first bytes) as a tree.
+    /// Reads a tar file (plain, gzip, zstd or xz, told by its first bytes) as a tree. Names
+    /// that begin with `.wh.` are names here; in layers they are whiteouts.
     pub fn import_tar(&self, tar: impl Read, progress: &dyn Progress) -> Result<Tree, Error> {
-        let _ = (tar, progress);
-        todo!()
+        let writer = self.writer()?;
+        progress.start("import", None, Unit::Bytes);
+        let watched = Watched {
+            from: tar,
+            progress,
+        };
+        let steps = Unpacked::new(watched).and_then(|unpacked| {
+            let mut archive = Archive::new(unpacked);
+            let steps = archive::read(&writer, &mut archive, Whiteouts::Names)?;
+            if !archive.ended {
+                return Err(tar::broken("it ends without its end mark: it is truncated"));
+            }
+            // To the end, so that its checksum is compared, and that a writer to a pipe ends well.
+            archive::drain(&mut archive.into_inner())?;
+            Ok(steps)
+        });
+        let mut tree = assemble::empty();
+        assemble::apply(&mut tree, &uncancelled(steps, progress)?)?;
+        writer.finish()?;
+        progress.finish();
+        Ok(tree)
     }
 
-    /// A layer that was imported before and whose objects are all there.
-    pub fn layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
-        let _ = blob;
-        todo!()
-    }
-
-    /// Imports an OCI layer. `content` is the blob; the caller has checked its SHA-256 or
-    /// checks it before the layer is used.
+    /// Imports an OCI layer. `content` is the blob: it is read to its end, and its SHA-256 is
+    /// compared before anything is written down under its name.
     pub fn import_layer(
         &self,
         blob: &Digest,
@@ -62,13 +82,59 @@ impl Store {
         content: impl Read,
         progress: &dyn Progress,
     ) -> Result<Layer, Error> {
-        let _ = (blob, media_type, content, progress);
-        todo!()
+        if !media::is_layer(media_type) {
+            return Err(Error::MediaType {
+                media_type: media_type.chars().take(200).collect(),
+            });
+        }
+        let writer = self.writer()?;
+        progress.start(&format!("import layer {}", blob.short()), None, Unit::Bytes);
+        let watched = Watched {
+            from: content,
+            progress,
+        };
+        let read = Unpacked::new(Hashing::new(watched)).and_then(|unpacked| {
+            let mut archive = Archive::new(Hashing::new(unpacked));
+            let steps = archive::read(&writer, &mut archive, Whiteouts::Applied)?;
+            let mut unpacked = archive.into_inner();
+            archive::drain(&mut unpacked)?;
+            let (diff_id, unpacked) = unpacked.finish();
+            let mut packed = unpacked.into_inner();
+            archive::drain(&mut packed)?;
+            Ok((steps, diff_id, packed.finish().0))
+        });
+        let (steps, diff_id, found) = uncancelled(read, progress)?;
+        if found != *blob {
+            return Err(Error::Blob {
+                wanted: *blob,
+                found,
+            });
+        }
+        let layer = Layer {
+            blob: *blob,
+            diff_id,
+            steps: Arc::new(steps),
+        };
+        self.save_layer(&layer)?;
+        writer.finish()?;
+        progress.finish();
+        Ok(layer)
     }
 
     /// The tree that layers make, lowest first, whiteouts applied.
     pub fn assemble(&self, layers: &[Layer]) -> Result<Tree, Error> {
-        let _ = layers;
-        todo!()
+        let mut tree = assemble::empty();
+        for layer in layers {
+            assemble::apply(&mut tree, &layer.steps)?;
+        }
+        Ok(tree)
+    }
+}
+
+/// What a reader that was told to end says is not the archive's fault.
+fn uncancelled<T>(result: Result<T, Error>, progress: &dyn Progress) -> Result<T, Error> {
+    match result {
+        Err(_) if progress.cancelled() => Err(Error::Cancelled),
+        result => result,
     }
 }

@@ -1,6 +1,15 @@
-//! Layers: what an OCI layer did to a tree, kept without its bytes.
+//! Layers: what an OCI layer does to a tree, kept without its bytes.
 
+mod record;
+
+use crate::{Error, Store};
 use elea_formats::digest::Digest;
+use elea_formats::tree::{Content, Leaf, Meta};
+use elea_sys::{At as _, durable};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a layer's tar file says, with contents as objects; kept in `manifests/layers/`.
 #[derive(Debug, Clone)]
@@ -9,4 +18,86 @@ pub struct Layer {
     pub blob: Digest,
     /// SHA-256 of the uncompressed tar file.
     pub diff_id: Digest,
+    /// What it does, in the order of its entries.
+    pub(crate) steps: Arc<Vec<Step>>,
+}
+
+/// One entry of a layer. Paths have no slash at either end, and neither `.` nor `..` in them; the root's
+/// is empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) path: Vec<u8>,
+    pub(crate) what: What,
+}
+
+/// What an entry does at its path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// A directory; what is in it stays.
+    Directory(Meta),
+    /// Anything else that has an inode of its own.
+    Leaf(Leaf),
+    /// Another name for what stands at this path.
+    Link(Vec<u8>),
+    /// What lower layers have here is gone.
+    Whiteout,
+    /// What lower layers have in this directory is gone.
+    Opaque,
+}
+
+impl Layer {
+    /// The objects that it names, with their sizes in bytes.
+    pub fn objects(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.steps.iter().filter_map(|step| match &step.what {
+            What::Leaf(Leaf {
+                content: Content::Object { digest, size },
+                ..
+            }) => Some((*digest, *size)),
+            _ => None,
+        })
+    }
+}
+
+impl Store {
+    /// A layer that was imported before and whose objects are all there.
+    pub fn layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
+        let path = self.layer_path(blob);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.at("read", &path)?,
+        };
+        // What cannot be read is a cache that is of no use: the layer is imported again.
+        let Some((diff_id, steps)) = record::decode(&bytes) else {
+            return Ok(None);
+        };
+        let layer = Layer {
+            blob: *blob,
+            diff_id,
+            steps: Arc::new(steps),
+        };
+        let there = |writer: &crate::object::Writer<'_>| {
+            layer
+                .objects()
+                .all(|(digest, size)| writer.has(&digest, size))
+        };
+        if self.check_writable().is_err() {
+            return Ok(None);
+        }
+        let writer = self.writer()?;
+        if !there(&writer) {
+            return Ok(None);
+        }
+        writer.finish()?;
+        Ok(Some(layer))
+    }
+
+    /// Writes down what a layer does, so that it is not fetched again.
+    pub(crate) fn save_layer(&self, layer: &Layer) -> Result<(), Error> {
+        let bytes = record::encode(&layer.diff_id, &layer.steps);
+        Ok(durable::write(&self.layer_path(&layer.blob), &bytes)?)
+    }
+
+    pub(crate) fn layer_path(&self, blob: &Digest) -> PathBuf {
+        self.path().join(format!("manifests/layers/{blob}"))
+    }
 }

@@ -6,6 +6,7 @@
 //! a name before all that it names is durable, and nothing that a [`Lease`], a reference or a root
 //! of the caller's names is ever collected.
 
+mod assemble;
 mod diff;
 mod error;
 pub mod export;

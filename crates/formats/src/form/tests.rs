@@ -94,7 +94,8 @@ fn attributes_that_say_nothing_are_dropped() {
         (DEFAULT_ACL, acl(&[1, 4, 0x20]), true),
         (DEFAULT_ACL, acl(&[]), false),
         (b"user.overlay.opaque", vec![], false),
-        (b"user.overlaid", vec![], true),
+        (b"user.overlaid", vec![0], true),
+        (b"user.empty", vec![], false),
         (b"security.ima", vec![], false),
     ] {
         meta.xattrs = of(name, value.clone());

@@ -216,7 +216,7 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PathError> {
     let mut all = BTreeMap::new();
     let mut names = Vec::new();
     loop {
-        let size = match rustix::fs::llistxattr(path, &mut [0_u8; 0]) {
+        let size = match rustix::fs::llistxattr_query(path) {
             Err(Errno::NOTSUP) | Ok(0) => return Ok(all),
             size => size.at("list the attributes of", path)?,
         };

@@ -1,42 +1,13 @@
 //! Folders in, images out.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
+use crate::sample::{import, origin, sample};
 use elea_formats::dump;
 use elea_formats::form::Form;
-use elea_formats::tree::{Entry, Tree};
-use elea_store::{Error, Origin, Store};
+use elea_formats::tree::{Content, Entry};
+use elea_store::{Error, Store};
 use elea_sys::progress::Silent;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-
-fn origin() -> Origin {
-    Origin {
-        source: "dir:/x".into(),
-        ..Origin::default()
-    }
-}
-
-fn import(store: &Store, path: &Path) -> Tree {
-    store.import_dir(path, &Silent).unwrap()
-}
-
-/// A folder with one of each kind that needs no privilege.
-fn sample(at: &Path) {
-    fs::create_dir_all(at.join("usr/lib/a")).unwrap();
-    fs::create_dir_all(at.join("etc")).unwrap();
-    fs::write(at.join("etc/small"), "small\n").unwrap();
-    fs::write(at.join("etc/edge64"), [b'x'; 64]).unwrap();
-    fs::write(at.join("etc/edge65"), [b'x'; 65]).unwrap();
-    fs::write(at.join("usr/lib/big"), vec![7; 9 << 20]).unwrap();
-    fs::write(at.join("usr/lib/a/same"), [b'x'; 65]).unwrap();
-    fs::hard_link(at.join("usr/lib/big"), at.join("usr/lib/a/linked")).unwrap();
-    symlink("../../etc", at.join("usr/lib/conf")).unwrap();
-    symlink("/usr/lib/conf/small", at.join("usr/abs")).unwrap();
-    symlink("loop", at.join("usr/loop")).unwrap();
-    fs::set_permissions(at.join("etc/edge65"), fs::Permissions::from_mode(0o4711)).unwrap();
-}
+use std::os::unix::fs::PermissionsExt as _;
 
 #[test]
 fn a_folder_becomes_an_image_that_reads_back() {
@@ -95,7 +66,7 @@ fn files_are_read_through_links_inside_the_tree() {
     let Some(Entry::Leaf(_, leaf)) = tree.get(b"etc/edge65") else {
         panic!("no leaf");
     };
-    let elea_formats::tree::Content::Object { digest, .. } = leaf.content else {
+    let Content::Object { digest, .. } = leaf.content else {
         panic!("no object");
     };
     let path = store.object_path(&digest);

@@ -1,0 +1,127 @@
+//! Layers onto each other.
+//!
+//! Source: the OCI image specification, `layer.md`. A layer's whiteouts concern what is below
+//! it alone, so they come before its entries, wherever they stand in it. The topmost entry of a
+//! directory says what its owner, mode and times are.
+
+use crate::Error;
+use crate::import::archive::split;
+use crate::layer::{Step, What};
+use elea_formats::tree::{Directory, LeafId, Meta, Node, Tree, components};
+
+/// A directory that an archive has entries in and no entry for.
+fn implied() -> Directory {
+    Directory {
+        meta: Meta {
+            mode: 0o755,
+            ..Meta::default()
+        },
+        ..Directory::default()
+    }
+}
+
+/// A tree with a root and nothing in it.
+pub(crate) fn empty() -> Tree {
+    Tree {
+        root: implied(),
+        leaves: Vec::new(),
+    }
+}
+
+/// Does to a tree what a layer says.
+pub(crate) fn apply(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
+    for step in steps {
+        let (folder, name) = split(&step.path);
+        match step.what {
+            What::Whiteout => {
+                if let Some(folder) = tree.directory_mut(folder) {
+                    folder.entries.remove(name);
+                }
+            }
+            What::Opaque => {
+                if let Some(folder) = tree.directory_mut(&step.path) {
+                    folder.entries.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+    for step in steps {
+        match &step.what {
+            What::Directory(meta) if step.path.is_empty() => tree.root.meta = meta.clone(),
+            What::Directory(meta) => {
+                let (folder, name) = parent(&mut tree.root, &step.path)?;
+                match folder.entries.get_mut(name) {
+                    Some(Node::Directory(there)) => there.meta = meta.clone(),
+                    _ => {
+                        let new = Directory {
+                            meta: meta.clone(),
+                            ..Directory::default()
+                        };
+                        folder.entries.insert(name.to_vec(), Node::Directory(new));
+                    }
+                }
+            }
+            What::Leaf(leaf) => {
+                let id = LeafId(tree.leaves.len());
+                let (folder, name) = parent(&mut tree.root, &step.path)?;
+                folder.entries.insert(name.to_vec(), Node::Leaf(id));
+                tree.leaves.push(leaf.clone());
+            }
+            What::Link(target) => {
+                let id = linked(tree, target).ok_or_else(|| {
+                    let target = target.escape_ascii();
+                    refuse(
+                        &step.path,
+                        &format!("is a hard link to `{target}`, which is no file before it"),
+                    )
+                })?;
+                let (folder, name) = parent(&mut tree.root, &step.path)?;
+                folder.entries.insert(name.to_vec(), Node::Leaf(id));
+            }
+            What::Whiteout | What::Opaque => {}
+        }
+    }
+    Ok(())
+}
+
+/// The leaf at a path.
+fn linked(tree: &Tree, path: &[u8]) -> Option<LeafId> {
+    match tree.get(path)? {
+        elea_formats::tree::Entry::Leaf(id, _) => Some(id),
+        elea_formats::tree::Entry::Directory(_) => None,
+    }
+}
+
+/// The directory that a path's last name stands in, made if need be.
+fn parent<'t, 'p>(
+    root: &'t mut Directory,
+    path: &'p [u8],
+) -> Result<(&'t mut Directory, &'p [u8]), Error> {
+    let (folder, name) = split(path);
+    let mut here = root;
+    for part in components(folder) {
+        let next = here
+            .entries
+            .entry(part.to_vec())
+            .or_insert_with(|| Node::Directory(implied()));
+        match next {
+            Node::Directory(child) => here = child,
+            Node::Leaf(_) => {
+                let part = part.escape_ascii();
+                return Err(refuse(
+                    path,
+                    &format!("goes through `{part}`, which is a link or a file"),
+                ));
+            }
+        }
+    }
+    Ok((here, name))
+}
+
+fn refuse(path: &[u8], reason: &str) -> Error {
+    Error::Entry {
+        entry: path.escape_ascii().to_string(),
+        reason: reason.to_owned(),
+    }
+}

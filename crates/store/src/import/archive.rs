@@ -1,0 +1,213 @@
+//! An archive as the steps of a layer, its contents as objects.
+//!
+//! This thread unpacks and reads headers; contents that fit into memory are hashed and written
+//! by the others.
+
+use super::tar::{Archive, Entry, Kind, broken, refuse, unread};
+use super::{WHOLE, content};
+use crate::Error;
+use crate::layer::{Step, What};
+use crate::object::Writer;
+use elea_formats::form::INLINE_LIMIT;
+use elea_formats::tree::{Content, Leaf};
+use elea_sys::At as _;
+use rayon::Scope;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The most entries of one archive.
+const MAX_ENTRIES: usize = 4 << 20;
+/// The most bytes of names and attributes of one archive.
+const MAX_NAMES: usize = 1 << 30;
+/// The most bytes behind the end mark of an archive (GNU tar fills up to its record size).
+const MAX_TRAILER: u64 = 64 << 20;
+/// Bytes of content that may wait for the other threads.
+const MAX_WAITING: usize = 64 << 20;
+
+/// What a name that begins so says of lower layers (OCI image specification, `layer.md`).
+const WHITEOUT: &[u8] = b".wh.";
+/// What names of aufs's own begin with; one of them means something.
+const AUFS: &[u8] = b".wh..wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Whether names that begin with `.wh.` are whiteouts or only names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whiteouts {
+    Applied,
+    Names,
+}
+
+/// What the threads share.
+struct Waiting {
+    bytes: AtomicUsize,
+    done: Mutex<Vec<(usize, Result<Content, Error>)>>,
+}
+
+/// Reads a whole archive, to the last byte that stands behind it.
+pub(super) fn read<R: Read>(
+    writer: &Writer<'_>,
+    archive: &mut Archive<R>,
+    whiteouts: Whiteouts,
+) -> Result<Vec<Step>, Error> {
+    let waiting = Waiting {
+        bytes: AtomicUsize::new(0),
+        done: Mutex::default(),
+    };
+    let mut steps = Vec::new();
+    rayon::in_place_scope(|scope| {
+        let mut names = 0;
+        while let Some(entry) = archive.next()? {
+            let attributes = &entry.meta.xattrs;
+            names += entry.path.len() + 64;
+            names += attributes
+                .iter()
+                .map(|(k, v)| k.len() + v.len())
+                .sum::<usize>();
+            if steps.len() >= MAX_ENTRIES || names > MAX_NAMES {
+                return Err(broken(
+                    "it has more entries or longer names than a system has",
+                ));
+            }
+            let index = steps.len();
+            let step = match whiteouts {
+                Whiteouts::Applied => whiteout(&entry)?,
+                Whiteouts::Names => None,
+            };
+            let step = match step {
+                Some(None) => continue,
+                Some(Some(step)) => step,
+                None => step_of(writer, archive, entry, index, scope, &waiting)?,
+            };
+            steps.push(step);
+        }
+        Ok(())
+    })?;
+    let done = waiting.done.into_inner().unwrap_or_default();
+    for (index, content) in done {
+        if let What::Leaf(leaf) = &mut steps[index].what {
+            leaf.content = content?;
+        }
+    }
+    Ok(steps)
+}
+
+/// Reads what stands behind an archive's end, so that a digest covers it.
+pub(super) fn drain(from: &mut impl Read) -> Result<(), Error> {
+    let passed = io::copy(&mut from.take(MAX_TRAILER + 1), &mut io::sink());
+    if passed.map_err(|e| unread(&e))? > MAX_TRAILER {
+        return Err(broken("too much stands behind its end"));
+    }
+    Ok(())
+}
+
+/// The step of a whiteout; `Some(None)` is a mark of aufs that says nothing.
+fn whiteout(entry: &Entry) -> Result<Option<Option<Step>>, Error> {
+    let (folder, name) = split(&entry.path);
+    if name == OPAQUE {
+        return Ok(Some(Some(Step {
+            path: folder.to_vec(),
+            what: What::Opaque,
+        })));
+    }
+    if name.starts_with(AUFS) {
+        return Ok(Some(None));
+    }
+    let Some(hidden) = name.strip_prefix(WHITEOUT) else {
+        return Ok(None);
+    };
+    if matches!(hidden, b"" | b"." | b"..") {
+        return Err(refuse(&entry.path, "is a whiteout of nothing"));
+    }
+    let mut path = folder.to_vec();
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(hidden);
+    Ok(Some(Some(Step {
+        path,
+        what: What::Whiteout,
+    })))
+}
+
+/// The folder and the name of a path.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+fn step_of<'s, R: Read>(
+    writer: &'s Writer<'_>,
+    archive: &mut Archive<R>,
+    entry: Entry,
+    index: usize,
+    scope: &Scope<'s>,
+    waiting: &'s Waiting,
+) -> Result<Step, Error> {
+    let Entry { path, meta, kind } = entry;
+    let leaf = |content| {
+        What::Leaf(Leaf {
+            meta: meta.clone(),
+            content,
+        })
+    };
+    let what = match kind {
+        Kind::Directory => What::Directory(meta),
+        Kind::Link(target) => What::Link(target),
+        Kind::Other(content) => leaf(content),
+        Kind::File(size) if size > WHOLE => {
+            check_room(writer, size)?;
+            let mut stream = writer.stream()?;
+            let to = stream.path();
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match archive.read(&mut buffer).map_err(|e| unread(&e))? {
+                    0 => break,
+                    length => {
+                        io::Write::write_all(&mut stream, &buffer[..length]).at("write", &to)?
+                    }
+                }
+            }
+            let (digest, size) = stream.finish()?;
+            leaf(Content::Object { digest, size })
+        }
+        Kind::File(size) => {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+            archive.read_to_end(&mut bytes).map_err(|e| unread(&e))?;
+            let length = bytes.len();
+            if length <= INLINE_LIMIT
+                || waiting.bytes.load(Ordering::Relaxed) + length > MAX_WAITING
+            {
+                leaf(content(writer, bytes)?)
+            } else {
+                waiting.bytes.fetch_add(length, Ordering::Relaxed);
+                scope.spawn(move |_| {
+                    let content = content(writer, bytes);
+                    waiting.bytes.fetch_sub(length, Ordering::Relaxed);
+                    if let Ok(mut done) = waiting.done.lock() {
+                        done.push((index, content));
+                    }
+                });
+                leaf(Content::Inline(Vec::new()))
+            }
+        }
+    };
+    Ok(Step { path, what })
+}
+
+/// Whether a large file fits on the store's file system, before half of it is written.
+fn check_room(writer: &Writer<'_>, needed: u64) -> Result<(), Error> {
+    let path = writer.store.path();
+    let status = rustix::fs::statvfs(path).at("look at the free space of", path)?;
+    let available = status.f_bavail.saturating_mul(status.f_frsize);
+    if needed > available {
+        return Err(Error::NoSpace {
+            path: path.to_owned(),
+            needed,
+            available,
+        });
+    }
+    Ok(())
+}

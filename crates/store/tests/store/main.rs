@@ -1,0 +1,7 @@
+//! The store, on real file systems and against other people's programs.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+mod images;
+mod roads;
+mod sample;
