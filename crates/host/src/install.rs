@@ -176,7 +176,8 @@ fn write(
             Role::Boot => {
                 progress.start("writing the boot partition", None, Unit::Bytes);
                 let window = window::Window::new(disk.file(), partition.start, partition.size)?;
-                esp::write(window, &staged.boot, plan.target.sector, &partition.uuid)
+                let sector = plan.target.sector;
+                esp::write(window, &staged.boot, partition.start, sector, &partition.uuid)
                     .map_err(|e| e.on(&plan.target.path))?;
             }
             Role::Root => match plan.filesystem {

@@ -25,6 +25,11 @@ impl Window {
         })
     }
 
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// How much of `length` bytes fits between the position and the end.
     fn room(&self, length: usize) -> usize {
         let left = self.size.saturating_sub(self.position);
