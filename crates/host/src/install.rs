@@ -177,8 +177,14 @@ fn write(
                 progress.start("writing the boot partition", None, Unit::Bytes);
                 let window = window::Window::new(disk.file(), partition.start, partition.size)?;
                 let sector = plan.target.sector;
-                esp::write(window, &staged.boot, partition.start, sector, &partition.uuid)
-                    .map_err(|e| e.on(&plan.target.path))?;
+                esp::write(
+                    window,
+                    &staged.boot,
+                    partition.start,
+                    sector,
+                    &partition.uuid,
+                )
+                .map_err(|e| e.on(&plan.target.path))?;
             }
             Role::Root => match plan.filesystem {
                 Filesystem::Ext4 => ext4::write(plan, partition, disk, staged, progress)?,

@@ -1,9 +1,9 @@
 //! Disks made from a small image, looked at with other people's programs.
 
-#[path = "install/lab.rs"]
-mod lab;
 #[path = "install/grow.rs"]
 mod grow;
+#[path = "install/lab.rs"]
+mod lab;
 #[path = "install/refused.rs"]
 mod refused;
 
@@ -68,23 +68,39 @@ fn the_boot_partition_holds_loader_entries_and_payloads() {
         boot.size >> 20
     ));
     let checked = ok(&format!("fsck.vfat -n -v {}", esp.display()));
-    assert!(checked.contains("FAT32") || checked.contains("32 bit"), "{checked}");
+    assert!(
+        checked.contains("FAT32") || checked.contains("32 bit"),
+        "{checked}"
+    );
     fs::create_dir(&out).unwrap();
-    ok(&format!("mcopy -s -n -i {disk}@@{} ::/* {}", boot.start, out.display()));
+    ok(&format!(
+        "mcopy -s -n -i {disk}@@{} ::/* {}",
+        boot.start,
+        out.display()
+    ));
     let loader = fs::read(lab.path("tree").join(lab::LOADER)).unwrap();
     for path in ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"] {
         assert_eq!(fs::read(out.join(path)).unwrap(), loader, "{path}");
     }
     let conf = fs::read_to_string(out.join("loader/loader.conf")).unwrap();
-    assert!(conf.contains("\nreboot-on-error auto\n") && conf.contains("\neditor no\n"), "{conf}");
+    assert!(
+        conf.contains("\nreboot-on-error auto\n") && conf.contains("\neditor no\n"),
+        "{conf}"
+    );
     let names: Vec<_> = fs::read_dir(out.join("loader/entries"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert!(names.len() == 2 && names.contains(&"elea-1.conf".to_owned()), "{names:?}");
+    assert!(
+        names.len() == 2 && names.contains(&"elea-1.conf".to_owned()),
+        "{names:?}"
+    );
     let text = fs::read_to_string(out.join("loader/entries/elea-1.conf")).unwrap();
     let entry = Entry::parse(&text).unwrap();
-    for (source, path) in [(lab::KERNEL, entry.linux.as_ref().unwrap()), (lab::INITRD, &entry.initrds[0])] {
+    for (source, path) in [
+        (lab::KERNEL, entry.linux.as_ref().unwrap()),
+        (lab::INITRD, &entry.initrds[0]),
+    ] {
         let content = fs::read(out.join(path.trim_start_matches('/'))).unwrap();
         assert_eq!(content, fs::read(lab.path("tree").join(source)).unwrap());
         assert_eq!(*path, format!("/elea/{}", Digest::sha256(&content)));
@@ -106,31 +122,67 @@ fn check_root(root: &Path, lab: &Lab, plan: &elea_host::install::Plan) {
     let text = fs::read(elea.join("generations/1/manifest.json")).unwrap();
     let generation: Generation = serde_json::from_slice(&text).unwrap();
     assert_eq!(generation, plan.generation);
-    assert_eq!((generation.epoch, generation.from, generation.image), (3, None, lab.image));
+    assert_eq!(
+        (generation.epoch, generation.from, generation.image),
+        (3, None, lab.image)
+    );
     let (state, boot) = (Folder::new(&elea), Folder::new("/nonexistent"));
-    let view = View::load(Disks { state: &state, boot: &boot }).unwrap();
+    let view = View::load(Disks {
+        state: &state,
+        boot: &boot,
+    })
+    .unwrap();
     assert!(view.log_damage.is_none() && !view.log_torn);
     assert_eq!(view.log.len(), 2);
     assert_eq!(view.log[0].by, "elea install");
     assert_eq!(view.next_number(), 2);
-    assert_eq!(view.state(1, None), State::Vanished, "its entry is on the other partition");
-    let mode = |path: &str| fs::symlink_metadata(elea.join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode("store/objects"), 0o700, "the content of /etc/shadow is in it");
-    for folder in ["", "store", "store/manifests", "generations/1", "state", "log"] {
+    assert_eq!(
+        view.state(1, None),
+        State::Vanished,
+        "its entry is on the other partition"
+    );
+    let mode = |path: &str| {
+        fs::symlink_metadata(elea.join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(
+        mode("store/objects"),
+        0o700,
+        "the content of /etc/shadow is in it"
+    );
+    for folder in [
+        "",
+        "store",
+        "store/manifests",
+        "generations/1",
+        "state",
+        "log",
+    ] {
         assert_eq!(mode(folder), 0o755, "{folder}");
     }
     let store = Store::open(&elea.join("store")).unwrap();
-    assert_eq!(store.image(&lab.image).unwrap(), lab.store.image(&lab.image).unwrap());
+    assert_eq!(
+        store.image(&lab.image).unwrap(),
+        lab.store.image(&lab.image).unwrap()
+    );
     assert_eq!(store.objects_of(&lab.image).unwrap(), lab.contents.objects);
     for (digest, size) in &lab.contents.objects {
         let path = store.object_path(digest);
         let metadata = fs::metadata(&path).unwrap();
-        assert_eq!((metadata.len(), metadata.uid(), metadata.mode() & 0o777), (*size, 0, 0o444));
+        assert_eq!(
+            (metadata.len(), metadata.uid(), metadata.mode() & 0o777),
+            (*size, 0, 0o444)
+        );
         let theirs = ok(&format!("fsverity digest --compact {}", path.display()));
         assert_eq!(theirs.trim(), digest.to_string());
     }
     let kept = fs::read_dir(elea.join("store/objects")).unwrap();
-    let count: usize = kept.map(|d| fs::read_dir(d.unwrap().path()).unwrap().count()).sum();
+    let count: usize = kept
+        .map(|d| fs::read_dir(d.unwrap().path()).unwrap().count())
+        .sum();
     assert_eq!(count, lab.contents.objects.len());
     assert!(store.image_bytes(&lab.image).unwrap() == lab.store.image_bytes(&lab.image).unwrap());
     assert!(store.fsck(&Silent).unwrap().findings.is_empty());
@@ -160,11 +212,18 @@ fn ext4_is_clean_and_has_everything() {
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
-    assert!(said.lines().any(|l| l.starts_with("Filesystem features:") && l.contains("verity")), "{said}");
+    assert!(
+        said.lines()
+            .any(|l| l.starts_with("Filesystem features:") && l.contains("verity")),
+        "{said}"
+    );
     // A kernel without fs-verity opens no sealed file; debugfs does.
     let out = lab.path("out");
     fs::create_dir(&out).unwrap();
-    let said = ok(&format!("debugfs -R 'rdump /elea {}' {place}", out.display()));
+    let said = ok(&format!(
+        "debugfs -R 'rdump /elea {}' {place}",
+        out.display()
+    ));
     assert_eq!(said.lines().count(), 1, "{said}");
     check_root(&out, &lab, &plan);
     assert!(!out.join("elea/state/sealing").exists());
@@ -175,11 +234,17 @@ fn ext4_is_clean_and_has_everything() {
 
 /// The bytes of a file's block, wherever it stands behind the file's end.
 fn block(disk: &File, start: u64, place: &str, path: &str, block: u64) -> Vec<u8> {
-    let said = ok(&format!("debugfs -R 'bmap {path} {block}' {place} 2>/dev/null"));
-    let number: u64 = said.trim().parse().unwrap_or_else(|_| panic!("{path}: {said}"));
+    let said = ok(&format!(
+        "debugfs -R 'bmap {path} {block}' {place} 2>/dev/null"
+    ));
+    let number: u64 = said
+        .trim()
+        .parse()
+        .unwrap_or_else(|_| panic!("{path}: {said}"));
     assert!(number > 0, "{path} has no block {block}");
     let mut bytes = vec![0; 4096];
-    disk.read_exact_at(&mut bytes, start + number * 4096).unwrap();
+    disk.read_exact_at(&mut bytes, start + number * 4096)
+        .unwrap();
     bytes
 }
 
@@ -194,7 +259,10 @@ fn every_object_is_sealed_as_the_kernel_would() {
     let place = format!("'{}?offset={}'", lab.path("disk").display(), root.start);
     let disk = File::open(lab.path("disk")).unwrap();
     let (tree, descriptor) = (lab.path("merkle"), lab.path("descriptor"));
-    assert!(lab.contents.objects.contains_key(&lab.image), "the image itself is sealed, too");
+    assert!(
+        lab.contents.objects.contains_key(&lab.image),
+        "the image itself is sealed, too"
+    );
     for (digest, size) in &lab.contents.objects {
         let path = format!("/elea/store/objects/{}", digest.object_path());
         let said = ok(&format!("debugfs -R 'stat {path}' {place}"));
@@ -210,9 +278,19 @@ fn every_object_is_sealed_as_the_kernel_would() {
         let tree = fs::read(&tree).unwrap();
         let first = size.div_ceil(65_536) * 16;
         for (i, theirs) in (0..).zip(tree.chunks(4096)) {
-            assert_eq!(block(&disk, root.start, &place, &path, first + i), theirs, "{path}");
+            assert_eq!(
+                block(&disk, root.start, &place, &path, first + i),
+                theirs,
+                "{path}"
+            );
         }
-        let last = block(&disk, root.start, &place, &path, first + tree.len() as u64 / 4096);
+        let last = block(
+            &disk,
+            root.start,
+            &place,
+            &path,
+            first + tree.len() as u64 / 4096,
+        );
         let theirs = fs::read(&descriptor).unwrap();
         assert_eq!(last[..theirs.len()], theirs, "{path}");
         let length = u32::try_from(theirs.len()).unwrap();
@@ -238,9 +316,15 @@ fn btrfs_is_clean_and_is_sealed_at_the_first_boot() {
     let Some(device) = LoopDevice::new(&lab.path("disk"), &format!("-r {offset}")) else {
         return;
     };
-    ok(&format!("btrfs check --readonly --check-data-csum {}", device.0));
+    ok(&format!(
+        "btrfs check --readonly --check-data-csum {}",
+        device.0
+    ));
     let said = ok(&format!("btrfs filesystem show {}", device.0));
-    assert!(said.contains("elea-root") && said.contains(&plan.filesystem_uuid), "{said}");
+    assert!(
+        said.contains("elea-root") && said.contains(&plan.filesystem_uuid),
+        "{said}"
+    );
     let mounted = Mounted::new(&device.0, &lab.path("mnt"), "-o ro");
     check_root(&mounted.0, &lab, &plan);
     assert!(mounted.0.join("elea/state/sealing").exists());
@@ -258,7 +342,8 @@ fn a_device_is_installed_as_a_file_is() {
     let old = File::create(&file).unwrap();
     old.set_len(1200 << 20).unwrap();
     old.write_all_at(b"_BHRfS_M", start + 65_536 + 64).unwrap();
-    old.write_all_at(&lab::bytes(200_000_000, 5), start + (70 << 20)).unwrap();
+    old.write_all_at(&lab::bytes(200_000_000, 5), start + (70 << 20))
+        .unwrap();
     drop(old);
     let Some(device) = LoopDevice::new(&file, "") else {
         return;
@@ -272,7 +357,10 @@ fn a_device_is_installed_as_a_file_is() {
     assert!(ok(&format!("sgdisk -v {}", file.display())).contains("No problems found"));
     ok(&format!("e2fsck -fn '{}?offset={start}'", file.display()));
     let mut bytes = vec![0; elea_formats::superblock::NEEDED];
-    File::open(&file).unwrap().read_exact_at(&mut bytes, start).unwrap();
+    File::open(&file)
+        .unwrap()
+        .read_exact_at(&mut bytes, start)
+        .unwrap();
     let superblock = elea_formats::superblock::read(&bytes).unwrap();
     assert_eq!(superblock.uuid, plan.filesystem_uuid);
     assert_eq!(superblock.kind, elea_formats::superblock::Kind::Ext4);

@@ -63,7 +63,9 @@ impl Geometry {
         // Four bytes for each cluster, and two clusters that are none; a little too long is allowed.
         let most = u64::from(sectors) / per_cluster + 2;
         let table = u32::try_from((most * 4).div_ceil(sector)).map_err(io::Error::other)?;
-        let data = sectors.checked_sub(u32::from(RESERVED) + 2 * table).unwrap_or(0);
+        let data = sectors
+            .checked_sub(u32::from(RESERVED) + 2 * table)
+            .unwrap_or(0);
         let clusters = data / u32::try_from(per_cluster).map_err(io::Error::other)?;
         // With fewer it would be FAT16 by definition.
         if clusters < 65_525 {
@@ -89,13 +91,21 @@ impl Geometry {
         put(0, &[0xeb, 0x58, 0x90]);
         put(3, b"MSWIN4.1");
         put(11, &u16::try_from(self.sector).unwrap_or(512).to_le_bytes());
-        put(13, &[u8::try_from(CLUSTER as u64 / self.sector).unwrap_or(1)]);
+        put(
+            13,
+            &[u8::try_from(CLUSTER as u64 / self.sector).unwrap_or(1)],
+        );
         put(14, &RESERVED.to_le_bytes());
         put(16, &[2]); // tables
         put(21, &[0xf8]); // not removable
         put(24, &63_u16.to_le_bytes()); // geometry, which nobody uses
         put(26, &255_u16.to_le_bytes());
-        put(28, &u32::try_from(start / self.sector).unwrap_or(0).to_le_bytes());
+        put(
+            28,
+            &u32::try_from(start / self.sector)
+                .unwrap_or(0)
+                .to_le_bytes(),
+        );
         put(32, &self.sectors.to_le_bytes());
         put(36, &self.table.to_le_bytes());
         put(44, &ROOT.to_le_bytes());
@@ -131,13 +141,7 @@ struct Volume<'a> {
     table: Vec<u32>,
 }
 
-fn fill(
-    window: &mut Window,
-    folder: &Path,
-    start: u64,
-    sector: u64,
-    uuid: &str,
-) -> io::Result<()> {
+fn fill(window: &mut Window, folder: &Path, start: u64, sector: u64, uuid: &str) -> io::Result<()> {
     let id = u32::from_str_radix(uuid.get(..8).unwrap_or_default(), 16);
     let id = id.map_err(io::Error::other)?;
     let geometry = Geometry::new(window.size(), sector)?;
@@ -201,7 +205,12 @@ impl Volume<'_> {
             bytes.extend(name.long.into_iter().flatten());
             let is_folder = entry.file_type()?.is_dir();
             bytes.extend(if is_folder {
-                record(&name.short, FOLDER, self.folder(&entry.path(), Some(here))?, 0)
+                record(
+                    &name.short,
+                    FOLDER,
+                    self.folder(&entry.path(), Some(here))?,
+                    0,
+                )
             } else {
                 let (first, size) = self.file(&entry.path())?;
                 record(&name.short, FILE, first, size)

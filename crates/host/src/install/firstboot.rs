@@ -176,6 +176,21 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_sealed_keeps_its_marker() {
+        // tmpfs has no fs-verity on any kernel.
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let digest = Digest::sha256(b"x");
+        let path = dir.path().join("store/objects").join(digest.object_path());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        fs::create_dir(dir.path().join("state")).unwrap();
+        fs::write(dir.path().join(SEALING), "").unwrap();
+        let error = seal(dir.path(), &Silent).unwrap_err();
+        assert!(matches!(error, Error::Seal { .. }), "{error}");
+        assert!(dir.path().join(SEALING).exists());
+    }
+
+    #[test]
     fn objects_are_told_from_leftovers() {
         let dir = tempfile::tempdir().unwrap();
         let digest = Digest::sha256(b"x");

@@ -182,13 +182,28 @@ pub(super) fn extend(
 ) -> Result<Option<u64>, Error> {
     let sector = rustix::fs::ioctl_blksszget(file).at("ask for the sector size of", path)?;
     let sector = u64::from(sector);
-    let opened = GptConfig::new()
-        .writable(false)
-        .logical_block_size(sector_size(sector))
-        .open_from_device(Recorder::new(file, disk));
-    let table = match opened {
+    let open = |recorder| {
+        GptConfig::new()
+            .writable(false)
+            .logical_block_size(sector_size(sector))
+            .open_from_device(recorder)
+    };
+    // A power cut in the middle of this leaves a torn beginning and a whole copy at the end:
+    // what is torn is not looked at, and is written anew.
+    let first = open(Recorder::new(file, disk));
+    let is_torn = first
+        .as_ref()
+        .map_or(true, |table| table.primary_header().is_err());
+    let table = first.or_else(|_| {
+        let mut recorder = Recorder::new(file, disk);
+        recorder.pieces.push((sector, vec![0; 512]));
+        open(recorder)
+    });
+    let table = match table {
         Ok(table) => table,
-        Err(GptError::Io(e)) => return Err(cannot("read", path, e.to_string())),
+        Err(GptError::Io(e)) if e.raw_os_error().is_some() => {
+            return Err(cannot("read", path, e.to_string()));
+        }
         Err(_) => return Ok(None),
     };
     let mut partitions = table.partitions().clone();
@@ -211,8 +226,7 @@ pub(super) fn extend(
     }
     let listed = end - start;
     let grows = size >= listed.saturating_add(least);
-    // A power cut in the middle of this leaves the copy at the end, which is put back here.
-    if !grows && table.primary_header().is_ok() {
+    if !grows && !is_torn {
         return Ok(Some(listed));
     }
     let size = if grows { size } else { listed };

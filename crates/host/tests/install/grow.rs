@@ -1,11 +1,12 @@
 //! The first boot's growth, on a loop device whose disk became larger. (The partitions are told to the
 //! kernel by hand, since not every kernel reads GPT.)
 
-use super::lab::{Lab, LoopDevice, Mounted, can, ok};
+use super::lab::{Lab, LoopDevice, Mounted, can, ok, sh};
 use super::part;
 use elea_host::install::firstboot::{Grown, grow};
 use elea_host::install::{Filesystem, Options, Role};
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 struct Machine {
@@ -21,16 +22,22 @@ impl Machine {
         let table: serde_json::Value =
             serde_json::from_str(&ok(&format!("sfdisk -J {} 2>/dev/null", device.0))).unwrap();
         let root = &table["partitiontable"]["partitions"][1];
-        ok(&format!("addpart {} 2 {} {}", device.0, root["start"], root["size"]));
+        // A test that failed may have left one.
+        sh(&format!("delpart {} 2", device.0));
+        ok(&format!(
+            "addpart {} 2 {} {}",
+            device.0, root["start"], root["size"]
+        ));
         let part = format!("{}p2", device.0);
         let name = part.trim_start_matches("/dev/");
         let number = fs::read_to_string(format!("/sys/class/block/{name}/dev")).unwrap();
-        let mounted = Mounted::new(&part, &lab.path("mnt"), "");
-        Some(Self {
-            mounted: Some(mounted),
+        let mut machine = Self {
+            mounted: None,
             device,
             number: number.trim().to_owned(),
-        })
+        };
+        machine.mounted = Some(Mounted::new(&part, &lab.path("mnt"), ""));
+        Some(machine)
     }
 
     fn grow(&self) -> Grown {
@@ -41,14 +48,17 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         drop(self.mounted.take());
-        ok(&format!("delpart {} 2", self.device.0));
+        sh(&format!("delpart {} 2", self.device.0));
     }
 }
 
 /// Whether this process may resize an ext4 (`ext4_resize_begin` asks for the capability).
 fn may_resize_ext4() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|l| l.strip_prefix("CapEff:"))
+        .unwrap();
     let bits = u64::from_str_radix(line.trim(), 16).unwrap();
     let may = bits & (1 << 24) != 0;
     if !may {
@@ -59,7 +69,10 @@ fn may_resize_ext4() -> bool {
 
 /// A kernel without fs-verity writes to no ext4 that has the feature; growing does not depend on it.
 fn without_verity(disk: &Path, start: u64) {
-    ok(&format!("debugfs -w -R 'feature -verity' '{}?offset={start}'", disk.display()));
+    ok(&format!(
+        "debugfs -w -R 'feature -verity' '{}?offset={start}'",
+        disk.display()
+    ));
 }
 
 fn grows(filesystem: Filesystem) {
@@ -77,10 +90,19 @@ fn grows(filesystem: Filesystem) {
     let Some(machine) = Machine::boot(&lab) else {
         return;
     };
-    assert_eq!(machine.grow(), Grown::default(), "it is as large as the disk");
+    assert_eq!(
+        machine.grow(),
+        Grown::default(),
+        "it is as large as the disk"
+    );
     drop(machine);
     let larger: u64 = (3000 << 20) + 12_345 * 512;
-    File::options().write(true).open(&disk).unwrap().set_len(larger).unwrap();
+    File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .set_len(larger)
+        .unwrap();
     let machine = Machine::boot(&lab).unwrap();
     let size = (2999 << 20) + (6 << 20) - root.start;
     let grown = machine.grow();
@@ -103,7 +125,11 @@ fn grows(filesystem: Filesystem) {
     }
     match filesystem {
         Filesystem::Ext4 => {
-            ok(&format!("e2fsck -fn '{}?offset={}'", disk.display(), root.start));
+            ok(&format!(
+                "e2fsck -fn '{}?offset={}'",
+                disk.display(),
+                root.start
+            ));
         }
         Filesystem::Btrfs => {
             let offset = format!("-r --offset {}", root.start);
@@ -141,31 +167,96 @@ fn growth_that_was_cut_short_goes_on() {
     let plan = lab.install("disk", &options);
     let root = part(&plan, Role::Root);
     let disk = lab.path("disk");
-    let before = ok(&format!("dd if={} bs=1M count=1 status=none | base64 -w0", disk.display()));
-    File::options().write(true).open(&disk).unwrap().set_len(2000 << 20).unwrap();
+    File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .set_len(2000 << 20)
+        .unwrap();
+    let before = lab.path("before");
+    ok(&format!(
+        "cp --sparse=always {} {}",
+        disk.display(),
+        before.display()
+    ));
     let Some(machine) = Machine::boot(&lab) else {
         return;
     };
     let grown = machine.grow();
     drop(machine);
     let size = (1999 << 20) - root.start;
-    assert_eq!(grown.partition, Some((root.size, size)));
-    // The copy at the end is new, the beginning old.
-    fs::write(lab.path("start"), before).unwrap();
-    let put = |what: &str| {
-        ok(&format!("{what} | dd of={} bs=512 conv=notrunc status=none", disk.display()));
+    let whole = Grown {
+        partition: Some((root.size, size)),
+        filesystem: Some((root.size, size)),
     };
-    put(&format!("base64 -d {}", lab.path("start").display()));
+    assert_eq!(grown, whole);
+    let grown_disk = lab.path("grown");
+    fs::rename(&disk, &grown_disk).unwrap();
+    let copy_of_grown = |disk: &Path| {
+        let mut end = vec![0; 1 << 20];
+        File::open(&grown_disk)
+            .unwrap()
+            .read_exact_at(&mut end, 1999 << 20)
+            .unwrap();
+        let disk = File::options().write(true).open(disk).unwrap();
+        disk.write_all_at(&end, 1999 << 20).unwrap();
+    };
+    let sound = || ok(&format!("sgdisk -v {}", disk.display())).contains("No problems found");
+    // The copy at the end is new, the beginning old.
+    ok(&format!(
+        "cp --sparse=always {} {}",
+        before.display(),
+        disk.display()
+    ));
+    copy_of_grown(&disk);
     let machine = Machine::boot(&lab).unwrap();
-    assert_eq!(machine.grow().partition, Some((root.size, size)));
+    assert_eq!(machine.grow(), whole);
     drop(machine);
-    assert!(ok(&format!("sgdisk -v {}", disk.display())).contains("No problems found"));
-    // The beginning is torn.
-    ok(&format!("dd if=/dev/urandom of={} bs=512 seek=1 count=1 conv=notrunc status=none", disk.display()));
+    assert!(sound());
+    // The copy at the end is new, the beginning torn: the kernel reads the copy.
+    ok(&format!(
+        "cp --sparse=always {} {}",
+        before.display(),
+        disk.display()
+    ));
+    copy_of_grown(&disk);
+    File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .write_all_at(&[0xff; 700], 900)
+        .unwrap();
+    assert!(!sound());
     let machine = Machine::boot(&lab).unwrap();
-    assert_eq!(machine.grow(), Grown::default());
+    let again = Grown {
+        partition: None,
+        ..whole
+    };
+    assert_eq!(machine.grow(), again);
     drop(machine);
-    assert!(ok(&format!("sgdisk -v {}", disk.display())).contains("No problems found"));
+    assert!(sound());
+    // The table is new, the file system old.
+    ok(&format!(
+        "cp --sparse=always {} {}",
+        before.display(),
+        disk.display()
+    ));
+    copy_of_grown(&disk);
+    let mut start = vec![0; 1 << 20];
+    File::open(&grown_disk)
+        .unwrap()
+        .read_exact_at(&mut start, 0)
+        .unwrap();
+    File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .write_all_at(&start, 0)
+        .unwrap();
+    let machine = Machine::boot(&lab).unwrap();
+    assert_eq!(machine.grow(), again);
+    drop(machine);
+    assert!(sound());
 }
 
 #[test]
@@ -178,7 +269,12 @@ fn a_partition_behind_the_root_stops_growth() {
     let root = part(&plan, Role::Root);
     let disk = lab.path("disk");
     without_verity(&disk, root.start);
-    File::options().write(true).open(&disk).unwrap().set_len(2000 << 20).unwrap();
+    File::options()
+        .write(true)
+        .open(&disk)
+        .unwrap()
+        .set_len(2000 << 20)
+        .unwrap();
     ok(&format!("sgdisk -e -n 3:1500M:0 {}", disk.display()));
     let Some(machine) = Machine::boot(&lab) else {
         return;
@@ -187,5 +283,11 @@ fn a_partition_behind_the_root_stops_growth() {
     drop(machine);
     let table = ok(&format!("sfdisk -J {} 2>/dev/null", disk.display()));
     let table: serde_json::Value = serde_json::from_str(&table).unwrap();
-    assert_eq!(table["partitiontable"]["partitions"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        table["partitiontable"]["partitions"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
 }

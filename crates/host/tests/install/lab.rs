@@ -68,7 +68,10 @@ pub(crate) fn tree(root: &Path, release: &Release) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     };
-    put(elea_formats::release::PATH, &serde_json::to_vec(release).unwrap());
+    put(
+        elea_formats::release::PATH,
+        &serde_json::to_vec(release).unwrap(),
+    );
     put(KERNEL, &bytes(300_000, 1));
     put(INITRD, &bytes(70_000, 2));
     put(LOADER, &bytes(120_000, 3));
@@ -149,10 +152,19 @@ pub(crate) fn can(programs: &[&str]) -> bool {
     }
     let there = |program: &&&str| {
         let mut found = Command::new("sh");
-        found.args(["-c", &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}")]);
-        found.stdout(Stdio::null()).status().is_ok_and(|s| s.success())
+        found.args([
+            "-c",
+            &format!("PATH=$PATH:/usr/sbin:/sbin command -v {program}"),
+        ]);
+        found
+            .stdout(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
     };
-    let missing = ["mke2fs", "debugfs", "e2fsck"].iter().chain(programs).find(|p| !there(p));
+    let missing = ["mke2fs", "debugfs", "e2fsck"]
+        .iter()
+        .chain(programs)
+        .find(|p| !there(p));
     if let Some(program) = missing {
         eprintln!("skipped: no {program}");
     }
@@ -163,11 +175,16 @@ pub(crate) fn can(programs: &[&str]) -> bool {
 pub(crate) fn sh(line: &str) -> (bool, String) {
     let output = Command::new("sh")
         .arg("-c")
-        .arg(format!("export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C MTOOLS_SKIP_CHECK=1; {line}"))
+        .arg(format!(
+            "export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C MTOOLS_SKIP_CHECK=1; {line}"
+        ))
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 /// Runs a command line that must succeed.

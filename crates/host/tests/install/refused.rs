@@ -21,7 +21,11 @@ fn what_is_no_disk_is_named() {
     let cases = [
         (Path::new("/dev/null"), None, "is a character device"),
         (&folder, None, "is a folder"),
-        (Path::new("/dev/no-such-disk"), Some(1 << 30), "there is no device"),
+        (
+            Path::new("/dev/no-such-disk"),
+            Some(1 << 30),
+            "there is no device",
+        ),
         (&lab.path("new"), None, "`--size 8G`"),
         (&lab.path("none/new"), Some(1 << 30), "cannot follow"),
     ];
@@ -52,7 +56,10 @@ fn a_file_is_looked_at() {
     let target = Target::inspect(&used, None).unwrap();
     let error = plan(&lab.contents, &target, &Options::default()).unwrap_err();
     let said = error.to_string();
-    assert!(said.contains("labelled `holiday`") && said.contains("--wipe"), "{said}");
+    assert!(
+        said.contains("labelled `holiday`") && said.contains("--wipe"),
+        "{said}"
+    );
     let before = fs::read(&used).unwrap();
     assert!(before == fs::read(&used).unwrap(), "looking writes nothing");
     let wipe = Options {
@@ -63,7 +70,10 @@ fn a_file_is_looked_at() {
     assert_eq!(plan.destroys, target.found);
     lab.apply(&plan, &Silent).unwrap();
     let found = Target::inspect(&used, None).unwrap().found;
-    assert!(found.contains(&"a GPT partition table".to_owned()), "{found:?}");
+    assert!(
+        found.contains(&"a GPT partition table".to_owned()),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -94,14 +104,20 @@ fn a_busy_disk_is_refused_with_its_user() {
         return;
     };
     let said = refusal(&file, None);
-    assert!(said.contains("is in use") && said.contains(&device.0), "{said}");
+    assert!(
+        said.contains("is in use") && said.contains(&device.0),
+        "{said}"
+    );
     let path = Path::new(&device.0);
     Target::inspect(path, None).unwrap();
     assert!(refusal(path, Some(1 << 30)).contains("cannot be made"));
     ok(&format!("mke2fs -q -t ext4 {}", device.0));
     let mounted = Mounted::new(&device.0, &lab.path("mnt"), "");
     let said = refusal(path, None);
-    assert!(said.contains("is mounted on") && said.contains("unmount"), "{said}");
+    assert!(
+        said.contains("is mounted on") && said.contains("unmount"),
+        "{said}"
+    );
     drop(mounted);
     ok(&format!("addpart {} 1 2048 20480", device.0));
     let partition = format!("{}p1", device.0);
@@ -149,7 +165,10 @@ fn a_stopped_install_leaves_a_blank_file_blank() {
         return;
     }
     let lab = Lab::new();
-    File::create(lab.path("disk")).unwrap().set_len(900 << 20).unwrap();
+    File::create(lab.path("disk"))
+        .unwrap()
+        .set_len(900 << 20)
+        .unwrap();
     let target = Target::inspect(&lab.path("disk"), None).unwrap();
     let plan = plan(&lab.contents, &target, &Options::default()).unwrap();
     // As late as can be: all but the table has been written.
@@ -171,11 +190,22 @@ fn a_damaged_object_is_named_and_nothing_is_made() {
     }
     let lab = Lab::new();
     let plan = lab.plan("disk", 900, &Options::default()).unwrap();
-    let (digest, _) = lab.contents.objects.iter().find(|(_, s)| **s == 65_537).unwrap();
+    let (digest, _) = lab
+        .contents
+        .objects
+        .iter()
+        .find(|(_, s)| **s == 65_537)
+        .unwrap();
     let path = lab.store.object_path(digest);
-    ok(&format!("chmod u+w {0}; printf x | dd of={0} bs=1 seek=50000 conv=notrunc status=none", path.display()));
+    ok(&format!(
+        "chmod u+w {0}; printf x | dd of={0} bs=1 seek=50000 conv=notrunc status=none",
+        path.display()
+    ));
     let error = lab.apply(&plan, &Silent).unwrap_err();
-    assert!(matches!(&error, Error::Damaged(d) if d == digest), "{error}");
+    assert!(
+        matches!(&error, Error::Damaged(d) if d == digest),
+        "{error}"
+    );
     assert!(!lab.path("disk").exists());
 }
 
@@ -188,9 +218,13 @@ fn no_room_to_prepare_is_said_before_anything_is_made() {
     let plan = lab.plan("disk", 900, &Options::default()).unwrap();
     let small = Mounted::new("tmpfs", &lab.path("small"), "-t tmpfs -o size=4m");
     let store = lab.store.path();
-    let error = elea_host::install::apply(&plan, &lab.contents, store, &small.0, &Silent).unwrap_err();
+    let error =
+        elea_host::install::apply(&plan, &lab.contents, store, &small.0, &Silent).unwrap_err();
     assert!(matches!(error, Error::NoRoom { .. }), "{error}");
-    assert!(error.to_string().contains(&small.0.display().to_string()), "{error}");
+    assert!(
+        error.to_string().contains(&small.0.display().to_string()),
+        "{error}"
+    );
     assert!(!lab.path("disk").exists());
     assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0);
 }
@@ -227,7 +261,10 @@ fn two_installs_at_once_do_not_mix() {
         return;
     }
     let lab = Lab::new();
-    File::create(lab.path("disk")).unwrap().set_len(900 << 20).unwrap();
+    File::create(lab.path("disk"))
+        .unwrap()
+        .set_len(900 << 20)
+        .unwrap();
     let target = Target::inspect(&lab.path("disk"), None).unwrap();
     let plan = plan(&lab.contents, &target, &Options::default()).unwrap();
     let held = File::options().write(true).open(lab.path("disk")).unwrap();
@@ -236,7 +273,10 @@ fn two_installs_at_once_do_not_mix() {
     assert!(matches!(error, Error::Busy { .. }), "{error}");
     let mut start = vec![0; 1 << 20];
     held.set_len(900 << 20).unwrap();
-    File::open(lab.path("disk")).unwrap().read_exact_at(&mut start, 0).unwrap();
+    File::open(lab.path("disk"))
+        .unwrap()
+        .read_exact_at(&mut start, 0)
+        .unwrap();
     assert!(start.iter().all(|b| *b == 0));
 }
 
@@ -251,12 +291,18 @@ fn what_is_no_system_for_this_is_refused() {
     other.loader = "usr/lib/elea/boot/none.efi".into();
     let (_dir, store, image) = imported(&other);
     let error = Contents::load(&store, &image).unwrap_err();
-    assert!(matches!(&error, Error::Missing(path) if path.ends_with("none.efi")), "{error}");
+    assert!(
+        matches!(&error, Error::Missing(path) if path.ends_with("none.efi")),
+        "{error}"
+    );
     let (dir, store, _) = imported(&release());
     fs::remove_file(dir.path().join("tree").join(elea_formats::release::PATH)).unwrap();
     let tree = store.import_dir(&dir.path().join("tree"), &Silent).unwrap();
     let origin = elea_store::Origin::default();
-    let image = store.seal(tree, elea_formats::form::Form::Os1, &origin).unwrap().image;
+    let image = store
+        .seal(tree, elea_formats::form::Form::Os1, &origin)
+        .unwrap()
+        .image;
     let error = Contents::load(&store, &image).unwrap_err();
     assert!(matches!(error, Error::NoRelease(_)), "{error}");
 }

@@ -41,7 +41,8 @@ fn exact(name: &str) -> Option<[u8; 11]> {
     let (base, extension) = name.split_once('.').unwrap_or((name, ""));
     let fits = (1..=8).contains(&base.len()) && extension.len() <= 3;
     let ends = name.contains('.') && extension.is_empty();
-    let plain = base.bytes().chain(extension.bytes()).all(is_plain);
+    let plain = |byte| is_plain(byte) || byte == b'~';
+    let plain = base.bytes().chain(extension.bytes()).all(plain);
     (fits && plain && !ends).then(|| joined(base, extension))
 }
 
@@ -58,7 +59,11 @@ fn shortened(name: &str, taken: &BTreeSet<[u8; 11]>) -> io::Result<[u8; 11]> {
     let (base, extension) = name.rsplit_once('.').unwrap_or((name, ""));
     let plain = |text: &str, most: usize| -> String {
         let capitals = text.to_ascii_uppercase();
-        capitals.chars().filter(|c| u8::try_from(*c).is_ok_and(is_plain)).take(most).collect()
+        capitals
+            .chars()
+            .filter(|c| u8::try_from(*c).is_ok_and(is_plain))
+            .take(most)
+            .collect()
     };
     let (base, extension) = (plain(base, 6), plain(extension, 3));
     (1..1_000_000)
@@ -73,13 +78,17 @@ fn shortened(name: &str, taken: &BTreeSet<[u8; 11]>) -> io::Result<[u8; 11]> {
 
 /// Ties the records of a long name to the short one.
 fn checksum(short: &[u8; 11]) -> u8 {
-    short.iter().fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+    short
+        .iter()
+        .fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
 /// Thirteen characters of UTF-16 in each record, the last piece of the name first.
 fn long(name: &str, checksum: u8) -> io::Result<Vec<[u8; 32]>> {
     let mut units: Vec<u16> = name.encode_utf16().collect();
-    let refused = name.chars().any(|c| c.is_control() || "\"*/:<>?\\|".contains(c));
+    let refused = name
+        .chars()
+        .any(|c| c.is_control() || "\"*/:<>?\\|".contains(c));
     if refused || units.is_empty() || units.len() > 255 || name.ends_with(['.', ' ']) {
         return Err(io::ErrorKind::InvalidFilename.into());
     }
@@ -95,7 +104,10 @@ fn long(name: &str, checksum: u8) -> io::Result<Vec<[u8; 32]>> {
         bytes[0] = if last { number | 0x40 } else { number };
         bytes[11] = 0x0f;
         bytes[13] = checksum;
-        let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain([28, 30]);
+        let places = (1..11)
+            .step_by(2)
+            .chain((14..26).step_by(2))
+            .chain([28, 30]);
         for (at, unit) in places.zip(piece) {
             bytes[at..at + 2].copy_from_slice(&unit.to_le_bytes());
         }
@@ -113,14 +125,25 @@ mod tests {
     fn short(names: &[&str]) -> Vec<String> {
         let names: Vec<_> = names.iter().map(|n| (*n).to_owned()).collect();
         let names = records(&names).unwrap();
-        names.iter().map(|n| String::from_utf8(n.short.to_vec()).unwrap()).collect()
+        names
+            .iter()
+            .map(|n| String::from_utf8(n.short.to_vec()).unwrap())
+            .collect()
     }
 
     #[test]
     fn short_names_are_capitals_and_differ() {
-        assert_eq!(short(&["BOOTX64.EFI", "EFI"]), ["BOOTX64 EFI", "EFI        "]);
         assert_eq!(
-            short(&["elea-1.conf", "elea-12.conf", "elea-rescue.conf", "ELEA-1~1.CON"]),
+            short(&["BOOTX64.EFI", "EFI"]),
+            ["BOOTX64 EFI", "EFI        "]
+        );
+        assert_eq!(
+            short(&[
+                "elea-1.conf",
+                "elea-12.conf",
+                "elea-rescue.conf",
+                "ELEA-1~1.CON"
+            ]),
             ["ELEA-1~2CON", "ELEA-1~3CON", "ELEA-R~1CON", "ELEA-1~1CON"]
         );
         let many: Vec<String> = (0..12).map(|n| format!("entries.{n}.long")).collect();
@@ -131,7 +154,11 @@ mod tests {
 
     #[test]
     fn long_names_fill_records_of_thirteen() {
-        for (name, count) in [("loader.conf", 1), ("thirteen.chrs", 1), ("fourteen.chars", 2)] {
+        for (name, count) in [
+            ("loader.conf", 1),
+            ("thirteen.chrs", 1),
+            ("fourteen.chars", 2),
+        ] {
             let names = records(&[name.to_owned()]).unwrap();
             assert_eq!(names[0].long.len(), count, "{name}");
             assert_eq!(names[0].long[0][0], 0x40 | u8::try_from(count).unwrap());
