@@ -1,39 +1,83 @@
 //! The project's own commands, run as `cargo xtask NAME`.
+//!
+//! `demo` is the whole story from one config file to a machine that heals itself; `vm` the
+//! scenarios of failure, each on a real machine under QEMU; `test` everything that CI runs;
+//! `bench` the figures. All of them drive the programs `elea` and `ssh` as a person would.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the program's user interface"
+)]
+
+use elea_testkit::Error;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod demo;
+mod guest;
 mod packages;
+mod programs;
+mod talk;
+mod test;
+mod vm;
+mod works;
+
+/// What every part gives.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--keep] [--interactive] [--work DIR] [--break health|panic|hang]
+                       from one file to a machine that updates and heals itself
+  test                 packages, every test, the demo, and the scenarios that fit
+  vm NAME… | --list | --all [--work DIR]
+                       scenarios of failure on machines under QEMU";
 
 fn main() -> ExitCode {
-    let result = match std::env::args().nth(1).as_deref() {
-        Some("test") => test(),
-        _ => Err("usage: cargo xtask test".to_owned()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, words)) = words.split_first() else {
+        return usage();
+    };
+    let result = match command.as_str() {
+        "demo" => match demo::Options::parse(words) {
+            Ok(options) => return demo::run(&options),
+            Err(e) => Err(e),
+        },
+        "test" => return test::run(words),
+        "vm" => vm::run(words),
+        _ => return usage(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            #[expect(clippy::print_stderr, reason = "this is the program's user interface")]
-            {
-                eprintln!("xtask: {why}");
-            }
+        Err(e) => {
+            eprintln!("xtask: {e}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn test() -> Result<(), String> {
-    packages::install(packages::TEST)?;
-    run(Command::new("cargo").args(["test", "--workspace"]))
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
 }
 
-/// Runs a command with its output shown and fails with its command line.
-fn run(command: &mut Command) -> Result<(), String> {
+/// The folder of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Runs a command with its output shown; it must end well.
+pub(crate) fn show(command: &mut Command) -> Result<()> {
+    let line = talk::line(command);
     let status = command
         .status()
-        .map_err(|e| format!("cannot run {command:?}: {e}"))?;
+        .map_err(|e| Error::other(format!("cannot run `{line}`: {e}")))?;
     if status.success() {
         Ok(())
     } else {
-        Err(format!("{command:?} ended with {status}"))
+        Err(Error::other(format!("`{line}` ended with {status}")))
     }
 }

@@ -1,0 +1,50 @@
+//! The programs of this repository, built for use.
+
+use crate::{Result, show, workspace};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// `elea`.
+    pub(crate) elea: PathBuf,
+    /// `elea-initrd`, linked statically.
+    pub(crate) initrd: PathBuf,
+}
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds both; quick where nothing changed.
+pub(crate) fn build() -> Result<Programs> {
+    let target = target_folder();
+    show(cargo().args(["build", "--release", "--quiet", "-p", "elea-cli"]))?;
+    // Process 1 of an initramfs that holds nothing else: no shared libraries there.
+    show(
+        cargo()
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .args(["build", "--release", "--quiet", "-p", "elea-initrd"])
+            .args(["--target", TARGET]),
+    )?;
+    Ok(Programs {
+        elea: target.join("release/elea"),
+        initrd: target.join(TARGET).join("release/elea-initrd"),
+    })
+}
+
+/// Cargo, in the workspace.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.current_dir(workspace());
+    // `cargo xtask` sets them for itself; what it starts must not take them over.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Where cargo puts what it builds.
+pub(crate) fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}

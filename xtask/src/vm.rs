@@ -1,0 +1,128 @@
+//! `cargo xtask vm`: scenarios of failure, each on a machine under QEMU with real firmware,
+//! boot loader and kernel.
+
+mod boot_files;
+mod choice;
+mod power;
+mod releases;
+mod report;
+mod stage;
+mod state;
+mod store;
+
+pub(crate) use stage::{Base, Stage, Told, Trial};
+
+use crate::programs::target_folder;
+use crate::{Result, talk};
+use elea_testkit::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// One thing that goes wrong, and what must come of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scenario {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// What is done, for the report.
+    pub(crate) done: &'static str,
+    /// Whether `cargo xtask test` runs it.
+    pub(crate) tested: bool,
+    /// Does it; an error is a failed test.
+    pub(crate) run: fn(&mut Stage, &str) -> Result<Told>,
+}
+
+/// Every scenario.
+fn all() -> Vec<Scenario> {
+    [
+        releases::SCENARIOS,
+        boot_files::SCENARIOS,
+        store::SCENARIOS,
+        state::SCENARIOS,
+        choice::SCENARIOS,
+        power::SCENARIOS,
+    ]
+    .concat()
+}
+
+/// A scenario that was run.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) scenario: Scenario,
+    pub(crate) result: Result<Told>,
+    /// How long it took, in seconds, preparations included.
+    pub(crate) took: u64,
+}
+
+/// Runs what a command line asks for.
+pub(crate) fn run(words: &[String]) -> Result<()> {
+    let mut work = target_folder().join("vm");
+    let (mut chosen, mut list, mut every) = (Vec::new(), false, false);
+    let known = all();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--list" => list = true,
+            "--all" => every = true,
+            "--work" => {
+                let value = words.next();
+                work = PathBuf::from(value.ok_or_else(|| Error::other("--work needs a folder"))?);
+            }
+            name => {
+                let found = known.iter().find(|s| s.name == name);
+                chosen.push(*found.ok_or_else(|| {
+                    Error::other(format!(
+                        "there is no scenario `{name}`; `cargo xtask vm --list`"
+                    ))
+                })?);
+            }
+        }
+    }
+    if list || (chosen.is_empty() && !every) {
+        for scenario in &known {
+            let mark = if scenario.tested { "*" } else { " " };
+            println!("{mark} {:24} {}", scenario.name, scenario.done);
+        }
+        println!("\n* is run by `cargo xtask test` too");
+        return Ok(());
+    }
+    let chosen = if every { known } else { chosen };
+    let mut stage = Stage::open(&work)?;
+    let rows: Vec<Row> = chosen.into_iter().map(|s| play(&mut stage, s)).collect();
+    println!("\n{}", report::plain(&rows));
+    if every {
+        report::write(&rows)?;
+    }
+    let failed = rows.iter().filter(|row| row.result.is_err()).count();
+    if failed > 0 {
+        return Err(Error::other(format!(
+            "{failed} of {} scenarios failed",
+            rows.len()
+        )));
+    }
+    Ok(())
+}
+
+/// The scenarios that `cargo xtask test` runs.
+pub(crate) fn tested() -> Vec<Scenario> {
+    all().into_iter().filter(|s| s.tested).collect()
+}
+
+/// Runs one.
+pub(crate) fn play(stage: &mut Stage, scenario: Scenario) -> Row {
+    talk::headline(&format!("{}: {}", scenario.name, scenario.done));
+    let begun = Instant::now();
+    let result = (scenario.run)(stage, scenario.name);
+    let took = begun.elapsed().as_secs();
+    match &result {
+        Ok(told) => talk::note(&format!(
+            "ok: {} ({} boots, {} s until good, {took} s in all)",
+            told.happened, told.boots, told.seconds
+        )),
+        Err(e) => talk::note(&format!("FAILED after {took} s: {e}")),
+    }
+    Row {
+        scenario,
+        result,
+        took,
+    }
+}

@@ -1,0 +1,116 @@
+//! What people and registries do.
+
+use super::{Base, Scenario, Stage, Told};
+use crate::Result;
+use crate::guest::BOOT;
+use crate::works::Release;
+use std::time::Duration;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "replay",
+        done: "the registry serves the old release 1.0, validly signed, to a machine with 2.0",
+        tested: false,
+        run: replay,
+    },
+    Scenario {
+        name: "picked-by-hand",
+        done: "a person picks the old entry in the boot menu while 2.0 is armed",
+        tested: false,
+        run: picked,
+    },
+    Scenario {
+        name: "esp-full",
+        done: "$BOOT has no room for the new release's files",
+        tested: false,
+        run: esp_full,
+    },
+];
+
+fn replay(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::Second)?;
+    stage.publish(Release::First)?;
+    trial.start()?;
+    trial.good("2.0", BOOT)?;
+    let said = trial.guest.run("elea upgrade")?;
+    trial.check(
+        said.code == Some(5),
+        &format!("code {:?}: {}", said.code, said.all()),
+    )?;
+    let status = trial.guest.status()?;
+    trial.check(
+        status["next"] == status["running"]["number"],
+        "1.0 was staged",
+    )?;
+    let evidence = format!("\"{}\"", said.err.lines().next().unwrap_or_default());
+    trial.told(
+        "`elea upgrade` refuses it (exit 5); nothing is staged",
+        evidence,
+    )
+}
+
+fn picked(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::Staged)?;
+    let text = String::from_utf8_lossy(&trial.disk.esp_read("loader/loader.conf")?).into_owned();
+    let mut lines: Vec<&str> = text.lines().filter(|l| !l.starts_with("timeout")).collect();
+    lines.push("timeout 20");
+    let slow = format!("{}\n", lines.join("\n"));
+    trial
+        .disk
+        .esp_write("loader/loader.conf", slow.as_bytes())?;
+    let from = trial.guest.machine.console().length();
+    trial.start()?;
+    let machine = &mut trial.guest.machine;
+    machine.wait_for("starting Boot", from, Duration::from_secs(120))?;
+    // The menu is there when the countdown is; 2.0 stands above 1.0.
+    std::thread::sleep(Duration::from_secs(6));
+    machine.press(&["down", "ret"])?;
+    trial.guest.wait_version("1.0", None, BOOT)?;
+    trial.arrived();
+    let status = trial.guest.status()?;
+    trial.check(
+        status["next"] != status["running"]["number"],
+        "2.0 does not boot next any more",
+    )?;
+    trial.guest.reboot_to("2.0", BOOT)?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.told(
+        "1.0 runs for this boot; the next boot takes 2.0, which is committed",
+        String::new(),
+    )
+}
+
+fn esp_full(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    stage.publish(Release::Second)?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    trial.guest.must(
+        "mkdir -p /run/esp && mount $(blkid -t TYPE=vfat -o device | head -n1) /run/esp && \
+         free=$(df --output=avail -k /run/esp | tail -n1) && \
+         dd if=/dev/zero of=/run/esp/full bs=1k count=$((free - 64)) status=none && umount /run/esp",
+    )?;
+    let said = trial.guest.run("elea upgrade")?;
+    trial.check(!said.ok(), "the upgrade went on although $BOOT is full")?;
+    let text = said.all();
+    trial.check(
+        text.contains("space") || text.contains("room"),
+        &format!("says only: {text}"),
+    )?;
+    let status = trial.guest.status()?;
+    trial.check(
+        status["next"] == status["running"]["number"],
+        "something was staged",
+    )?;
+    let evidence = format!("\"{}\"", said.err.lines().next().unwrap_or_default());
+    trial.stop()?;
+    let entries = trial.disk.esp_list("loader/entries")?;
+    trial.check(
+        !entries.iter().any(|e| e.contains('+')),
+        &format!("{entries:?}"),
+    )?;
+    trial.told(
+        "`elea upgrade` says so before it writes anything; 1.0 stays",
+        evidence,
+    )
+}

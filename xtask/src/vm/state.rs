@@ -1,0 +1,151 @@
+//! The machine's own state across releases.
+
+use super::{Base, Scenario, Stage, Told};
+use crate::Result;
+use crate::guest::BOOT;
+use crate::works::Release;
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "edits-after-staging",
+        done: "/etc is edited between the upgrade and the reboot; people and a password are added, and the release adds a system user and a /var folder",
+        tested: true,
+        run: edits,
+    },
+    Scenario {
+        name: "rollback-reads",
+        done: "2.0 writes users, edits and state; then a rollback to 1.0, whose elea reads it all",
+        tested: false,
+        run: rollback,
+    },
+    Scenario {
+        name: "btrfs",
+        done: "the whole path on a btrfs root: install, upgrade, rollback",
+        tested: false,
+        run: btrfs,
+    },
+];
+
+/// Edits of every kind, each with what shows it afterwards.
+const EDITS: [(&str, &str, &str); 8] = [
+    ("echo edited >> /etc/hosts", "tail -n1 /etc/hosts", "edited"),
+    ("echo new > /etc/person.conf", "cat /etc/person.conf", "new"),
+    (
+        "rm /etc/issue.net",
+        "ls /etc/issue.net 2>&1 | grep -c 'No such'",
+        "1",
+    ),
+    (
+        "ln -sf person.conf /etc/person.link",
+        "readlink /etc/person.link",
+        "person.conf",
+    ),
+    (
+        "chmod 600 /etc/person.conf",
+        "stat -c %a /etc/person.conf",
+        "600",
+    ),
+    (
+        "chown 1234:5678 /etc/person.conf",
+        "stat -c %u:%g /etc/person.conf",
+        "1234:5678",
+    ),
+    (
+        "rm /etc/issue; mkdir /etc/issue; echo in > /etc/issue/file",
+        "cat /etc/issue/file",
+        "in",
+    ),
+    (
+        "useradd -m -u 1500 alice; echo alice:secret | chpasswd",
+        "getent passwd alice | cut -d: -f3; getent shadow alice | cut -c1-7; ls -d /home/alice",
+        "1500\nalice:$\n/home/alice",
+    ),
+];
+
+fn edits(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    stage.publish(Release::Second)?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    trial.guest.must("elea upgrade")?;
+    for (edit, _, _) in EDITS {
+        trial.guest.must(edit)?;
+    }
+    trial.mark();
+    trial.guest.reboot_to("2.0", BOOT)?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    for (_, look, wanted) in EDITS {
+        let said = trial.guest.must(look)?;
+        trial.check(said.trim() == wanted, &format!("`{look}` says `{said}`"))?;
+    }
+    let user = trial
+        .guest
+        .must("getent passwd hello && stat -c %U /var/lib/hello")?;
+    trial.check(
+        user.trim_end().ends_with("hello"),
+        &format!("the release's user: {user}"),
+    )?;
+    let diff = trial.guest.must("elea etc diff")?;
+    trial.check(
+        diff.contains("person.conf"),
+        "`elea etc diff` does not show the edit",
+    )?;
+    trial.told(
+        "every edit is there in 2.0, beside its new user and folder",
+        "`elea etc diff`".into(),
+    )
+}
+
+fn rollback(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::Second)?;
+    trial.start()?;
+    trial.good("2.0", BOOT)?;
+    for (edit, _, _) in EDITS {
+        trial.guest.must(edit)?;
+    }
+    trial.guest.must("elea pin 2 && elea rollback")?;
+    trial.mark();
+    trial.guest.reboot_to("1.0", BOOT)?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    for (_, look, wanted) in EDITS {
+        let said = trial.guest.must(look)?;
+        trial.check(said.trim() == wanted, &format!("`{look}` says `{said}`"))?;
+    }
+    for command in [
+        "elea status",
+        "elea generations",
+        "elea log",
+        "elea store fsck",
+        "elea etc diff",
+    ] {
+        trial.guest.must(command)?;
+    }
+    trial.told(
+        "1.0 runs with every edit, and reads log, store and generations",
+        "the operation log".into(),
+    )
+}
+
+fn btrfs(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial_installed(name, &["--fs", "btrfs"])?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    trial
+        .guest
+        .must("findmnt -no FSTYPE /sysroot | grep -x btrfs")?;
+    trial.guest.must("echo kept > /var/lib/person")?;
+    stage.publish(Release::Second)?;
+    trial.guest.must("elea upgrade")?;
+    trial.guest.reboot_to("2.0", BOOT)?;
+    trial.guest.wait_committed(BOOT)?;
+    trial
+        .guest
+        .must("grep -x kept /var/lib/person && elea store fsck")?;
+    trial.guest.must("elea rollback")?;
+    trial.guest.reboot_to("1.0", BOOT)?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.guest.must("grep -x kept /var/lib/person")?;
+    trial.told("as on ext4", String::new())
+}

@@ -1,0 +1,202 @@
+//! A folder with everything that a demo or a scenario needs: keys, a store, releases, a registry.
+
+use crate::programs::Programs;
+use crate::{Result, packages, programs, show, talk, workspace};
+use elea_testkit::key::{self, KeyPair};
+use elea_testkit::registry::Registry;
+use elea_testkit::{Error, Said, free_port, run, say};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// How the third release is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Break {
+    /// A check says no.
+    Health,
+    /// The kernel panics.
+    Panic,
+    /// The start never ends.
+    Hang,
+}
+
+impl Break {
+    /// The three of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Health, Self::Panic, Self::Hang];
+
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Panic => "panic",
+            Self::Hang => "hang",
+        }
+    }
+
+    /// By its name.
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(|| Error::other(format!("`{name}` is none of health, panic, hang")))
+    }
+}
+
+/// A release of the example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// 1.0, good.
+    First,
+    /// 2.0, good: a package, a file and a service more.
+    Second,
+    /// 3.0, bad.
+    Third(Break),
+}
+
+impl Release {
+    /// The version that it has.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::First => "1.0",
+            Self::Second => "2.0",
+            Self::Third(_) => "3.0",
+        }
+    }
+
+    /// Its name in the store and its tag in the registry.
+    pub(crate) fn tag(self) -> String {
+        match self {
+            Self::Third(kind) => format!("3.0-{}", kind.name()),
+            _ => self.version().to_owned(),
+        }
+    }
+
+    /// Its config, from the workspace's folder.
+    pub(crate) fn config(self) -> String {
+        match self {
+            Self::First => "examples/hello/elea.toml".to_owned(),
+            _ => format!("examples/hello/{}.toml", self.tag()),
+        }
+    }
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(crate) struct Works {
+    /// Where it is.
+    pub(crate) folder: PathBuf,
+    /// The programs.
+    pub(crate) programs: Programs,
+    /// The key pair that signs.
+    pub(crate) signer: KeyPair,
+    /// The key pair that logs in.
+    pub(crate) login: KeyPair,
+    /// The running registry.
+    pub(crate) registry: Registry,
+}
+
+impl Works {
+    /// Installs what is missing, builds the programs, makes the keys, starts the registry.
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
+        packages::install(&[packages::DEMO])?;
+        talk::note("building elea and elea-initrd");
+        let programs = programs::build()?;
+        fs::create_dir_all(folder)
+            .map_err(|e| Error::other(format!("cannot create {}: {e}", folder.display())))?;
+        let folder = folder
+            .canonicalize()
+            .map_err(|e| Error::other(format!("cannot enter {}: {e}", folder.display())))?;
+        let signer = KeyPair {
+            private: folder.join("signer.key"),
+            public: folder.join("signer.pub"),
+        };
+        if !signer.public.exists() {
+            let mut make = Command::new(&programs.elea);
+            run(make.args(["image", "keygen"]).arg(folder.join("signer")))?;
+        }
+        Ok(Self {
+            login: key::login(&folder.join("login"))?,
+            registry: Registry::start(&folder.join("registry"), port(&folder)?)?,
+            signer,
+            programs,
+            folder,
+        })
+    }
+
+    /// The store that the releases are built in.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.join("store")
+    }
+
+    /// `elea` with our store, in the workspace's folder.
+    pub(crate) fn elea(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.programs.elea);
+        command.current_dir(workspace());
+        command.arg("--store").arg(self.store()).args(words);
+        command
+    }
+
+    /// Shows an `elea` command and runs it with its progress.
+    pub(crate) fn show_elea(&self, words: &[&str]) -> Result<()> {
+        talk::prompt("$", &format!("elea {}", words.join(" ")));
+        show(&mut self.elea(words))
+    }
+
+    /// Runs an `elea` command and gives what it said.
+    pub(crate) fn ask_elea(&self, words: &[&str]) -> Result<Said> {
+        say(&mut self.elea(words))
+    }
+
+    /// What machines follow: one tag that each new release is pushed to.
+    pub(crate) fn followed(&self) -> String {
+        format!("registry:{}/hello:stable", self.registry.guest_host())
+    }
+
+    /// Builds a release; with a lock where one was made before.
+    pub(crate) fn build(&self, release: Release) -> Result<()> {
+        self.show_elea(&["build", &release.config()])
+    }
+
+    /// Pushes a release, signed, under its own tag and as what machines follow.
+    pub(crate) fn publish(&self, release: Release) -> Result<()> {
+        let name = format!("hello:{}", release.version());
+        let key = self.signer.private.display().to_string();
+        for tag in [release.tag(), "stable".to_owned()] {
+            let place = format!("registry:{}/hello:{tag}", self.registry.host());
+            self.show_elea(&["image", "push", &name, &place, "--sign", &key])?;
+        }
+        Ok(())
+    }
+
+    /// Installs a release to a disk file.
+    pub(crate) fn install(&self, release: Release, disk: &Path, more: &[&str]) -> Result<()> {
+        let _ = fs::remove_file(disk);
+        let image = format!("registry:{}/hello:{}", self.registry.host(), release.tag());
+        let (disk, key) = (
+            disk.display().to_string(),
+            self.signer.public.display().to_string(),
+        );
+        let followed = self.followed();
+        let mut words = vec![
+            "install", "--image", &image, "--disk", &disk, "--size", "8G",
+        ];
+        words.extend(["--key", &key, "--follow", &followed, "--plain-http"]);
+        words.extend(more);
+        self.show_elea(&words)
+    }
+}
+
+/// The registry's port: machines that were installed before follow it, so it stays.
+fn port(folder: &Path) -> Result<u16> {
+    let file = folder.join("port");
+    if let Some(port) = fs::read_to_string(&file)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+    {
+        return Ok(port);
+    }
+    let port = free_port()?;
+    fs::write(&file, format!("{port}\n"))
+        .map_err(|e| Error::other(format!("cannot write {}: {e}", file.display())))?;
+    Ok(port)
+}
