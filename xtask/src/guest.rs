@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a boot, with its health check, may take where nothing else is said.
-pub(crate) const BOOT: Duration = Duration::from_secs(600);
+pub(crate) const BOOT: Duration = Duration::from_mins(10);
 
 /// A machine under QEMU that runs Elea.
 #[derive(Debug)]
@@ -152,6 +152,12 @@ impl Guest {
         let said = self.ask("elea status --json")?;
         serde_json::from_str(&said)
             .map_err(|e| Error::other(format!("`elea status --json` is no JSON: {e}: {said}")))
+    }
+
+    /// Whether another generation than the running one boots next.
+    pub(crate) fn next_is_another(&self) -> Result<bool> {
+        let status = self.status()?;
+        Ok(status["next"] != status["running"]["number"])
     }
 
     /// Starts the machine anew and waits for a version.

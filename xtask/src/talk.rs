@@ -58,17 +58,20 @@ impl Timeline {
 
     /// The table for a person.
     pub(crate) fn table(&self) -> String {
-        let mut text = format!("{:>8}  {:>7}  {:>12}  what\n", "at", "took", "fetched");
-        for event in &self.events {
-            text += &format!(
-                "{:>6} s  {:>5} s  {:>12}  {}\n",
+        let head = format!("{:>8}  {:>7}  {:>12}  what", "at", "took", "fetched");
+        let rows = self.events.iter().map(|event| {
+            format!(
+                "{:>6} s  {:>5} s  {:>12}  {}",
                 event.at.as_secs(),
                 event.took.as_secs(),
                 event.bytes.map_or_else(String::new, size),
                 event.what
-            );
-        }
-        text
+            )
+        });
+        std::iter::once(head)
+            .chain(rows)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

@@ -4,7 +4,7 @@ use crate::programs::Programs;
 use crate::{Result, packages, programs, show, talk, workspace};
 use elea_testkit::key::{self, KeyPair};
 use elea_testkit::registry::Registry;
-use elea_testkit::{Error, Said, free_port, run, say};
+use elea_testkit::{Error, free_port, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -140,11 +140,6 @@ impl Works {
     pub(crate) fn show_elea(&self, words: &[&str]) -> Result<()> {
         talk::prompt("$", &format!("elea {}", words.join(" ")));
         show(&mut self.elea(words))
-    }
-
-    /// Runs an `elea` command and gives what it said.
-    pub(crate) fn ask_elea(&self, words: &[&str]) -> Result<Said> {
-        say(&mut self.elea(words))
     }
 
     /// What machines follow: one tag that each new release is pushed to.

@@ -12,6 +12,9 @@ use std::process::Command;
 
 /// Bytes of a sector of the partition table.
 const SECTOR: u64 = 512;
+/// Bytes of a partition table with its headers, and where the entries begin.
+const TABLE: usize = 34 * 512;
+const ENTRIES: usize = 2 * 512;
 /// The type of an EFI system partition, as it stands in a table.
 const ESP: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
@@ -31,14 +34,14 @@ impl Disk {
     /// Reads the partition table.
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).at("open", path)?;
-        let mut table = vec![0; 34 * SECTOR as usize];
+        let mut table = vec![0; TABLE];
         file.read_exact(&mut table).at("read", path)?;
         let mut disk = Self {
             path: path.to_owned(),
             esp: 0,
             root: (0, 0),
         };
-        for entry in table[2 * SECTOR as usize..].chunks(128) {
+        for entry in table[ENTRIES..].chunks(128) {
             let number = |at: usize| {
                 let mut bytes = [0; 8];
                 bytes.copy_from_slice(&entry[at..at + 8]);

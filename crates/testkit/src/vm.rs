@@ -205,7 +205,7 @@ impl Machine {
         while !monitor.exists() {
             if !self.is_running() || begun.elapsed() > Duration::from_secs(20) {
                 let tail = fs::read_to_string(&log).unwrap_or_default();
-                return Err(self.gone("its start", tail));
+                return Err(gone("its start", tail));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -214,14 +214,6 @@ impl Machine {
 
     fn socket(&self, name: &str) -> PathBuf {
         self.sockets.path().join(name)
-    }
-
-    fn gone(&self, what: &str, tail: String) -> Error {
-        Error::Gone {
-            who: "the machine".into(),
-            what: what.into(),
-            tail,
-        }
     }
 
     /// Whether QEMU runs.
@@ -314,7 +306,7 @@ impl Machine {
             }
             let what = format!("`{text}`");
             if !self.is_running() {
-                return Err(self.gone(&what, self.console.tail(from, 30)));
+                return Err(gone(&what, self.console.tail(from, 30)));
             }
             if begun.elapsed() > limit {
                 return Err(late(&what, limit, self.console.tail(from, 30)));
@@ -327,6 +319,14 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn gone(what: &str, tail: String) -> Error {
+    Error::Gone {
+        who: "the machine".into(),
+        what: what.into(),
+        tail,
     }
 }
 

@@ -5,44 +5,46 @@ use crate::Result;
 use elea_testkit::Error;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(1200);
+/// A disk that is not there.
+const NO_DISK: &str = "root=UUID=00000000-0000-4000-8000-000000000000";
+const LIMIT: Duration = Duration::from_mins(20);
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "kernel-truncated",
         done: "the new kernel on $BOOT has lost its second half",
         tested: true,
-        run: |stage, name| payload(stage, name, "linux", cut),
+        run: |stage, name| payload(stage, name, "linux", Damage::Cut),
     },
     Scenario {
         name: "kernel-flipped",
         done: "one bit of the new kernel on $BOOT is wrong",
         tested: false,
-        run: |stage, name| payload(stage, name, "linux", flip),
+        run: |stage, name| payload(stage, name, "linux", Damage::Flip),
     },
     Scenario {
         name: "kernel-missing",
         done: "the new kernel on $BOOT is gone",
         tested: false,
-        run: |stage, name| payload(stage, name, "linux", |_| None),
+        run: |stage, name| payload(stage, name, "linux", Damage::Gone),
     },
     Scenario {
         name: "initrd-truncated",
         done: "the new initrd on $BOOT has lost its second half",
         tested: false,
-        run: |stage, name| payload(stage, name, "initrd", cut),
+        run: |stage, name| payload(stage, name, "initrd", Damage::Cut),
     },
     Scenario {
         name: "initrd-flipped",
         done: "one bit of the new initrd's program is wrong",
         tested: false,
-        run: |stage, name| payload(stage, name, "initrd", flip),
+        run: |stage, name| payload(stage, name, "initrd", Damage::Flip),
     },
     Scenario {
         name: "initrd-missing",
         done: "the new initrd on $BOOT is gone",
         tested: false,
-        run: |stage, name| payload(stage, name, "initrd", |_| None),
+        run: |stage, name| payload(stage, name, "initrd", Damage::Gone),
     },
     Scenario {
         name: "entry-deleted",
@@ -63,9 +65,12 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: |stage, name| {
             arguments(stage, name, |line| {
                 line.split(' ')
-                    .map(|word| match word.starts_with("root=UUID=") {
-                        true => "root=UUID=00000000-0000-4000-8000-000000000000",
-                        false => word,
+                    .map(|word| {
+                        if word.starts_with("root=UUID=") {
+                            NO_DISK
+                        } else {
+                            word
+                        }
                     })
                     .collect::<Vec<_>>()
                     .join(" ")
@@ -84,15 +89,29 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-fn cut(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    bytes.truncate(bytes.len() / 2);
-    Some(bytes)
+/// What happens to a file.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// Its second half is lost.
+    Cut,
+    /// One bit is wrong.
+    Flip,
+    /// It is not there.
+    Gone,
 }
 
-fn flip(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    let at = bytes.len() / 3;
-    bytes[at] ^= 0x10;
-    Some(bytes)
+impl Damage {
+    fn of(self, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+        match self {
+            Self::Cut => bytes.truncate(bytes.len() / 2),
+            Self::Flip => {
+                let at = bytes.len() / 3;
+                bytes[at] ^= 0x10;
+            }
+            Self::Gone => return None,
+        }
+        Some(bytes)
+    }
 }
 
 /// The entry that still counts its tries.
@@ -109,20 +128,15 @@ pub(super) fn counted_entry(trial: &Trial) -> Result<(String, String)> {
 
 /// Gives the new entry a damaged file of its own. The good entry may use the same file, and
 /// what is tried here is a new one that did not arrive whole.
-fn payload(
-    stage: &mut Stage,
-    name: &str,
-    key: &str,
-    damage: fn(Vec<u8>) -> Option<Vec<u8>>,
-) -> Result<Told> {
-    let mut trial = stage.trial(name, Base::Staged)?;
+fn payload(stage: &mut Stage, name: &str, key: &str, damage: Damage) -> Result<Told> {
+    let trial = stage.trial(name, Base::Staged)?;
     let (path, text) = counted_entry(&trial)?;
     let old = text
         .lines()
         .find_map(|line| line.strip_prefix(key).map(str::trim))
         .ok_or_else(|| Error::other(format!("no `{key}` in {text}")))?;
     let new = format!("/elea/{}", "d".repeat(64));
-    if let Some(bytes) = damage(trial.disk.esp_read(old.trim_start_matches('/'))?) {
+    if let Some(bytes) = damage.of(trial.disk.esp_read(old.trim_start_matches('/'))?) {
         trial.disk.esp_write(new.trim_start_matches('/'), &bytes)?;
     }
     trial
@@ -133,13 +147,16 @@ fn payload(
 
 /// Changes the new entry's kernel arguments.
 fn arguments(stage: &mut Stage, name: &str, change: fn(&str) -> String) -> Result<Told> {
-    let mut trial = stage.trial(name, Base::Staged)?;
+    let trial = stage.trial(name, Base::Staged)?;
     let (path, text) = counted_entry(&trial)?;
     let lines: Vec<String> = text
         .lines()
-        .map(|line| match line.starts_with("options") {
-            true => change(line),
-            false => line.to_owned(),
+        .map(|line| {
+            if line.starts_with("options") {
+                change(line)
+            } else {
+                line.to_owned()
+            }
         })
         .collect();
     trial

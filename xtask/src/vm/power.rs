@@ -29,7 +29,7 @@ struct Random(u64);
 impl Random {
     fn new() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Self(now.map_or(1, |d| d.as_nanos() as u64) | 1)
+        Self(now.map_or(1, |d| u64::from(d.subsec_nanos())) | 1)
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -58,7 +58,7 @@ fn cuts(stage: &mut Stage, name: &str, times: usize) -> Result<Told> {
         trial = stage.trial(name, Base::First)?;
         trial.start()?;
         trial.good("1.0", BOOT)?;
-        let moment = Duration::from_millis(random.below(whole.as_millis() as u64 + 1500));
+        let moment = Duration::from_millis(random.below(whole.as_secs() * 1000 + 1500));
         trial
             .guest
             .ask("systemd-run --quiet --collect elea upgrade")?;

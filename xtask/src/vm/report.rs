@@ -10,26 +10,23 @@ const NOT_COVERED: &str = include_str!("not_covered.md");
 
 /// A line for each scenario.
 pub(crate) fn plain(rows: &[Row]) -> String {
-    let mut text = String::new();
-    for row in rows {
-        text += &match &row.result {
-            Ok(told) => format!(
-                "ok      {:24} {} boots, {} s until good ({} s)\n",
-                row.scenario.name, told.boots, told.seconds, row.took
-            ),
-            Err(e) => format!(
-                "FAILED  {:24} {}\n",
-                row.scenario.name,
-                e.to_string().lines().next().unwrap_or_default()
-            ),
-        };
-    }
-    text
+    let line = |row: &Row| match &row.result {
+        Ok(told) => format!(
+            "ok      {:24} {} boots, {} s until good ({} s)\n",
+            row.scenario.name, told.boots, told.seconds, row.took
+        ),
+        Err(e) => format!(
+            "FAILED  {:24} {}\n",
+            row.scenario.name,
+            e.to_string().lines().next().unwrap_or_default()
+        ),
+    };
+    rows.iter().map(line).collect()
 }
 
 /// The page.
 pub(crate) fn page(rows: &[Row]) -> String {
-    let mut text = String::from(
+    let head = String::from(
         "# Failures that were tried\n\n\
          Written by `cargo xtask vm --all`: each line is a machine under QEMU (TCG, one processor)\n\
          with OVMF, systemd-boot and Debian's kernel. Boots are starts of the boot loader, and\n\
@@ -38,27 +35,26 @@ pub(crate) fn page(rows: &[Row]) -> String {
          | scenario | what was done | what happened | boots | s | evidence kept |\n\
          |---|---|---|---:|---:|---|\n",
     );
-    for row in rows {
-        let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-        text += &match &row.result {
-            Ok(told) => format!(
-                "| `{}` | {} | {} | {} | {} | {} |\n",
-                row.scenario.name,
-                cell(row.scenario.done),
-                cell(&told.happened),
-                told.boots,
-                told.seconds,
-                cell(&told.evidence)
-            ),
-            Err(e) => format!(
-                "| `{}` | {} | **failed**: {} | | | |\n",
-                row.scenario.name,
-                cell(row.scenario.done),
-                cell(e.to_string().lines().next().unwrap_or_default())
-            ),
-        };
-    }
-    format!("{text}\n{NOT_COVERED}")
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    let line = |row: &Row| match &row.result {
+        Ok(told) => format!(
+            "| `{}` | {} | {} | {} | {} | {} |\n",
+            row.scenario.name,
+            cell(row.scenario.done),
+            cell(&told.happened),
+            told.boots,
+            told.seconds,
+            cell(&told.evidence)
+        ),
+        Err(e) => format!(
+            "| `{}` | {} | **failed**: {} | | | |\n",
+            row.scenario.name,
+            cell(row.scenario.done),
+            cell(e.to_string().lines().next().unwrap_or_default())
+        ),
+    };
+    let table: String = rows.iter().map(line).collect();
+    format!("{head}{table}\n{NOT_COVERED}")
 }
 
 /// Writes the page.

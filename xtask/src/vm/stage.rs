@@ -70,11 +70,6 @@ impl Stage {
         }
     }
 
-    /// Says that a release is built already.
-    pub(crate) fn has_built(&mut self, release: Release) {
-        self.built.insert(release.tag());
-    }
-
     /// Makes a release the one that machines follow.
     pub(crate) fn publish(&mut self, release: Release) -> Result<()> {
         if self.built.insert(release.tag()) {
@@ -124,7 +119,7 @@ impl Stage {
         if base == Base::Staged {
             guest.must("elea upgrade")?;
         }
-        guest.machine.power_off(Duration::from_secs(180))?;
+        guest.machine.power_off(Duration::from_mins(3))?;
         self.prepared.insert(base);
         Ok(())
     }
@@ -145,7 +140,7 @@ impl Stage {
         self.prepare(base)?;
         let folder = self.folder(name);
         let disk = self.take(base, &folder)?;
-        self.trial_of(folder, disk)
+        self.trial_of(&folder, disk)
     }
 
     /// A machine of its own with a disk that is installed anew.
@@ -157,11 +152,11 @@ impl Stage {
         let path = folder.join("disk");
         self.works.install(Release::First, &path, more)?;
         let disk = Disk::open(&path)?;
-        self.trial_of(folder, disk)
+        self.trial_of(&folder, disk)
     }
 
-    fn trial_of(&self, folder: PathBuf, disk: Disk) -> Result<Trial> {
-        let mut guest = Guest::new(&self.works, &folder, disk.path())?;
+    fn trial_of(&self, folder: &Path, disk: Disk) -> Result<Trial> {
+        let mut guest = Guest::new(&self.works, folder, disk.path())?;
         guest.loud = self.loud;
         Ok(Trial {
             guest,
@@ -224,7 +219,7 @@ impl Trial {
 
     /// Switches it off.
     pub(crate) fn stop(&mut self) -> Result<()> {
-        self.guest.machine.power_off(Duration::from_secs(180))
+        self.guest.machine.power_off(Duration::from_mins(3))
     }
 
     /// Ends well: the machine is switched off, its disk removed, the console kept.

@@ -6,7 +6,7 @@ use elea_testkit::{Error, run};
 use std::process::Command;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_mins(20);
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {

@@ -19,10 +19,10 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Connects and agrees on the protocol.
     pub(super) fn connect(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).map_err(wrong)?;
+        let stream = UnixStream::connect(socket).map_err(|e| wrong(&e))?;
         stream
             .set_read_timeout(Some(Duration::from_secs(30)))
-            .map_err(wrong)?;
+            .map_err(|e| wrong(&e))?;
         let mut monitor = Self {
             stream: BufReader::new(stream),
         };
@@ -33,7 +33,7 @@ impl Monitor {
 
     fn read(&mut self) -> Result<Value> {
         let mut line = String::new();
-        self.stream.read_line(&mut line).map_err(wrong)?;
+        self.stream.read_line(&mut line).map_err(|e| wrong(&e))?;
         serde_json::from_str(&line)
             .map_err(|e| Error::other(format!("QEMU's monitor said `{line}`: {e}")))
     }
@@ -48,7 +48,7 @@ impl Monitor {
         self.stream
             .get_mut()
             .write_all(text.as_bytes())
-            .map_err(wrong)?;
+            .map_err(|e| wrong(&e))?;
         loop {
             let answer = self.read()?;
             if answer.get("return").is_some() {
@@ -61,6 +61,6 @@ impl Monitor {
     }
 }
 
-fn wrong(e: std::io::Error) -> Error {
+fn wrong(e: &std::io::Error) -> Error {
     Error::other(format!("QEMU's monitor does not answer: {e}"))
 }

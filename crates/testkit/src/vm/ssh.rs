@@ -1,6 +1,6 @@
 //! Commands in the guest, by ssh.
 
-use super::{Machine, late};
+use super::{Machine, gone, late};
 use crate::{Error, Result, Said, say};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -72,7 +72,7 @@ impl Machine {
                 ));
             }
             if !self.is_running() {
-                return Err(self.gone("a login by ssh", self.console.tail(from, 40)));
+                return Err(gone("a login by ssh", self.console.tail(from, 40)));
             }
             std::thread::sleep(Duration::from_millis(500));
         }
