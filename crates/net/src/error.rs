@@ -4,7 +4,8 @@ use elea_formats::digest::Digest;
 use elea_formats::oci::OciError;
 use elea_store::trust::{KeyError, Refusal};
 use elea_sys::PathError;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Why something was not fetched or pushed.
@@ -157,6 +158,70 @@ pub enum NetError {
         /// The image that was made from the layers.
         made: Digest,
     },
+    /// A layer's content is not what the config says.
+    #[error(
+        "layer sha256:{blob} of {what} unpacks to sha256:{actual}, and its config says sha256:{expected}; it was put together wrongly"
+    )]
+    DiffId {
+        /// The reference.
+        what: String,
+        /// The layer.
+        blob: Digest,
+        /// What the config says.
+        expected: Digest,
+        /// The digest of what came out.
+        actual: Digest,
+    },
+    /// The config does not fit the manifest.
+    #[error("{what} has {layers} layers, and its config names {named}")]
+    Layers {
+        /// The reference.
+        what: String,
+        /// Layers in the manifest.
+        layers: usize,
+        /// Digests in the config.
+        named: usize,
+    },
+    /// A label or member of the config that should be a digest.
+    #[error("the config of {what} has `{label}` where a digest belongs")]
+    NoDigest {
+        /// The reference.
+        what: String,
+        /// What is there, cut short.
+        label: String,
+    },
+    /// The release in the image is malformed.
+    #[error("the release in {what} (/usr/lib/elea/release.json) is not valid: {source}")]
+    Release {
+        /// The reference.
+        what: String,
+        /// What the parser said.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The label and the signature name different images.
+    #[error("the label of {what} names the image {label}, and {signed} was signed")]
+    Label {
+        /// The reference.
+        what: String,
+        /// What the label says.
+        label: String,
+        /// What the signature says.
+        signed: Digest,
+    },
+    /// After a push, something else is served.
+    #[error(
+        "{what} was pushed as sha256:{pushed}, and {} is served; does someone else push there?",
+        served.map_or("nothing".to_owned(), |digest| format!("sha256:{digest}"))
+    )]
+    Served {
+        /// The reference.
+        what: String,
+        /// The manifest that was pushed.
+        pushed: Digest,
+        /// The manifest that is served.
+        served: Option<Digest>,
+    },
     /// A form that this version cannot make.
     #[error("{what} was sealed in the form `{form}`, which this version does not make")]
     Form {
@@ -201,8 +266,16 @@ pub enum NetError {
     #[error(transparent)]
     Path(#[from] PathError),
     /// The store failed.
-    #[error("the store: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Store(#[from] elea_store::Error),
+    /// The file system became full in the middle.
+    #[error(
+        "{} is full; what was fetched is kept, so make room (`elea store gc`) and try again", path.display()
+    )]
+    Full {
+        /// The store.
+        path: PathBuf,
+    },
     /// The person asked to stop.
     #[error("stopped; what was fetched is kept, and another try resumes there")]
     Cancelled,
@@ -213,8 +286,33 @@ impl NetError {
     pub fn is_verification(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::Digest { .. } | Self::Image { .. }
+            Self::Refused(_)
+                | Self::Digest { .. }
+                | Self::Image { .. }
+                | Self::Label { .. }
+                | Self::Layers { .. }
+                | Self::DiffId { .. }
         )
+    }
+
+    /// Says of a full file system that the store is full, whoever met it first.
+    pub(crate) fn in_store(self, store: &Path) -> Self {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&self);
+        while let Some(error) = cause {
+            let full = error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::StorageFull);
+            let path_full = error
+                .downcast_ref::<PathError>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::StorageFull);
+            if full || path_full {
+                return Self::Full {
+                    path: store.to_owned(),
+                };
+            }
+            cause = error.source();
+        }
+        self
     }
 
     /// Whether the same request may succeed a moment later.

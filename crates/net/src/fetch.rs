@@ -5,7 +5,7 @@
 //! can make it count for more than it is.
 
 use crate::NetError;
-use crate::http::{Failed, connection};
+use crate::http::Failed;
 use crate::registry::Registry;
 use elea_formats::digest::Digest;
 use elea_formats::oci::Descriptor;
@@ -14,25 +14,23 @@ use elea_sys::{At as _, PathError};
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How much is read at once, in bytes.
+/// How much of the part on disk is read at once, in bytes.
 const PIECE: usize = 128 << 10;
 /// An attempt that brings at least this many bytes starts the count of attempts anew.
 const ENOUGH: u64 = 256 << 10;
-/// A server that stays below [`SLOWEST`] for this long is given up.
-const WINDOW: Duration = Duration::from_secs(30);
-/// Bytes in a [`WINDOW`].
-const SLOWEST: u64 = 16 << 10;
 
 /// A complete blob in the folder of partial blobs; removed by [`Blob::remove`] once it was used.
 #[derive(Debug)]
 pub(crate) struct Blob {
     path: PathBuf,
     file: File,
+    /// Bytes that came over the network for it now.
+    pub(crate) received: u64,
 }
 
 impl Blob {
@@ -53,6 +51,8 @@ struct Part {
     file: File,
     hasher: Sha256,
     length: u64,
+    /// Bytes that came over the network, those of failed attempts too.
+    received: u64,
 }
 
 /// Fetches a blob into `folder`, continuing what is there, and checks its digest.
@@ -83,6 +83,7 @@ pub(crate) fn fetch(
             return Ok(Blob {
                 path,
                 file: part.file,
+                received: part.received,
             });
         }
         // The part that was there before may be what is wrong: once more from the start.
@@ -130,6 +131,7 @@ fn open_part(
         file,
         hasher: Sha256::new(),
         length: 0,
+        received: 0,
     };
     let there = part.file.metadata().at("read", path)?.len();
     if there > descriptor.size {
@@ -178,53 +180,31 @@ fn proceed(
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<(), Failed> {
-    let (mut response, start) = registry.blob(descriptor, part.length)?;
+    let (response, start) = registry.blob(descriptor, part.length, progress)?;
     if start != part.length {
         part.restart(path)?;
     }
-    let url = response.url().clone();
-    let what = || format!("blob sha256:{}", descriptor.digest);
-    let mut piece = vec![0; PIECE];
-    let mut window = (Instant::now(), 0);
-    loop {
-        if progress.cancelled() {
-            return Err(NetError::Cancelled.into());
-        }
-        let count = match response.read(&mut piece) {
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // The part that came is kept.
-            Err(error) => return Err(connection("read", &url, &error).into()),
-        };
-        if count == 0 {
-            break;
-        }
-        if part.length + count as u64 > descriptor.size {
+    let what = format!("blob sha256:{}", descriptor.digest);
+    let mut stream = registry.http().stream(response, &what)?;
+    // After an error, the part that came is kept.
+    while let Some(piece) = stream.next(progress)? {
+        let count = piece.len() as u64;
+        part.received += count;
+        if part.length + count > descriptor.size {
             part.restart(path)?;
             return Err(Failed::from(NetError::TooLarge {
-                what: what(),
+                what,
                 limit: descriptor.size,
             }));
         }
-        part.file.write_all(&piece[..count]).at("write", path)?;
-        part.hasher.update(&piece[..count]);
-        part.length += count as u64;
-        window.1 += count as u64;
-        progress.advance(count as u64);
-        if window.0.elapsed() >= WINDOW {
-            if window.1 < SLOWEST {
-                return Err(Failed::from(NetError::Slow {
-                    what: what(),
-                    got: window.1,
-                    window: WINDOW,
-                }));
-            }
-            window = (Instant::now(), 0);
-        }
+        part.file.write_all(&piece).at("write", path)?;
+        part.hasher.update(&piece);
+        part.length += count;
+        progress.advance(count);
     }
     if part.length < descriptor.size {
         return Err(Failed::from(NetError::Truncated {
-            what: what(),
+            what,
             got: part.length,
             size: descriptor.size,
         }));

@@ -1,15 +1,14 @@
 //! One HTTP client for one registry: authentication, redirects, retries and limits.
 
 use crate::auth::{Challenge, Credentials, parse_challenge};
+use crate::stream::{Meter, Stream, perform};
 use crate::{NetError, Options};
 use base64::Engine as _;
 use elea_sys::At as _;
 use elea_sys::progress::Progress;
-use reqwest::blocking::{Body, Client, ClientBuilder, Response};
+use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -61,7 +60,11 @@ impl<E: Into<NetError>> From<E> for Failed {
 pub(crate) enum Upload<'a> {
     Nothing,
     Bytes(&'a [u8]),
-    File { path: &'a Path, size: u64 },
+    File {
+        path: &'a Path,
+        size: u64,
+        meter: &'a Meter,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -176,16 +179,17 @@ impl Http {
         &self,
         request: &Request<'_>,
         expected: &[StatusCode],
+        progress: &dyn Progress,
     ) -> Result<Response, Failed> {
         let mut url = request.url.clone();
         let mut logged_in = false;
         let mut redirects = 0;
         loop {
-            let response = self.transmit(request, &url)?;
+            let response = self.transmit(request, &url, progress)?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !logged_in && self.is_ours(&url) {
                 logged_in = true;
-                if self.answer_challenge(&response)? {
+                if self.answer_challenge(&response, progress)? {
                     continue;
                 }
             }
@@ -208,12 +212,17 @@ impl Http {
             let seconds = header_text(response.headers(), &header::RETRY_AFTER).parse();
             return Err(Failed {
                 after: seconds.ok().map(Duration::from_secs),
-                error: self.refusal(response, &url),
+                error: self.refusal(response, &url, progress),
             });
         }
     }
 
-    fn transmit(&self, request: &Request<'_>, url: &Url) -> Result<Response, NetError> {
+    fn transmit(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        progress: &dyn Progress,
+    ) -> Result<Response, NetError> {
         let mut builder = self.client.request(request.method.clone(), url.clone());
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
@@ -227,18 +236,25 @@ impl Http {
         builder = match request.body {
             Upload::Nothing => builder,
             Upload::Bytes(bytes) => builder.body(bytes.to_vec()),
-            Upload::File { path, size } => {
-                let file = File::open(path).at("open", path)?;
+            Upload::File { path, size, meter } => {
                 // The client's time limit counts silence; for an upload it would count all of it.
                 let slowest = Duration::from_secs(60 + size / (64 << 10));
-                builder.body(Body::sized(file, size)).timeout(slowest)
+                builder.body(meter.body(path, size)?).timeout(slowest)
             }
         };
-        builder.send().map_err(|e| connection("reach", url, &e))
+        let meter = match request.body {
+            Upload::File { meter, .. } => Some(meter),
+            Upload::Nothing | Upload::Bytes(_) => None,
+        };
+        perform(builder, url, meter, progress)
     }
 
     /// Gets what a challenge asks for; false if there is nothing to answer with.
-    fn answer_challenge(&self, response: &Response) -> Result<bool, NetError> {
+    fn answer_challenge(
+        &self,
+        response: &Response,
+        progress: &dyn Progress,
+    ) -> Result<bool, NetError> {
         let challenge = response
             .headers()
             .get_all(header::WWW_AUTHENTICATE)
@@ -255,7 +271,7 @@ impl Http {
                 }),
                 _,
             ) => {
-                format!("Bearer {}", self.token(&realm, service, scope)?)
+                format!("Bearer {}", self.token(&realm, service, scope, progress)?)
             }
             _ => return Ok(false),
         };
@@ -274,6 +290,7 @@ impl Http {
         realm: &str,
         service: Option<String>,
         scope: Option<String>,
+        progress: &dyn Progress,
     ) -> Result<String, NetError> {
         #[derive(serde::Deserialize)]
         struct Answer {
@@ -297,15 +314,13 @@ impl Http {
         if let Some(credentials) = &self.credentials {
             builder = builder.header(header::AUTHORIZATION, basic(credentials));
         }
-        let response = builder.send().map_err(|e| connection("reach", &url, &e))?;
+        let response = perform(builder, &url, None, progress)?;
         if !response.status().is_success() {
-            return Err(self.refusal(response, &url));
+            return Err(self.refusal(response, &url, progress));
         }
-        let mut bytes = Vec::new();
-        response
-            .take(MAX_ANSWER)
-            .read_to_end(&mut bytes)
-            .map_err(|e| connection("read", &url, &e))?;
+        let bytes = self
+            .stream(response, &format!("the token of {}", shown(&url)))?
+            .read(MAX_ANSWER, progress)?;
         serde_json::from_slice::<Answer>(&bytes)
             .ok()
             .and_then(|answer| answer.token.or(answer.access_token))
@@ -314,6 +329,11 @@ impl Http {
                 url: shown(&url),
                 reason: "the answer holds no token".into(),
             })
+    }
+
+    /// The content of an answer; a server may be as slow as it may be silent.
+    pub(crate) fn stream(&self, response: Response, what: &str) -> Result<Stream, NetError> {
+        Stream::new(response, what, self.options.idle_timeout)
     }
 
     /// Where a redirect goes, if it may be followed.
@@ -350,7 +370,7 @@ impl Http {
     }
 
     /// The error of an answer that is not success.
-    fn refusal(&self, response: Response, url: &Url) -> NetError {
+    fn refusal(&self, response: Response, url: &Url, progress: &dyn Progress) -> NetError {
         let status = response.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             return NetError::Denied {
@@ -359,8 +379,11 @@ impl Http {
                 had_credentials: self.credentials.is_some(),
             };
         }
-        let mut bytes = Vec::new();
-        let _ = response.take(MAX_ANSWER).read_to_end(&mut bytes);
+        // What it says is a help; the status stands without it.
+        let bytes = self
+            .stream(response, "the error")
+            .and_then(|stream| stream.read(MAX_ANSWER, progress))
+            .unwrap_or_default();
         NetError::Status {
             url: shown(url),
             status: status.as_u16(),

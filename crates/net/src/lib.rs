@@ -10,16 +10,24 @@ mod auth;
 mod error;
 mod fetch;
 mod http;
+mod layers;
 mod layout;
-//mod pull;
-//mod push;
+mod offer;
+mod partial;
+mod pull;
+mod push;
 pub mod registry;
+mod sign;
 mod signatures;
+mod sink;
 mod source;
+mod stream;
 
 pub use error::NetError;
-//pub use pull::{Offer, Pulled, check, pull};
-//pub use push::{Pushed, push, sign};
+pub use offer::{Offer, check};
+pub use pull::{Pulled, pull};
+pub use push::{Pushed, push};
+pub use sign::{Signed, sign};
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! A repository in a registry, by the OCI distribution specification 1.1.
 
-use crate::http::{Failed, Http, Request, Upload, connection, header_text};
+use crate::http::{Failed, Http, Request, Upload, header_text};
+use crate::stream::Meter;
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
 use elea_formats::oci::media;
@@ -9,7 +10,6 @@ use elea_formats::oci::{Descriptor, MAX_DOCUMENT};
 use elea_sys::progress::Progress;
 use reqwest::blocking::Response;
 use reqwest::{Method, StatusCode, header};
-use std::io::Read as _;
 use std::path::Path;
 
 /// One repository in a registry.
@@ -79,15 +79,15 @@ impl Registry {
             Request::new(Method::GET, url.clone()).header(header::ACCEPT, media::ACCEPT.join(", "));
         let what = format!("the manifest of {}", self.location.with(target.clone()));
         let answer = self.http.retry(progress, || {
-            let response = self.http.send(&request, &[StatusCode::NOT_FOUND])?;
+            let response = self
+                .http
+                .send(&request, &[StatusCode::NOT_FOUND], progress)?;
             if response.status() == StatusCode::NOT_FOUND {
                 return Ok(None);
             }
             let media_type = header_text(response.headers(), &header::CONTENT_TYPE).to_owned();
-            Ok(Some((
-                media_type,
-                read_bounded(response, MAX_DOCUMENT, &what)?,
-            )))
+            let stream = self.http.stream(response, &what)?;
+            Ok(Some((media_type, stream.read(MAX_DOCUMENT, progress)?)))
         })?;
         let Some((media_type, bytes)) = answer else {
             return Ok(None);
@@ -118,8 +118,9 @@ impl Registry {
     ) -> Result<Vec<u8>, NetError> {
         let what = format!("blob sha256:{}", descriptor.digest);
         self.http.retry(progress, || {
-            let (response, _) = self.blob(descriptor, 0)?;
-            Ok(read_bounded(response, limit.min(descriptor.size), &what)?)
+            let (response, _) = self.blob(descriptor, 0, progress)?;
+            let stream = self.http.stream(response, &what)?;
+            Ok(stream.read(limit.min(descriptor.size), progress)?)
         })
     }
 
@@ -129,6 +130,7 @@ impl Registry {
         &self,
         descriptor: &Descriptor,
         offset: u64,
+        progress: &dyn Progress,
     ) -> Result<(Response, u64), Failed> {
         let url = self.path("blobs", &format!("sha256:{}", descriptor.digest));
         let mut request = Request::new(Method::GET, url);
@@ -136,7 +138,7 @@ impl Registry {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
         let also = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
-        let response = self.http.send(&request, &also)?;
+        let response = self.http.send(&request, &also, progress)?;
         match response.status() {
             StatusCode::NOT_FOUND => Err(Failed::from(NetError::NotFound {
                 what: format!(
@@ -152,7 +154,7 @@ impl Registry {
             {
                 Ok((response, offset))
             }
-            _ if offset > 0 => self.blob(descriptor, 0),
+            _ if offset > 0 => self.blob(descriptor, 0, progress),
             other => Err(Failed::from(NetError::Status {
                 url: response.url().to_string(),
                 status: other.as_u16(),
@@ -166,7 +168,9 @@ impl Registry {
         let url = self.path("blobs", &format!("sha256:{digest}"));
         let request = Request::new(Method::HEAD, url);
         self.http.retry(progress, || {
-            let response = self.http.send(&request, &[StatusCode::NOT_FOUND])?;
+            let response = self
+                .http
+                .send(&request, &[StatusCode::NOT_FOUND], progress)?;
             Ok(response.status() != StatusCode::NOT_FOUND)
         })
     }
@@ -188,7 +192,8 @@ impl Registry {
         size: u64,
         progress: &dyn Progress,
     ) -> Result<(), NetError> {
-        self.upload(digest, Upload::File { path, size }, progress)
+        let meter = &Meter::default();
+        self.upload(digest, Upload::File { path, size, meter }, progress)
     }
 
     /// "Pushing a blob monolithically: POST then PUT". A failed PUT spoils the upload's address, so
@@ -202,13 +207,15 @@ impl Registry {
         self.http.retry(progress, || {
             let begin =
                 Request::new(Method::POST, self.path("blobs", "uploads/")).body(Upload::Bytes(&[]));
-            let mut url = self.http.location(&self.http.send(&begin, &[])?)?;
+            let mut url = self
+                .http
+                .location(&self.http.send(&begin, &[], progress)?)?;
             url.query_pairs_mut()
                 .append_pair("digest", &format!("sha256:{digest}"));
             let request = Request::new(Method::PUT, url)
                 .header(header::CONTENT_TYPE, "application/octet-stream")
                 .body(body);
-            self.http.send(&request, &[])?;
+            self.http.send(&request, &[], progress)?;
             Ok(())
         })
     }
@@ -225,28 +232,7 @@ impl Registry {
             .header(header::CONTENT_TYPE, media_type)
             .body(Upload::Bytes(bytes));
         self.http
-            .retry(progress, || self.http.send(&request, &[]))?;
+            .retry(progress, || self.http.send(&request, &[], progress))?;
         Ok(Digest::sha256(bytes))
     }
-}
-
-/// Reads an answer that must not be longer than `limit`.
-pub(crate) fn read_bounded(
-    response: Response,
-    limit: u64,
-    what: &str,
-) -> Result<Vec<u8>, NetError> {
-    let url = response.url().clone();
-    let mut bytes = Vec::new();
-    response
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| connection("read", &url, &e))?;
-    if bytes.len() as u64 > limit {
-        return Err(NetError::TooLarge {
-            what: what.to_owned(),
-            limit,
-        });
-    }
-    Ok(bytes)
 }

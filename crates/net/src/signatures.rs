@@ -9,7 +9,7 @@ use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Target;
 use elea_formats::oci::{Descriptor, Manifest, OciError, media};
 use elea_formats::signature::{ANNOTATION, MAX_PAYLOAD};
-use elea_store::trust::Signature;
+use elea_store::trust::{PublicKey, Signature};
 use elea_sys::progress::Progress;
 use std::collections::BTreeMap;
 
@@ -73,9 +73,22 @@ pub(crate) struct Listed {
     pub(crate) config: Vec<u8>,
 }
 
-/// Adds a signature to those that are there. One over the same payload is replaced, so that
-/// signing again does not make the list longer.
-pub(crate) fn add(existing: Option<Manifest>, signature: &Signature) -> Listed {
+/// Whether a key's signature over a payload is among those that are there.
+pub(crate) fn holds(existing: &Manifest, payload: &[u8], key: &PublicKey) -> bool {
+    let digest = Digest::sha256(payload);
+    existing
+        .layers
+        .iter()
+        .any(|layer| layer.digest == digest && is_by(layer, payload, key))
+}
+
+fn is_by(layer: &Descriptor, payload: &[u8], key: &PublicKey) -> bool {
+    of_layer(layer).is_some_and(|signature| key.verify(payload, &signature))
+}
+
+/// Adds the signature of `key` to those that are there. Its own over the same payload is
+/// replaced, so that signing again does not make the list longer; those of others stay.
+pub(crate) fn add(existing: Option<Manifest>, signature: &Signature, key: &PublicKey) -> Listed {
     let payload = Descriptor {
         media_type: media::SIMPLE_SIGNING.into(),
         digest: Digest::sha256(&signature.payload),
@@ -84,7 +97,7 @@ pub(crate) fn add(existing: Option<Manifest>, signature: &Signature) -> Listed {
         platform: None,
     };
     let mut layers = existing.map(|m| m.layers).unwrap_or_default();
-    layers.retain(|layer| layer.digest != payload.digest);
+    layers.retain(|layer| layer.digest != payload.digest || !is_by(layer, &signature.payload, key));
     layers.push(payload);
     if layers.len() > MAX_SIGNATURES {
         layers.drain(..layers.len() - MAX_SIGNATURES);
@@ -122,32 +135,42 @@ pub(crate) fn add(existing: Option<Manifest>, signature: &Signature) -> Listed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use elea_store::trust::{Algorithm, PrivateKey};
+
+    fn sign(key: &PrivateKey, payload: &[u8]) -> Signature {
+        Signature {
+            payload: payload.to_vec(),
+            signature: key.sign(payload).unwrap(),
+        }
+    }
 
     #[test]
     fn signing_again_replaces_and_other_signers_stay() {
-        let signature = |payload: &[u8], signature: &[u8]| Signature {
-            payload: payload.to_vec(),
-            signature: signature.to_vec(),
-        };
-        let one = add(None, &signature(b"a", b"1")).manifest;
-        let two = add(Some(one), &signature(b"b", b"2")).manifest;
-        let three = add(Some(two), &signature(b"a", b"3")).manifest;
-        let all: Vec<_> = three.layers.iter().map(|l| of_layer(l).unwrap()).collect();
-        assert_eq!(all, [b"2".to_vec(), b"3".to_vec()]);
+        let one = PrivateKey::generate(Algorithm::EcdsaP256).unwrap();
+        let two = PrivateKey::generate(Algorithm::Ed25519).unwrap();
+        let mut list = None;
+        for (key, payload) in [(&one, b"a"), (&two, b"a"), (&one, b"b"), (&one, b"a")] {
+            list = Some(add(list, &sign(key, payload), &key.public()).manifest);
+        }
+        let list = list.unwrap();
+        assert_eq!(list.layers.len(), 3);
+        for (key, payload, there) in [
+            (&one, b"a", true),
+            (&two, b"a", true),
+            (&one, b"b", true),
+            (&two, b"b", false),
+        ] {
+            assert_eq!(holds(&list, payload, &key.public()), there);
+        }
     }
 
     #[test]
     fn layers_that_are_no_signatures_are_passed_over() {
-        let mut layer = add(
-            None,
-            &Signature {
-                payload: b"p".to_vec(),
-                signature: b"s".to_vec(),
-            },
-        )
-        .manifest
-        .layers
-        .remove(0);
+        let key = PrivateKey::generate(Algorithm::Ed25519).unwrap();
+        let mut layer = add(None, &sign(&key, b"p"), &key.public())
+            .manifest
+            .layers
+            .remove(0);
         assert!(of_layer(&layer).is_some());
         layer.annotations.insert(ANNOTATION.into(), "?".into());
         assert!(of_layer(&layer).is_none());

@@ -2,7 +2,7 @@
 
 use crate::layout::Layout;
 use crate::registry::Registry;
-use crate::source::Source;
+use crate::source::{Image, Source};
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::{Reference, Target};
@@ -20,7 +20,7 @@ pub(crate) struct Sink {
     pub(crate) source: Source,
     /// Host and name; empty for a layout.
     pub(crate) repository: String,
-    /// The tag to give.
+    /// The tag to give; empty where none is given.
     pub(crate) tag: String,
 }
 
@@ -42,6 +42,18 @@ impl Sink {
                 tag: tag.clone(),
             }),
             other => Err(transport(other)),
+        }
+    }
+
+    /// The place that an image was read from, to put something beside it.
+    pub(crate) fn beside(reference: &Reference, image: Image) -> Result<Self, NetError> {
+        match image.source {
+            Source::Archive(_) => Err(transport(reference)),
+            source => Ok(Self {
+                source,
+                repository: image.repository.unwrap_or_default(),
+                tag: String::new(),
+            }),
         }
     }
 

@@ -34,7 +34,8 @@ pub(crate) struct Image {
 pub(crate) struct Opened {
     pub(crate) manifest: Manifest,
     pub(crate) digest: Digest,
-    pub(crate) bytes: Vec<u8>,
+    /// The index that it was found in.
+    pub(crate) index: Option<Digest>,
 }
 
 impl Image {
@@ -74,6 +75,7 @@ impl Image {
     /// Fetches the manifest; of an index, the one for this machine.
     pub(crate) fn open(&self, progress: &dyn Progress) -> Result<Opened, NetError> {
         let mut target = self.target.clone();
+        let mut index = None;
         for _ in 0..2 {
             let document = self.source.manifest(&target, progress)?;
             let document = document.ok_or_else(|| NetError::NotFound {
@@ -88,11 +90,12 @@ impl Image {
                     return Ok(Opened {
                         manifest,
                         digest: document.digest,
-                        bytes: document.bytes,
+                        index,
                     });
                 }
-                oci::Document::Index(index) => {
-                    let found = index
+                oci::Document::Index(list) => {
+                    index = Some(document.digest);
+                    let found = list
                         .for_linux(architecture())
                         .ok_or_else(|| self.platform())?;
                     target = Target::Digest(found.digest);
@@ -107,12 +110,11 @@ impl Image {
         &self,
         opened: &Opened,
         progress: &dyn Progress,
-    ) -> Result<(ImageConfig, Vec<u8>), NetError> {
+    ) -> Result<ImageConfig, NetError> {
         let bytes = self
             .source
             .small_blob(&opened.manifest.config, MAX_DOCUMENT, progress)?;
-        let config = ImageConfig::parse(&bytes).map_err(|source| self.document(source))?;
-        Ok((config, bytes))
+        ImageConfig::parse(&bytes).map_err(|source| self.document(source))
     }
 
     fn document(&self, source: oci::OciError) -> NetError {

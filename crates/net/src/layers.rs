@@ -1,0 +1,315 @@
+//! Layers into the store: what it knows is left alone, the rest comes several at a time.
+
+use crate::fetch;
+use crate::partial;
+use crate::source::Source;
+use crate::{NetError, Options};
+use elea_formats::digest::Digest;
+use elea_formats::oci::Descriptor;
+use elea_store::Store;
+use elea_store::layer::Layer;
+use elea_sys::At as _;
+use elea_sys::progress::{Progress, Unit};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Read, Seek as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a layer's bytes become on disk, as a multiple: Debian's packages unpack to about three times
+/// their gzip size.
+const UNPACKED: u64 = 3;
+
+/// A layer, and the SHA-256 of the tar file that must come out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) layer: Descriptor,
+    pub(crate) diff_id: Digest,
+}
+
+/// What [`bring`] did.
+#[derive(Debug)]
+pub(crate) struct Brought {
+    /// In the order in which they were wanted.
+    pub(crate) layers: Vec<Layer>,
+    /// Bytes that came over the network.
+    pub(crate) received: u64,
+    /// How many layers came.
+    pub(crate) fetched: usize,
+    /// How many the store knew.
+    pub(crate) reused: usize,
+}
+
+/// Whether the store has an image and everything that it names.
+pub(crate) fn is_whole(store: &Store, image: &Digest) -> bool {
+    store.image(image).is_ok()
+        && store
+            .objects_of(image)
+            .is_ok_and(|objects| objects.keys().all(|object| store.has_object(object)))
+}
+
+/// A layer that the store knows and that unpacks to what is wanted.
+fn known(store: &Store, wanted: &Wanted) -> Result<Option<Layer>, NetError> {
+    let layer = store.layer(&wanted.layer.digest)?;
+    Ok(layer.filter(|layer| layer.diff_id == wanted.diff_id))
+}
+
+/// The layers that the store does not know.
+pub(crate) fn missing<'a>(
+    store: &Store,
+    wanted: &'a [Wanted],
+) -> Result<Vec<&'a Descriptor>, NetError> {
+    let mut missing = Vec::new();
+    for wanted in wanted {
+        if known(store, wanted)?.is_none() {
+            missing.push(&wanted.layer);
+        }
+    }
+    Ok(missing)
+}
+
+/// Brings all layers into the store, `options.parallel` at a time.
+pub(crate) fn bring(
+    source: &Source,
+    what: &str,
+    wanted: &[Wanted],
+    store: &Store,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Brought, NetError> {
+    let mut have = BTreeMap::new();
+    let mut queue: VecDeque<&Wanted> = VecDeque::new();
+    for one in wanted {
+        let digest = one.layer.digest;
+        if have.contains_key(&digest) || queue.iter().any(|q| q.layer.digest == digest) {
+            continue;
+        }
+        match known(store, one)? {
+            Some(layer) => {
+                have.insert(digest, layer);
+            }
+            None => queue.push_back(one),
+        }
+    }
+    let reused = have.len();
+    let fetched = queue.len();
+    let size = queue
+        .iter()
+        .fold(0_u64, |sum, one| sum.saturating_add(one.layer.size));
+    check_space(store.path(), size.saturating_mul(UNPACKED))?;
+    let folder = partial::folder(store)?;
+    let work = Work {
+        source,
+        what,
+        store,
+        folder: &folder,
+        listener: Listener {
+            inner: progress,
+            stop: AtomicBool::new(false),
+        },
+        queue: Mutex::new(queue),
+        done: Mutex::new(Done {
+            layers: have,
+            received: 0,
+            error: None,
+        }),
+    };
+    if fetched > 0 {
+        progress.start("fetching", Some(size), Unit::Bytes);
+        let workers = options.parallel.clamp(1, 16).min(fetched);
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| work.run());
+            }
+        });
+        progress.finish();
+    }
+    let done = work
+        .done
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = done.error {
+        return Err(error.in_store(store.path()));
+    }
+    let layers: Option<Vec<_>> = wanted
+        .iter()
+        .map(|one| done.layers.get(&one.layer.digest).cloned())
+        .collect();
+    Ok(Brought {
+        // A layer without an error is there, unless a worker was stopped.
+        layers: layers.ok_or(NetError::Cancelled)?,
+        received: done.received,
+        fetched,
+        reused,
+    })
+}
+
+/// Refuses what the file system has no room for, before anything is fetched.
+fn check_space(path: &Path, needed: u64) -> Result<(), NetError> {
+    let stat = rustix::fs::statvfs(path).at("ask for the free space of", path)?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        return Err(NetError::Space {
+            path: path.to_owned(),
+            needed,
+            free,
+        });
+    }
+    Ok(())
+}
+
+/// What the workers share.
+struct Work<'a> {
+    source: &'a Source,
+    what: &'a str,
+    store: &'a Store,
+    folder: &'a Path,
+    listener: Listener<'a>,
+    queue: Mutex<VecDeque<&'a Wanted>>,
+    done: Mutex<Done>,
+}
+
+struct Done {
+    layers: BTreeMap<Digest, Layer>,
+    received: u64,
+    /// The first one; those that follow from stopping are not kept.
+    error: Option<NetError>,
+}
+
+impl Work<'_> {
+    fn run(&self) {
+        loop {
+            let next = lock(&self.queue).pop_front();
+            let Some(wanted) = next else { return };
+            if self.listener.stop.load(Ordering::SeqCst) {
+                return;
+            }
+            match self.bring_one(wanted) {
+                Ok((layer, received)) => {
+                    let mut done = lock(&self.done);
+                    done.layers.insert(wanted.layer.digest, layer);
+                    done.received += received;
+                }
+                Err(error) => {
+                    self.listener.stop.store(true, Ordering::SeqCst);
+                    lock(&self.done).error.get_or_insert(error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Fetches a layer, checks it, and gives it to the store.
+    fn bring_one(&self, wanted: &Wanted) -> Result<(Layer, u64), NetError> {
+        let descriptor = &wanted.layer;
+        let (layer, received) = match self.source {
+            Source::Registry(registry) => {
+                let blob = fetch::fetch(registry, descriptor, self.folder, &self.listener)?;
+                let layer = self.import(descriptor, blob.reader()?)?;
+                let received = blob.received;
+                blob.remove()?;
+                (layer, received)
+            }
+            Source::Layout(layout) => {
+                let mut file = layout.blob(&descriptor.digest, 0)?;
+                self.check(descriptor, &mut file)?;
+                file.rewind().at("read", self.what)?;
+                (self.import(descriptor, file)?, 0)
+            }
+            Source::Archive(archive) => {
+                self.check(descriptor, &mut archive.blob(&descriptor.digest, 0)?)?;
+                let content = archive.blob(&descriptor.digest, 0)?;
+                (self.import(descriptor, content)?, 0)
+            }
+        };
+        if layer.diff_id != wanted.diff_id {
+            return Err(NetError::DiffId {
+                what: self.what.to_owned(),
+                blob: descriptor.digest,
+                expected: wanted.diff_id,
+                actual: layer.diff_id,
+            });
+        }
+        Ok((layer, received))
+    }
+
+    fn import(&self, descriptor: &Descriptor, content: impl Read) -> Result<Layer, NetError> {
+        let quiet = Quiet(&self.listener);
+        let layer =
+            self.store
+                .import_layer(&descriptor.digest, &descriptor.media_type, content, &quiet);
+        match layer {
+            Err(_) if self.listener.cancelled() => Err(NetError::Cancelled),
+            layer => Ok(layer?),
+        }
+    }
+
+    /// Checks the digest of a local blob before the store sees it.
+    fn check(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), NetError> {
+        let mut hasher = Sha256::new();
+        let mut piece = vec![0; 128 << 10];
+        loop {
+            if self.listener.cancelled() {
+                return Err(NetError::Cancelled);
+            }
+            let count = match content.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.at("read", self.what)?,
+            };
+            if count == 0 {
+                break;
+            }
+            hasher.update(&piece[..count]);
+            self.listener.advance(count as u64);
+        }
+        let actual = Digest::new(hasher.finalize().into());
+        if actual == descriptor.digest {
+            return Ok(());
+        }
+        Err(NetError::Digest {
+            what: format!("blob sha256:{} of {}", descriptor.digest, self.what),
+            expected: descriptor.digest,
+            actual,
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The caller's listener, and a stop for all workers once one has failed.
+struct Listener<'a> {
+    inner: &'a dyn Progress,
+    stop: AtomicBool,
+}
+
+impl Progress for Listener<'_> {
+    fn start(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn advance(&self, amount: u64) {
+        self.inner.advance(amount);
+    }
+    fn finish(&self) {}
+    fn note(&self, text: &str) {
+        self.inner.note(text);
+    }
+    fn cancelled(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || self.inner.cancelled()
+    }
+}
+
+/// Counts nothing: several layers are unpacked at once, under one bar.
+struct Quiet<'a>(&'a Listener<'a>);
+
+impl Progress for Quiet<'_> {
+    fn start(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, text: &str) {
+        self.0.note(text);
+    }
+    fn cancelled(&self) -> bool {
+        self.0.cancelled()
+    }
+}

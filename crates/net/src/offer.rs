@@ -1,0 +1,210 @@
+//! What a place offers, judged before anything large of it is fetched.
+
+use crate::layers::{self, Wanted};
+use crate::source::{Image, Opened};
+use crate::{NetError, Options, signatures};
+use elea_formats::digest::Digest;
+use elea_formats::form::Form;
+use elea_formats::oci::reference::Reference;
+use elea_formats::oci::{Descriptor, ImageConfig, LABEL_FORM, LABEL_IMAGE, sha256_text};
+use elea_formats::release::Release;
+use elea_store::Store;
+use elea_store::trust::{
+    Candidate, Policy, Refusal, Running, Signature, Verdict, check_release, judge,
+};
+use elea_sys::progress::Progress;
+use std::collections::BTreeSet;
+
+/// An image that is offered, and all that is known of it before its layers are fetched.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// How it was asked for.
+    pub reference: Reference,
+    /// Host and name of its repository; none if it is in a layout or archive.
+    pub repository: Option<String>,
+    /// SHA-256 of its OCI manifest.
+    pub manifest: Digest,
+    /// What vouches for it.
+    pub verdict: Verdict,
+    /// The release that its config says it holds. The manifest names the config by digest, so a
+    /// signature covers it; whether the layers hold that release is known after [`crate::pull`].
+    pub release: Option<Release>,
+    /// Its config.
+    pub config: ImageConfig,
+    /// Its layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// Bytes of all its layers as they are stored there.
+    pub total: u64,
+    /// Bytes of the layers that the store does not know; 0 when the image is here.
+    pub missing: u64,
+    /// The image's digest as the signature, or else the label, names it.
+    pub image: Option<Digest>,
+    /// The form of that digest.
+    pub form: Form,
+    /// Whether the store has that image, with all of its objects.
+    pub here: bool,
+    /// The signatures of trusted keys.
+    pub(crate) signatures: Vec<Signature>,
+    /// The layers with what they must unpack to.
+    pub(crate) wanted: Vec<Wanted>,
+}
+
+/// Looks at what a reference names: manifest, signatures, verdict, config, release, and what
+/// of it the store has. Nothing is written.
+///
+/// `running` is the system that the image would follow, if there is one.
+pub fn check(
+    reference: &Reference,
+    store: &Store,
+    options: &Options,
+    policy: &Policy,
+    running: Option<&Running>,
+    progress: &dyn Progress,
+) -> Result<Offer, NetError> {
+    let image = Image::locate(reference, options)?;
+    let opened = image.open(progress)?;
+    let (verdict, signatures) = judge_opened(&image, &opened, policy, running, progress)?;
+    let config = image.config(&opened, progress)?;
+    check_release(config.release.as_ref(), &verdict, running, policy)?;
+    let (claimed, form) = claimed(&image.reference, &config, &verdict)?;
+    let wanted = wanted(&image.reference, &opened, &config)?;
+    let here = match claimed {
+        Some(digest) => layers::is_whole(store, &digest),
+        None => false,
+    };
+    let missing = if here {
+        0
+    } else {
+        size_of(layers::missing(store, &wanted)?)
+    };
+    let layers = opened.manifest.layers;
+    Ok(Offer {
+        reference: reference.clone(),
+        repository: image.repository,
+        manifest: opened.digest,
+        verdict,
+        release: config.release.clone(),
+        config,
+        total: size_of(&layers),
+        layers,
+        missing,
+        image: claimed,
+        form,
+        here,
+        signatures,
+        wanted,
+    })
+}
+
+/// Bytes of layers, each once.
+fn size_of<'a>(layers: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
+    let mut seen = BTreeSet::new();
+    layers
+        .into_iter()
+        .filter(|layer| seen.insert(layer.digest))
+        .fold(0, |sum, layer| sum.saturating_add(layer.size))
+}
+
+/// The verdict on an image, and the signatures of trusted keys. Where an index was asked for,
+/// a signature of the index is as good as one of the image: it names the image by digest.
+fn judge_opened(
+    image: &Image,
+    opened: &Opened,
+    policy: &Policy,
+    running: Option<&Running>,
+    progress: &dyn Progress,
+) -> Result<(Verdict, Vec<Signature>), NetError> {
+    let verdict_on = |manifest| -> Result<_, NetError> {
+        let found = signatures::fetch(&image.source, &manifest, progress)?;
+        let candidate = Candidate {
+            repository: image.repository.as_deref(),
+            manifest,
+            signatures: &found,
+        };
+        let verdict = judge(&candidate, running, policy);
+        let mut trusted = found;
+        trusted.retain(|s| policy.keys.who_signed(&s.payload, &s.signature).is_some());
+        Ok((verdict, trusted))
+    };
+    let (first, trusted) = verdict_on(opened.digest)?;
+    let (verdict, trusted) = match (&first, opened.index) {
+        (Ok(Verdict::Unsigned) | Err(Refusal::Unsigned { .. }), Some(index)) => {
+            match verdict_on(index)? {
+                (Ok(verdict), trusted) => (Ok(verdict), trusted),
+                // What is wrong with a signature says more than that there is none.
+                (Err(Refusal::Unsigned { .. }), _) => (first, trusted),
+                (Err(refusal), _) => (Err(refusal), Vec::new()),
+            }
+        }
+        _ => (first, trusted),
+    };
+    Ok((verdict?, trusted))
+}
+
+/// The digest and form that the signature or label names.
+fn claimed(
+    what: &str,
+    config: &ImageConfig,
+    verdict: &Verdict,
+) -> Result<(Option<Digest>, Form), NetError> {
+    let signed = match verdict {
+        Verdict::Signed { claims, .. } => claims.elea.as_ref(),
+        Verdict::Unsigned => None,
+    };
+    let label = config.label(LABEL_IMAGE);
+    if let (Some(signed), Some(label)) = (signed, label)
+        && label != signed.image.to_string()
+    {
+        return Err(NetError::Label {
+            what: what.to_owned(),
+            label: label.chars().take(80).collect(),
+            signed: signed.image,
+        });
+    }
+    let form = signed
+        .map(|identity| identity.form.as_str())
+        .or_else(|| config.label(LABEL_FORM));
+    let form = match form {
+        None => Form::default(),
+        Some(name) => name.parse().map_err(|_| NetError::Form {
+            what: what.to_owned(),
+            form: name.chars().take(80).collect(),
+        })?,
+    };
+    let digest = match (signed, label) {
+        (Some(signed), _) => Some(signed.image),
+        (None, Some(label)) => Some(label.parse().map_err(|_| NetError::NoDigest {
+            what: what.to_owned(),
+            label: label.chars().take(80).collect(),
+        })?),
+        (None, None) => None,
+    };
+    Ok((digest, form))
+}
+
+/// The layers with the digests that the config says they unpack to.
+fn wanted(what: &str, opened: &Opened, config: &ImageConfig) -> Result<Vec<Wanted>, NetError> {
+    let layers = &opened.manifest.layers;
+    let named = &config.rootfs.diff_ids;
+    if layers.len() != named.len() {
+        return Err(NetError::Layers {
+            what: what.to_owned(),
+            layers: layers.len(),
+            named: named.len(),
+        });
+    }
+    layers
+        .iter()
+        .zip(named)
+        .map(|(layer, diff_id)| {
+            let digest = sha256_text::parse(diff_id).ok_or_else(|| NetError::NoDigest {
+                what: what.to_owned(),
+                label: diff_id.chars().take(80).collect(),
+            })?;
+            Ok(Wanted {
+                layer: layer.clone(),
+                diff_id: digest,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,141 @@
+//! An image from a registry, layout or archive into the store.
+
+use crate::layers;
+use crate::offer::Offer;
+use crate::source::Image;
+use crate::{NetError, Options};
+use elea_formats::digest::Digest;
+use elea_formats::form::canonical;
+use elea_formats::oci::reference::Reference;
+use elea_formats::release::{self, ImageManifest, Release};
+use elea_formats::tree::Tree;
+use elea_formats::{erofs, verity};
+use elea_store::trust::{Policy, Running, check_release};
+use elea_store::{Lease, Origin, Store};
+use elea_sys::progress::{Progress, Unit};
+
+/// The largest `release.json` that is read, in bytes.
+const MAX_RELEASE: u64 = 4 << 20;
+
+/// What a pull did.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The image, now in the store.
+    pub image: ImageManifest,
+    /// Bytes of layers that came over the network in this pull.
+    pub fetched: u64,
+    /// How many layers were fetched.
+    pub layers_fetched: usize,
+    /// How many the store had.
+    pub layers_reused: usize,
+    /// Keeps the image from being collected until the caller has given it a name.
+    pub lease: Lease,
+}
+
+/// Fetches what the store lacks of an offer and makes the image of it.
+///
+/// The image is named in the store only after everything was checked: each layer's digest
+/// and content, the digest of the whole against what was signed, and the release in it. What was
+/// fetched before a failure is kept, and another try goes on from there.
+pub fn pull(
+    offer: &Offer,
+    store: &Store,
+    options: &Options,
+    policy: &Policy,
+    running: Option<&Running>,
+    progress: &dyn Progress,
+) -> Result<Pulled, NetError> {
+    let lease = store.lease(&format!("pulling {}", offer.reference))?;
+    if let Some(image) = offer.image
+        && layers::is_whole(store, &image)
+    {
+        let image = store.image(&image)?;
+        check_release(image.release.as_ref(), &offer.verdict, running, policy)?;
+        return Ok(Pulled {
+            image,
+            fetched: 0,
+            layers_fetched: 0,
+            layers_reused: offer.layers.len(),
+            lease,
+        });
+    }
+    let what = offer.reference.to_string();
+    let source = Image::locate(&offer.reference, options)?.source;
+    let brought = layers::bring(&source, &what, &offer.wanted, store, options, progress)?;
+    let image = assemble(
+        offer,
+        &what,
+        &brought.layers,
+        store,
+        |release| Ok(check_release(release, &offer.verdict, running, policy)?),
+        progress,
+    )
+    .map_err(|error| error.in_store(store.path()))?;
+    Ok(Pulled {
+        image,
+        fetched: brought.received,
+        layers_fetched: brought.fetched,
+        layers_reused: brought.reused,
+        lease,
+    })
+}
+
+/// The image from its layers; `judge` is asked about the release that was found in it.
+fn assemble(
+    offer: &Offer,
+    what: &str,
+    layers: &[elea_store::layer::Layer],
+    store: &Store,
+    judge: impl FnOnce(Option<&Release>) -> Result<(), NetError>,
+    progress: &dyn Progress,
+) -> Result<ImageManifest, NetError> {
+    progress.start("assembling", None, Unit::Items);
+    let mut tree = store.assemble(layers)?;
+    canonical(&mut tree, offer.form);
+    if let Some(expected) = offer.image {
+        let made = verity::measure(&erofs::write(&tree));
+        if made != expected {
+            return Err(NetError::Image {
+                what: what.to_owned(),
+                expected,
+                made,
+            });
+        }
+    }
+    judge(find_release(store, &tree, what)?.as_ref())?;
+    if progress.cancelled() {
+        return Err(NetError::Cancelled);
+    }
+    let origin = Origin {
+        source: source_name(&offer.reference, offer.manifest),
+        oci_manifest: Some(offer.manifest),
+        layers: offer.layers.iter().map(|layer| layer.digest).collect(),
+        signatures: offer.signatures.clone(),
+    };
+    let image = store.seal(tree, offer.form, &origin)?;
+    progress.finish();
+    Ok(image)
+}
+
+/// The release in a tree, if it holds one.
+fn find_release(store: &Store, tree: &Tree, what: &str) -> Result<Option<Release>, NetError> {
+    let Some(text) = store.read_file(tree, release::PATH, MAX_RELEASE)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|source| NetError::Release {
+            what: what.to_owned(),
+            source,
+        })
+}
+
+/// Where an image came from, by the digest that names it there for ever.
+fn source_name(reference: &Reference, manifest: Digest) -> String {
+    match reference {
+        Reference::Registry(location) => {
+            format!("registry:{}@sha256:{manifest}", location.repository())
+        }
+        other => other.to_string(),
+    }
+}

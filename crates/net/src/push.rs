@@ -1,0 +1,218 @@
+//! An image from the store into a registry or layout.
+
+use crate::partial::Packing;
+use crate::sign::{add_signature, served};
+use crate::sink::Sink;
+use crate::source::architecture;
+use crate::{NetError, Options};
+use elea_formats::digest::Digest;
+use elea_formats::oci::reference::{Reference, Target};
+use elea_formats::oci::{
+    Container, Descriptor, History, ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, Manifest,
+    RootFs, TITLE, VERSION, media,
+};
+use elea_formats::release::{ImageManifest, Release};
+use elea_formats::signature::{Claims, Identity};
+use elea_store::Store;
+use elea_store::export::{self, Packed};
+use elea_store::trust::PrivateKey;
+use elea_sys::progress::{Progress, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a push did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// SHA-256 of the manifest that the tag names now.
+    pub manifest: Digest,
+    /// How many layers it has.
+    pub layers: usize,
+    /// Bytes that were uploaded: layers and config.
+    pub uploaded: u64,
+    /// Bytes that were there already.
+    pub present: u64,
+    /// The id of the key that signed it, if one was given.
+    pub signed_by: Option<Digest>,
+}
+
+/// Writes an image as an OCI image: layers, config, signature, and last the tag.
+///
+/// The same image gives the same manifest, bit for bit; what is there is not uploaded again.
+pub fn push(
+    image: &Digest,
+    store: &Store,
+    reference: &Reference,
+    options: &Options,
+    key: Option<&PrivateKey>,
+    progress: &dyn Progress,
+) -> Result<Pushed, NetError> {
+    let _lease = store.lease(&format!("pushing {reference}"))?;
+    let about = store.image(image)?;
+    let tree = store.tree(image)?;
+    let sink = Sink::locate(reference, options)?;
+    let packing = Packing::new(store)?;
+    let packed = export::layers(store, &tree, packing.path(), progress)
+        .map_err(|error| NetError::from(error).in_store(store.path()))?;
+    let config = plan_config(&about, &packed).encode();
+    let manifest = plan_manifest(&about, &config, &packed).encode();
+    let digest = Digest::sha256(&manifest);
+    let mut pushed = Pushed {
+        manifest: digest,
+        layers: packed.len(),
+        uploaded: 0,
+        present: 0,
+        signed_by: None,
+    };
+    upload(&sink, &packed, &mut pushed, progress)?;
+    let size = config.len() as u64;
+    if sink.has_blob(&Digest::sha256(&config), size, progress)? {
+        pushed.present += size;
+    } else {
+        sink.put_bytes(&config, progress)?;
+        pushed.uploaded += size;
+    }
+    if let Some(key) = key {
+        let claims = Claims {
+            repository: sink.repository.clone(),
+            manifest: digest,
+            elea: about
+                .release
+                .as_ref()
+                .map(|release| identity(release, &about)),
+        };
+        add_signature(&sink, &claims, key, progress)?;
+        pushed.signed_by = Some(key.public().id());
+    }
+    let tag = Target::Tag(sink.tag.clone());
+    if served(&sink, &tag, progress)? != Some(digest) {
+        sink.put_manifest(&sink.tag, &manifest, progress)?;
+    }
+    match served(&sink, &tag, progress)? {
+        Some(served) if served == digest => Ok(pushed),
+        served => Err(NetError::Served {
+            what: reference.to_string(),
+            pushed: digest,
+            served,
+        }),
+    }
+}
+
+/// Uploads the layers that are not there, each once.
+fn upload(
+    sink: &Sink,
+    packed: &[Packed],
+    pushed: &mut Pushed,
+    progress: &dyn Progress,
+) -> Result<(), NetError> {
+    let mut seen = BTreeSet::new();
+    let unique: Vec<_> = packed.iter().filter(|l| seen.insert(l.blob)).collect();
+    let total = unique.iter().map(|layer| layer.size).sum();
+    progress.start("pushing", Some(total), Unit::Bytes);
+    for layer in unique {
+        if progress.cancelled() {
+            return Err(NetError::Cancelled);
+        }
+        if sink.has_blob(&layer.blob, layer.size, progress)? {
+            pushed.present += layer.size;
+            progress.advance(layer.size);
+        } else {
+            sink.put_file(&layer.blob, &layer.path, layer.size, progress)?;
+            pushed.uploaded += layer.size;
+        }
+    }
+    progress.finish();
+    Ok(())
+}
+
+/// What a signature says of an image beside its manifest.
+fn identity(release: &Release, about: &ImageManifest) -> Identity {
+    Identity {
+        name: release.name.clone(),
+        version: release.version.clone(),
+        epoch: release.epoch,
+        image: about.image,
+        form: about.form.clone(),
+    }
+}
+
+/// The config: no times, no host names, nothing that is not of the image.
+fn plan_config(about: &ImageManifest, packed: &[Packed]) -> ImageConfig {
+    let release = about.release.as_ref();
+    let mut labels = BTreeMap::from([
+        (LABEL_IMAGE.to_owned(), about.image.to_string()),
+        (LABEL_FORM.to_owned(), about.form.clone()),
+    ]);
+    labels.extend(names(release));
+    let boots = release.is_some_and(|release| !release.kernel.is_empty());
+    if boots {
+        labels.insert(LABEL_BOOTC.into(), "1".into());
+    }
+    ImageConfig {
+        created: None,
+        architecture: release
+            .map_or(architecture(), |release| go_name(&release.architecture))
+            .to_owned(),
+        os: "linux".into(),
+        config: Container {
+            labels: Some(labels),
+            cmd: boots.then(|| vec!["/sbin/init".into()]),
+        },
+        rootfs: RootFs {
+            kind: "layers".into(),
+            diff_ids: packed
+                .iter()
+                .map(|layer| format!("sha256:{}", layer.diff_id))
+                .collect(),
+        },
+        history: packed
+            .iter()
+            .map(|layer| History {
+                created_by: Some(layer.title.clone()),
+                empty_layer: false,
+            })
+            .collect(),
+        release: release.cloned(),
+    }
+}
+
+fn plan_manifest(about: &ImageManifest, config: &[u8], packed: &[Packed]) -> Manifest {
+    let descriptor = |media_type: &str, digest, size| Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        annotations: BTreeMap::new(),
+        platform: None,
+    };
+    Manifest {
+        schema_version: 2,
+        media_type: Some(media::MANIFEST.into()),
+        config: descriptor(media::CONFIG, Digest::sha256(config), config.len() as u64),
+        layers: packed
+            .iter()
+            .map(|layer| descriptor(layer.media_type, layer.blob, layer.size))
+            .collect(),
+        annotations: names(about.release.as_ref()),
+    }
+}
+
+/// Title and version, as labels and as annotations.
+fn names(release: Option<&Release>) -> BTreeMap<String, String> {
+    release
+        .map(|release| {
+            BTreeMap::from([
+                (TITLE.to_owned(), release.title.clone()),
+                (VERSION.to_owned(), release.version.clone()),
+            ])
+        })
+        .unwrap_or_default()
+}
+
+/// An architecture of Debian by Go's name (`GOARCH`); most are the same.
+fn go_name(debian: &str) -> &str {
+    match debian {
+        "i386" => "386",
+        "armhf" | "armel" => "arm",
+        "ppc64el" => "ppc64le",
+        "mips64el" => "mips64le",
+        other => other,
+    }
+}
