@@ -1,10 +1,25 @@
-//! Checking (skeleton).
+//! Checking: every byte is read, and everything that is wrong is named.
 
+use crate::gc::object_name;
+use crate::image::{load, target_name};
+use crate::refs::target;
+use crate::store::list;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
-use elea_sys::progress::Progress;
+use elea_formats::erofs;
+use elea_formats::release::ImageManifest;
+use elea_formats::tree::Content;
+use elea_formats::verity::Hasher;
+use elea_sys::PathError;
+use elea_sys::progress::{Progress, Unit};
+use rayon::prelude::*;
+use rustix::fs::{Advice, FlockOperation};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 /// Something that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,10 +45,234 @@ pub struct Check {
     pub findings: Vec<Finding>,
 }
 
+/// Who uses an object, and of which size it should be.
+#[derive(Debug, Default)]
+struct Use {
+    images: BTreeSet<Digest>,
+    size: Option<u64>,
+}
+
+/// A file in an object folder.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    digest: Option<Digest>,
+}
+
 impl Store {
     /// Reads every byte and names everything that is wrong.
     pub fn fsck(&self, progress: &dyn Progress) -> Result<Check, Error> {
-        let _ = progress;
-        todo!()
+        let _lock = self.lock(FlockOperation::LockShared)?;
+        let mut findings = Vec::new();
+        let uses = self.check_images(&mut findings)?;
+        self.check_refs(&mut findings)?;
+        let found = self.list_objects()?;
+        progress.start("check", Some(found.len() as u64), Unit::Items);
+        let checked = found
+            .par_iter()
+            .map(|one| {
+                if progress.cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                let expected = one.digest.and_then(|digest| uses.get(&digest));
+                let result = check(one, expected.and_then(|u| u.size));
+                progress.advance(1);
+                Ok(result)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let there: BTreeSet<Digest> = found.iter().filter_map(|one| one.digest).collect();
+        for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
+            findings.push(Finding {
+                path: self.object_path(digest),
+                what: "is missing; import the image again".into(),
+                images: used.images.iter().copied().collect(),
+            });
+        }
+        let mut bytes = 0;
+        for (one, (size, wrong)) in found.iter().zip(checked) {
+            bytes += size;
+            findings.extend(wrong.into_iter().map(|what| {
+                Finding {
+                    path: one.path.clone(),
+                    what,
+                    images: one
+                        .digest
+                        .and_then(|digest| uses.get(&digest))
+                        .map_or_else(Vec::new, |used| used.images.iter().copied().collect()),
+                }
+            }));
+        }
+        findings.sort_by(|a, b| (&a.path, &a.what).cmp(&(&b.path, &b.what)));
+        progress.finish();
+        Ok(Check {
+            schema: "elea.store-check/1",
+            objects: there.len() as u64,
+            bytes,
+            findings,
+        })
     }
+
+    /// Checks the links and manifests of images, and gathers what each image needs.
+    fn check_images(&self, findings: &mut Vec<Finding>) -> Result<BTreeMap<Digest, Use>, Error> {
+        let mut uses: BTreeMap<Digest, Use> = BTreeMap::new();
+        let mut named = BTreeSet::new();
+        for path in list(&self.path().join("images"))? {
+            // composefs keeps its references here.
+            if path.ends_with("refs") && path.is_dir() {
+                continue;
+            }
+            let mut wrong = |images: Vec<Digest>, what: String| {
+                findings.push(Finding {
+                    path: path.clone(),
+                    what,
+                    images,
+                });
+            };
+            let Some(image) = target_name(&path) else {
+                wrong(Vec::new(), "is not named by a digest; remove it".into());
+                continue;
+            };
+            named.insert(image);
+            let to = Path::new("../objects").join(image.object_path());
+            if fs::read_link(&path).ok().as_ref() != Some(&to) {
+                wrong(
+                    vec![image],
+                    format!(
+                        "is not a link to {}; remove it and import the image again",
+                        to.display()
+                    ),
+                );
+                continue;
+            }
+            let own = uses.entry(image).or_default();
+            own.images.insert(image);
+            // What is wrong with the object itself is found where objects are read.
+            if let Ok(bytes) = self.image_bytes(&image) {
+                own.size = Some(bytes.len() as u64);
+                match erofs::read(&bytes) {
+                    Ok(tree) => {
+                        for leaf in &tree.leaves {
+                            if let Content::Object { digest, size } = leaf.content {
+                                let used = uses.entry(digest).or_default();
+                                used.images.insert(image);
+                                used.size = Some(size);
+                            }
+                        }
+                    }
+                    Err(e) => wrong(vec![image], e.to_string()),
+                }
+            }
+            let manifest = self.manifest_folder(&image).join("image.json");
+            match load::<ImageManifest>(&manifest) {
+                Ok(Some(manifest)) if manifest.image == image => {}
+                Ok(Some(_)) => wrong(vec![image], "has the manifest of another image".into()),
+                Ok(None) => wrong(
+                    vec![image],
+                    "has no manifest; import the image again".into(),
+                ),
+                Err(e) => wrong(vec![image], e.to_string()),
+            }
+        }
+        for path in list(&self.path().join("manifests"))? {
+            if !path.ends_with("layers") && target_name(&path).is_none_or(|i| !named.contains(&i)) {
+                findings.push(Finding {
+                    path,
+                    what: "is of no image; `elea gc` removes it".into(),
+                    images: Vec::new(),
+                });
+            }
+        }
+        Ok(uses)
+    }
+
+    fn check_refs(&self, findings: &mut Vec<Finding>) -> Result<(), Error> {
+        for path in list(&self.path().join("refs"))? {
+            let image = target(&path)?;
+            if image.is_none_or(|image| !self.has_image(&image)) {
+                findings.push(Finding {
+                    path,
+                    what: "is a reference to an image that is not there; import it again, or remove the reference".into(),
+                    images: image.into_iter().collect(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn list_objects(&self) -> Result<Vec<Found>, PathError> {
+        let mut found = Vec::new();
+        for folder in list(&self.path().join("objects"))? {
+            if !folder.is_dir() {
+                found.push(Found {
+                    path: folder,
+                    digest: None,
+                });
+                continue;
+            }
+            for path in list(&folder)? {
+                found.push(Found {
+                    digest: object_name(&folder, &path),
+                    path,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The size of an object in bytes, and what is wrong with it.
+fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<String>) {
+    let mut wrong = Vec::new();
+    let Some(wanted) = one.digest else {
+        wrong.push("is not named by a digest; remove it".into());
+        return (0, wrong);
+    };
+    let status = match fs::symlink_metadata(&one.path) {
+        Ok(status) if status.is_file() => status,
+        Ok(_) => {
+            wrong.push("is not a regular file; remove it and import what used it again".into());
+            return (0, wrong);
+        }
+        Err(e) => {
+            wrong.push(format!("cannot be looked at: {e}"));
+            return (0, wrong);
+        }
+    };
+    let mode = status.permissions().mode() & 0o7777;
+    if mode != 0o444 {
+        wrong.push(format!("has the mode {mode:04o}; it should be 0444"));
+    }
+    match read(&one.path) {
+        Ok((digest, _)) if digest == wanted => {}
+        Ok((digest, size)) => wrong.push(match expected {
+            Some(expected) if expected > size => {
+                format!("is truncated: {size} bytes of {expected}; import what uses it again")
+            }
+            Some(expected) if expected < size => {
+                format!("has {size} bytes and should have {expected}; import what uses it again")
+            }
+            _ => format!(
+                "is damaged: its content is {digest}; remove it and import what uses it again"
+            ),
+        }),
+        Err(e) => wrong.push(format!("cannot be read: {e}; import what uses it again")),
+    }
+    (status.len(), wrong)
+}
+
+/// The digest and the size of what the disk has, not of what memory remembers.
+fn read(path: &Path) -> io::Result<(Digest, u64)> {
+    let mut file = File::open(path)?;
+    let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    let mut hasher = Hasher::new();
+    let size = file.metadata()?.len();
+    let mut buffer = vec![0; usize::try_from(size.clamp(4096, 1 << 20)).unwrap_or(4096)];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    let measured = hasher.finish();
+    Ok((measured.digest, measured.size))
 }

@@ -392,7 +392,11 @@ fn save<T: Serialize>(path: &Path, document: &T) -> Result<(), Error> {
         source,
     })?;
     bytes.push(b'\n');
-    Ok(durable::write(path, &bytes)?)
+    durable::write(path, &bytes)?;
+    // Whoever may read the store may read what is in it.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(path, mode).at("set the mode of", path)?;
+    Ok(())
 }
 
 /// A document of the store; none if it is absent.

@@ -61,40 +61,41 @@ impl Layer {
 impl Store {
     /// A layer that was imported before and whose objects are all there.
     pub fn layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
+        let Some(layer) = self.load_layer(blob)? else {
+            return Ok(None);
+        };
+        let writer = self.writer()?;
+        if !layer
+            .objects()
+            .all(|(digest, size)| writer.has(&digest, size))
+        {
+            return Ok(None);
+        }
+        crate::lease::record(self, "layer", &[*blob])?;
+        writer.finish()?;
+        Ok(Some(layer))
+    }
+
+    /// What is written down of a layer, whether or not its objects are there.
+    pub(crate) fn load_layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
         let bytes = match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.at("read", &path)?,
         };
         // What cannot be read is a cache that is of no use: the layer is imported again.
-        let Some((diff_id, steps)) = record::decode(&bytes) else {
-            return Ok(None);
-        };
-        let layer = Layer {
+        Ok(record::decode(&bytes).map(|(diff_id, steps)| Layer {
             blob: *blob,
             diff_id,
             steps: Arc::new(steps),
-        };
-        let there = |writer: &crate::object::Writer<'_>| {
-            layer
-                .objects()
-                .all(|(digest, size)| writer.has(&digest, size))
-        };
-        if self.check_writable().is_err() {
-            return Ok(None);
-        }
-        let writer = self.writer()?;
-        if !there(&writer) {
-            return Ok(None);
-        }
-        writer.finish()?;
-        Ok(Some(layer))
+        }))
     }
 
     /// Writes down what a layer does, so that it is not fetched again.
     pub(crate) fn save_layer(&self, layer: &Layer) -> Result<(), Error> {
         let bytes = record::encode(&layer.diff_id, &layer.steps);
-        Ok(durable::write(&self.layer_path(&layer.blob), &bytes)?)
+        durable::write(&self.layer_path(&layer.blob), &bytes)?;
+        crate::lease::record(self, "layer", &[layer.blob])
     }
 
     pub(crate) fn layer_path(&self, blob: &Digest) -> PathBuf {

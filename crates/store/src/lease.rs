@@ -109,6 +109,8 @@ pub(crate) struct Held {
     pub(crate) objects: Vec<Digest>,
     /// The images that must stay with all that they name.
     pub(crate) images: Vec<Digest>,
+    /// The layers that must stay with all that they name.
+    pub(crate) layers: Vec<Digest>,
 }
 
 /// The leases of living processes. Those of dead ones are told by [`void`].
@@ -128,10 +130,12 @@ pub(crate) fn live(store: &Store) -> Result<Vec<Held>, Error> {
             who: lines.next().unwrap_or_default().to_owned(),
             objects: Vec::new(),
             images: Vec::new(),
+            layers: Vec::new(),
         };
         for line in lines {
             match line.split_once(' ') {
                 Some(("object", hex)) => held.objects.extend(hex.parse::<Digest>().ok()),
+                Some(("layer", hex)) => held.layers.extend(hex.parse::<Digest>().ok()),
                 Some(("image", hex)) => held.images.extend(hex.parse::<Digest>().ok()),
                 _ => {}
             }

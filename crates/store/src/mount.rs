@@ -1,14 +1,55 @@
-//! Mounting (skeleton).
+//! Images as file systems: EROFS for names and metadata, an overlay for contents.
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
+use elea_sys::At as _;
+use elea_sys::loopdev::Loop;
+use elea_sys::mount::{Attributes, Filesystem, detach};
+use elea_sys::verity::measure;
 use std::path::Path;
+
+/// This kernel mounts EROFS from block devices alone.
+const ENOTBLK: i32 = 15;
 
 impl Store {
     /// Mounts an image read-only at a folder: EROFS, and an overlay with the objects as its data.
     /// Needs root; reads are checked by fs-verity where the file system has it.
     pub fn mount(&self, digest: &Digest, target: &Path) -> Result<(), Error> {
-        let _ = (digest, target);
-        todo!()
+        // Read whole first: the kernel does not check a file that is not sealed.
+        self.image_bytes(digest)?;
+        let image = self.object_path(digest);
+        let sealed = measure(&self.open_object(digest)?).is_ok();
+        // A lower layer needs a place of its own until the overlay is made.
+        let metadata = tempfile::tempdir().at("create", std::env::temp_dir())?;
+        mount_erofs(&image, metadata.path())?;
+        let mounted = Filesystem::new("overlay")
+            .source("elea")
+            .flag("ro")
+            .value("metacopy", "on")
+            .value("redirect_dir", "on")
+            .value("verity", if sealed { "require" } else { "off" })
+            .value("lowerdir+", metadata.path())
+            .value("datadir+", self.path().join("objects"))
+            .attributes(Attributes::READ_ONLY.and(Attributes::NO_ACCESS_TIME))
+            .mount(target);
+        detach(metadata.path())?;
+        Ok(mounted?)
+    }
+}
+
+fn mount_erofs(image: &Path, at: &Path) -> Result<(), Error> {
+    let erofs = |source: &Path| {
+        Filesystem::new("erofs")
+            .source(source)
+            .flag("ro")
+            .attributes(Attributes::READ_ONLY)
+            .mount(at)
+    };
+    match erofs(image) {
+        Err(e) if e.source.raw_os_error() == Some(ENOTBLK) => {
+            let device = Loop::read_only(image)?;
+            Ok(erofs(device.path())?)
+        }
+        mounted => Ok(mounted?),
     }
 }

@@ -114,13 +114,13 @@ mod tests {
 
     #[test]
     fn records_hold_any_bytes() {
-        let data = b"11 a=b\nc=d\n9 x=\0\n=\n";
+        let data = b"11 a=b\nc=d\n8 x=\0\n=\n";
         let expected: Vec<(&[u8], &[u8])> = vec![(b"a", b"b\nc=d"), (b"x", b"\0\n=")];
         assert_eq!(parse(data).unwrap(), expected);
         for bad in [
             &b"11 a=b\nc=d"[..],
             b"12 a=b\nc=d\n",
-            b"5 a=\n",
+            b"6 a=\n",
             b"4 a\n",
             b"-5 a=b\n",
             b"+6 a=b\n",

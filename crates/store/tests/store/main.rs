@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod check;
+mod collect;
+mod hostile;
 mod images;
+mod mounts;
 mod roads;
 mod sample;
