@@ -1,7 +1,7 @@
 //! Progress: bars on a terminal, one line for each step elsewhere.
 
 use elea_sys::progress::{Progress, Unit};
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,7 +53,7 @@ impl Bars {
         }
         let seconds = step.begun.elapsed().as_secs_f64();
         let amount = match step.unit {
-            Unit::Bytes => HumanBytes(step.done).to_string(),
+            Unit::Bytes => DecimalBytes(step.done).to_string(),
             Unit::Items if step.done == 0 => String::new(),
             Unit::Items => step.done.to_string(),
         };
@@ -127,9 +127,11 @@ impl Drop for Bars {
 
 fn bar(step: &str, total: Option<u64>, unit: Unit) -> ProgressBar {
     let template = match (total, unit) {
-        (Some(_), Unit::Bytes) => "{msg:24} {wide_bar} {bytes:>10} of {total_bytes}, {eta} left",
+        (Some(_), Unit::Bytes) => {
+            "{msg:24} {wide_bar} {decimal_bytes:>10} of {decimal_total_bytes}, {eta} left"
+        }
         (Some(_), Unit::Items) => "{msg:24} {wide_bar} {human_pos:>8} of {human_len}",
-        (None, Unit::Bytes) => "{spinner} {msg:24} {bytes}, {elapsed}",
+        (None, Unit::Bytes) => "{spinner} {msg:24} {decimal_bytes}, {elapsed}",
         (None, Unit::Items) => "{spinner} {msg:24} {elapsed}",
     };
     let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());

@@ -1,7 +1,9 @@
 //! The commands, one file each.
 
+mod config;
 mod generate;
 mod image;
+mod install;
 mod store;
 mod version;
 
@@ -14,6 +16,10 @@ pub(crate) enum Command {
     /// Images: import, compare, push, pull, sign
     #[command(subcommand)]
     Image(image::Command),
+    Install(install::Args),
+    /// The file that describes a system
+    #[command(subcommand)]
+    Config(config::Command),
     /// The store that images are kept in
     #[command(subcommand)]
     Store(store::Command),
@@ -26,6 +32,8 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Image(command) => image::run(command, context),
+        Command::Install(args) => install::run(&args, context),
+        Command::Config(command) => config::run(command, context),
         Command::Store(command) => store::run(command, context),
         Command::Version(args) => version::run(&args, context),
         Command::Generate(args) => generate::run(&args),

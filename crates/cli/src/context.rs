@@ -2,6 +2,8 @@
 
 use crate::bars::Bars;
 use crate::failure::{Code, Failure, Outcome};
+use crate::text;
+use elea_compose::config::{Config, Errors};
 use elea_formats::digest::Digest;
 use elea_store::Store;
 use serde::Serialize;
@@ -98,6 +100,27 @@ impl Context {
         Ok(Code::Done)
     }
 
+    /// A config, with every error of it at once.
+    pub(crate) fn config(&self, path: &Path) -> Outcome<Config> {
+        elea_compose::config::load(path).map_err(|e| self.config_errors(&e))
+    }
+
+    /// Errors of a config: drawn with their lines, or as JSON.
+    pub(crate) fn config_errors(&self, errors: &Errors) -> Failure {
+        if self.global.json {
+            // Data, which belongs to stdout; a reader that went away changes nothing.
+            let _ = print(format!("{}\n", errors.to_json()).as_bytes());
+        } else {
+            let colours = std::io::stderr().is_terminal();
+            let _ = writeln!(std::io::stderr(), "{}\n", errors.render(colours));
+        }
+        let number = text::count(errors.list().len() as u64, "error");
+        Failure::new(
+            Code::Config,
+            format!("the config has {number}; nothing was done"),
+        )
+    }
+
     /// A line for the person, on stderr.
     pub(crate) fn say(&self, line: &str) {
         if !self.global.quiet {
@@ -105,11 +128,24 @@ impl Context {
         }
     }
 
-    /// The images of the generations of the machine whose store this is: no name keeps them, and
-    /// they must not be collected. None where the store is no machine's.
-    pub(crate) fn generation_images(&self, store: &Store) -> Outcome<Vec<Digest>> {
-        let _ = store;
-        Ok(Vec::new())
+    /// The store for a command that removes from it, and the images that no name keeps but
+    /// a machine's generations do.
+    pub(crate) fn store_and_roots(&self, by: &str) -> Outcome<(Store, Vec<Digest>)> {
+        let path = self.store_path();
+        let is_machine = path.join("../generations").is_dir();
+        if !is_machine {
+            return Ok((self.store()?, Vec::new()));
+        }
+        if self.global.store.is_some() {
+            let text = format!(
+                "{} is the store of a machine, whose generations need it",
+                path.display()
+            );
+            return Err(Failure::new(Code::Usage, text).hint(
+                "leave `--store` out; `--root DIR` names the machine if it is not this one",
+            ));
+        }
+        Err(Failure::new(Code::Failed, format!("`{by}` on a machine is not there yet")))
     }
 
     /// Asks before something that cannot be undone. Without a terminal the answer is no.

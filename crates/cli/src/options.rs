@@ -1,10 +1,12 @@
 //! Options that several commands take.
 
+use crate::failure::Outcome;
 use elea_net::Options;
 use elea_store::trust::{Keys, Policy};
 use std::path::{Path, PathBuf};
 
-use crate::failure::Outcome;
+/// The config where none is named.
+pub(crate) const CONFIG: &str = "elea.toml";
 
 /// How to talk to a registry.
 #[derive(Debug, clap::Args)]

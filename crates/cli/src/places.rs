@@ -2,13 +2,14 @@
 
 use crate::failure::{Code, Failure, Outcome};
 use elea_formats::digest::Digest;
-use elea_formats::oci::reference::Reference;
+use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::tree::Tree;
-use elea_store::{Origin, Store};
+use elea_store::trust::{Candidate, Policy, Verdict, judge};
+use elea_store::{Lease, Origin, Store};
 use elea_sys::progress::Progress;
 use elea_sys::{At, durable};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A name for a new reference in the store. A digest is no name.
 pub(crate) fn parse_name(text: &str) -> Result<String, String> {
@@ -76,4 +77,83 @@ pub(crate) fn keep(file: tempfile::NamedTempFile, path: &Path) -> Outcome<()> {
         .map_err(|e| e.error)
         .at("rename into place", path)?;
     Ok(durable::sync_folder(folder_of(path))?)
+}
+
+/// An image that may be used.
+pub(crate) struct Found {
+    pub(crate) image: Digest,
+    /// Keeps a fetched image from being collected while it is used.
+    _lease: Option<Lease>,
+}
+
+/// An image of the store, or one that is fetched into it, that the policy accepts.
+///
+/// An image that was made in this store (built, or imported from a folder or tar file) needs
+/// no signature; one that came from elsewhere is judged by those it came with.
+pub(crate) fn image(
+    store: &Store,
+    reference: &Reference,
+    options: &elea_net::Options,
+    policy: &Policy,
+    progress: &dyn Progress,
+) -> Outcome<Found> {
+    let Reference::Store(name) = reference else {
+        let offer = elea_net::check(reference, store, options, policy, None, progress)?;
+        let pulled = elea_net::pull(&offer, store, options, policy, None, progress)?;
+        return Ok(Found {
+            image: pulled.image.image,
+            _lease: Some(pulled.lease),
+        });
+    };
+    let image = store.resolve(name)?;
+    local(store, &image, policy)?;
+    Ok(Found {
+        image,
+        _lease: None,
+    })
+}
+
+/// What vouches for an image, wherever it is.
+pub(crate) fn verdict(
+    store: &Store,
+    reference: &Reference,
+    options: &elea_net::Options,
+    policy: &Policy,
+    progress: &dyn Progress,
+) -> Outcome<Verdict> {
+    match reference {
+        Reference::Store(name) => local(store, &store.resolve(name)?, policy),
+        other => Ok(elea_net::check(other, store, options, policy, None, progress)?.verdict),
+    }
+}
+
+/// What vouches for an image of the store.
+fn local(store: &Store, image: &Digest, policy: &Policy) -> Outcome<Verdict> {
+    let Some(manifest) = store.image(image)?.oci_manifest else {
+        return Ok(Verdict::Unsigned);
+    };
+    let signatures = store.signatures(image)?;
+    let candidate = Candidate {
+        repository: None,
+        manifest,
+        signatures: &signatures,
+    };
+    Ok(judge(&candidate, None, policy)?)
+}
+
+/// What an image that is fetched is called in the store, if nobody says.
+pub(crate) fn name_of(reference: &Reference) -> Option<String> {
+    match reference {
+        Reference::Registry(location) => match &location.target {
+            Target::Tag(tag) => Some(format!("{}:{tag}", location.name)),
+            Target::Digest(_) => None,
+        },
+        Reference::Layout { tag, .. } => parse_name(tag).ok(),
+        _ => None,
+    }
+}
+
+/// Where large temporary files go: `/tmp` is in memory on many machines.
+pub(crate) fn scratch() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
 }

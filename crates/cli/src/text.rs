@@ -60,6 +60,14 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     }
 }
 
+/// The word that a value is in JSON.
+pub(crate) fn word(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
 /// How long ago a time of RFC 3339 was: `2 hours ago`. Other texts stay as they are.
 pub(crate) fn ago(time: &str) -> String {
     since(time, Timestamp::now())

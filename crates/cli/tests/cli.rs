@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/config.rs"]
+mod config;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/images.rs"]
@@ -10,3 +12,5 @@ mod images;
 mod program;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/registry.rs"]
+mod registry;

@@ -7,9 +7,15 @@ mod import;
 mod keygen;
 mod list;
 mod mount;
+mod pull;
+mod push;
 mod rm;
 mod show;
+mod sign;
 mod tag;
+mod verify;
+
+pub(crate) use diff::lines;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -26,6 +32,10 @@ pub(crate) enum Command {
     Mount(mount::Args),
     Tag(tag::Args),
     Rm(rm::Args),
+    Push(push::Args),
+    Pull(pull::Args),
+    Sign(sign::Args),
+    Verify(verify::Args),
     Keygen(keygen::Args),
 }
 
@@ -40,6 +50,10 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Mount(args) => mount::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Rm(args) => rm::run(&args, context),
+        Command::Push(args) => push::run(&args, context),
+        Command::Pull(args) => pull::run(&args, context),
+        Command::Sign(args) => sign::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
         Command::Keygen(args) => keygen::run(&args, context),
     }
 }

@@ -3,6 +3,7 @@
 mod fsck;
 mod gc;
 mod init;
+mod leases;
 mod stats;
 
 use crate::context::Context;
@@ -15,6 +16,7 @@ pub(crate) enum Command {
     Fsck(fsck::Args),
     Gc(gc::Args),
     Stats(stats::Args),
+    Leases(leases::Args),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Outcome {
@@ -22,6 +24,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Init(args) => init::run(&args, context),
         Command::Fsck(args) => fsck::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
+        Command::Leases(args) => leases::run(&args, context),
         Command::Stats(args) => stats::run(&args, context),
     }
 }

@@ -50,7 +50,7 @@ fn man_pages_and_completions_are_made_and_are_well_formed() {
     if has("groff") {
         for page in &pages {
             let run = Command::new("groff")
-                .args(["-man", "-Tutf8", "-ww", "-z"])
+                .args(["-Kutf8", "-man", "-Tutf8", "-ww", "-z"])
                 .arg(page)
                 .output()
                 .unwrap();

@@ -32,14 +32,12 @@ impl Elea {
         self.path("store")
     }
 
-    /// The command with these words, in the folder, with the store there.
+    /// The command with these words, in the folder, its store there unless `--store` says otherwise.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_elea"));
         command
-            .arg("--store")
-            .arg(self.store())
             .args(words)
-            .env_remove("ELEA_STORE")
+            .env("ELEA_STORE", self.store())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command

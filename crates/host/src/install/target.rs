@@ -46,8 +46,9 @@ impl Target {
     /// read-only, mounted, held by another device, or open for exclusive use.
     pub fn inspect(path: &Path, size: Option<u64>) -> Result<Self, Error> {
         let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return new_file(path, size),
-            looked => looked.at("look at", path)?,
+            Err(e) => return Err(Err::<(), _>(e).at("look at", path).unwrap_err().into()),
         };
         let path = fs::canonicalize(path).at("follow", path)?;
         let kind = metadata.file_type();
@@ -290,12 +291,12 @@ impl Claimed {
                 options.open(&path).at("open", &path)?
             }
         };
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        if let Err(e) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            if e == rustix::io::Errno::WOULDBLOCK {
                 let by = "another program has locked it".into();
                 return Err(Error::Busy { path, by });
             }
-            locked => locked.at("lock", &path)?,
+            return Err(Err::<(), _>(e).at("lock", &path).unwrap_err().into());
         }
         Ok(Self { path, file })
     }

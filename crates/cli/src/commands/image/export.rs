@@ -74,7 +74,7 @@ fn tar(
         export::tar(store, tree, &mut std::io::stdout().lock())?;
         return Ok(());
     }
-    progress.start("writing the tar file", None, Unit::Bytes);
+    progress.start("writing the tar file", None, Unit::Items);
     let folder = places::folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(folder).at("create a file in", folder)?;
     let mut out = BufWriter::new(file.as_file_mut());

@@ -13,8 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let store = context.store()?;
-    let roots = context.generation_images(&store)?;
+    let (store, roots) = context.store_and_roots("elea store gc")?;
     let collected = store.gc(&roots, args.dry_run, &context.bars())?;
     let removed = if args.dry_run {
         "would remove"

@@ -1,0 +1,18 @@
+//! `elea config`.
+
+mod check;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+
+/// The commands about the config of a system.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Check(check::Args),
+}
+
+pub(crate) fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Check(args) => check::run(&args, context),
+    }
+}

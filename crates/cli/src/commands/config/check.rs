@@ -1,0 +1,45 @@
+//! `elea config check`.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::options;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Say everything that is wrong with a config, and build nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The config's file
+    #[arg(default_value = options::CONFIG)]
+    config: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    /// Every file that was read, the config itself first.
+    files: Vec<PathBuf>,
+    name: String,
+    version: String,
+    title: String,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let config = context.config(&args.config)?;
+    let shown = Shown {
+        schema: "elea.config-check/1",
+        files: config.read,
+        name: config.system.name,
+        version: config.system.version,
+        title: config.system.title,
+    };
+    context.show(&shown, |s| {
+        let files: Vec<_> = s.files.iter().map(|f| f.display().to_string()).collect();
+        format!(
+            "{}: {} {}: nothing is wrong\n",
+            files.join(", "),
+            s.name,
+            s.version
+        )
+    })
+}

@@ -1,0 +1,75 @@
+//! `elea image pull`.
+
+use crate::context::Context;
+use crate::failure::{Code, Outcome};
+use crate::options::{Network, Trust};
+use crate::{places, text};
+use elea_formats::oci::reference::Reference;
+use elea_formats::release::ImageManifest;
+use serde::Serialize;
+
+/// Fetch an image that a trusted key signed
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// registry:HOST[:PORT]/NAME:TAG, oci:DIR:TAG or oci-archive:FILE
+    #[arg(value_name = "REF")]
+    from: Reference,
+    /// The name that it gets in the store [default: NAME:TAG]
+    #[arg(long, value_parser = places::parse_name)]
+    name: Option<String>,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    network: Network,
+    /// Look at what is offered and fetch nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    image: ImageManifest,
+    names: Vec<String>,
+    /// Bytes that came over the network.
+    fetched: u64,
+    layers_fetched: usize,
+    layers_reused: usize,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let (options, policy) = (
+        args.network.options(),
+        args.trust.policy(&context.global.root)?,
+    );
+    let (store, bars) = (context.store_or_new()?, context.bars());
+    let offer = elea_net::check(&args.from, &store, &options, &policy, None, &bars)?;
+    if args.dry_run {
+        let (missing, total) = (text::size(offer.missing), text::size(offer.total));
+        context.say(&format!("would fetch {missing} of {total}"));
+        return Ok(Code::Done);
+    }
+    let pulled = elea_net::pull(&offer, &store, &options, &policy, None, &bars)?;
+    let name = args.name.clone().or_else(|| places::name_of(&args.from));
+    if let Some(name) = &name {
+        store.set_ref(name, &pulled.image.image)?;
+    }
+    let shown = Shown {
+        names: name.into_iter().collect(),
+        image: pulled.image,
+        fetched: pulled.fetched,
+        layers_fetched: pulled.layers_fetched,
+        layers_reused: pulled.layers_reused,
+    };
+    context.show(&shown, |s| {
+        let layers = s.layers_fetched + s.layers_reused;
+        format!(
+            "{}\n{}: {} fetched in {} of {}\n",
+            s.image.image,
+            s.names.join(", "),
+            text::size(s.fetched),
+            s.layers_fetched,
+            text::count(layers as u64, "layer"),
+        )
+    })
+}

@@ -1,0 +1,81 @@
+//! `elea image verify`.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::options::{Network, Trust};
+use crate::{places, text};
+use elea_formats::digest::Digest;
+use elea_formats::oci::reference::Reference;
+use elea_store::trust::Verdict;
+use serde::Serialize;
+
+/// Say who signed an image, and whether that key is trusted
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// registry:…, oci:DIR:TAG, oci-archive:FILE, or a name in the store
+    #[arg(value_name = "REF")]
+    reference: Reference,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    network: Network,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    reference: String,
+    /// The id of the trusted key; none for what needs no signature here.
+    key: Option<Digest>,
+    manifest: Option<String>,
+    image: Option<Digest>,
+    name: Option<String>,
+    version: Option<String>,
+    epoch: Option<u64>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let policy = args.trust.policy(&context.global.root)?;
+    let options = args.network.options();
+    let verdict = places::verdict(
+        &context.store_or_new()?,
+        &args.reference,
+        &options,
+        &policy,
+        &context.bars(),
+    )?;
+    let mut shown = Shown {
+        schema: "elea.verify/1",
+        reference: args.reference.to_string(),
+        key: None,
+        manifest: None,
+        image: None,
+        name: None,
+        version: None,
+        epoch: None,
+    };
+    if let Verdict::Signed { key, claims } = verdict {
+        shown.key = Some(key);
+        shown.manifest = Some(format!("sha256:{}", claims.manifest));
+        if let Some(elea) = claims.elea {
+            shown.image = Some(elea.image);
+            shown.name = Some(elea.name);
+            shown.version = Some(elea.version);
+            shown.epoch = Some(elea.epoch);
+        }
+    }
+    context.show(&shown, |s| {
+        let unsigned = "not needed here (made in this store, or --allow-unsigned)";
+        text::facts(&[
+            (
+                "signed by",
+                Some(s.key.map_or_else(|| unsigned.into(), |k| k.to_string())),
+            ),
+            ("manifest", s.manifest.clone()),
+            ("image", s.image.map(|d| d.to_string())),
+            ("system", s.name.clone()),
+            ("version", s.version.clone()),
+            ("epoch", s.epoch.map(|e| e.to_string())),
+        ])
+    })
+}

@@ -1,0 +1,55 @@
+//! A config that makes no sense: all its errors at once, exit 3.
+
+use crate::program::Elea;
+use std::fs;
+
+const GOOD: &str = "\
+[system]
+name = \"hello\"
+version = \"1.0\"
+[base]
+suite = \"trixie\"
+";
+
+#[test]
+fn a_good_config_is_read_and_named() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), GOOD).unwrap();
+    let out = elea.good("config check");
+    assert!(
+        out.contains("elea.toml: hello 1.0: nothing is wrong"),
+        "{out}"
+    );
+    let value = elea.json("config check elea.toml");
+    assert_eq!(value["schema"], "elea.config-check/1");
+    assert_eq!(value["version"], "1.0");
+}
+
+#[test]
+fn every_error_has_its_place_and_the_exit_code_is_three() {
+    let elea = Elea::new();
+    let text = format!("{GOOD}[packges]\ninstall = [\"jq\"]\n[kernel]\narguments = 7\n");
+    fs::write(elea.path("elea.toml"), text).unwrap();
+    for line in ["config check", "config check elea.toml --quiet"] {
+        let ran = elea.bad(
+            line,
+            3,
+            &[
+                "elea.toml:6:",
+                "packges",
+                "packages",
+                "elea.toml:9:",
+                "arguments",
+                "nothing was done",
+            ],
+        );
+        assert_eq!(ran.out, "");
+    }
+    let ran = elea.run("config check --json");
+    assert_eq!(ran.code, Some(3));
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["schema"], "elea.config-errors/1");
+    assert_eq!(value["errors"].as_array().unwrap().len(), 2, "{value}");
+    assert_eq!(value["errors"][0]["line"], 6);
+    elea.bad("config check nowhere.toml", 3, &["nowhere.toml"]);
+}

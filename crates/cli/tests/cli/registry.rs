@@ -1,0 +1,137 @@
+//! Push, pull, sign and verify against a real registry on loopback.
+
+use crate::program::Elea;
+use elea_testkit::registry::Registry;
+use std::fs;
+
+/// A registry with the image of a small tree, signed; none if there is no registry program.
+fn pushed(elea: &Elea) -> Option<(Registry, String)> {
+    if !elea_testkit::has("docker-registry") {
+        println!("skipped: no docker-registry");
+        return None;
+    }
+    let port = elea_testkit::free_port().unwrap();
+    let registry = Registry::start(&elea.path("registry"), port).unwrap();
+    elea.tree("tree");
+    elea.good("image import dir:tree --name hello:1.0");
+    elea.good("image keygen a");
+    elea.good("image keygen b --ed25519");
+    let reference = format!("registry:{}/hello:stable", registry.host());
+    let value = elea.json(&format!("image push hello:1.0 {reference} --sign a.key"));
+    assert_eq!(value["schema"], "elea.push/1");
+    assert!(value["uploaded"].as_u64().unwrap() > 0, "{value}");
+    Some((registry, reference))
+}
+
+#[test]
+fn an_image_goes_to_a_registry_and_comes_back_the_same() {
+    let elea = Elea::new();
+    let Some((_registry, reference)) = pushed(&elea) else {
+        return;
+    };
+    let again = elea.json(&format!("image push hello:1.0 {reference} --sign a.key"));
+    assert_eq!(again["uploaded"], 0, "{again}");
+
+    let digest = elea.json("image show hello:1.0")["image"].clone();
+    let other = format!("--store other image pull {reference} --key a.pub");
+    let would = elea.run(&format!("{other} --dry-run"));
+    assert!(would.err.contains("would fetch"), "{would:?}");
+    let value = elea.json(&other);
+    assert_eq!(value["schema"], "elea.image/1");
+    assert_eq!(value["image"], digest);
+    assert_eq!(value["names"][0], "hello:stable");
+    assert!(value["fetched"].as_u64().unwrap() > 0);
+    assert_eq!(elea.json(&other)["fetched"], 0);
+    elea.good("--store other store fsck");
+
+    let verified = elea.json(&format!("image verify {reference} --key a.pub"));
+    assert_eq!(verified["schema"], "elea.verify/1");
+    assert_eq!(verified["key"].as_str().unwrap().len(), 64);
+    // What was pulled is judged by the signatures that it came with.
+    elea.good("--store other image verify hello:stable --key a.pub");
+    elea.bad(
+        "--store other image verify hello:stable --key b.pub",
+        5,
+        &["none of the image's 1 signature"],
+    );
+}
+
+#[test]
+fn what_no_trusted_key_signed_is_refused_with_exit_code_five() {
+    let elea = Elea::new();
+    let Some((registry, reference)) = pushed(&elea) else {
+        return;
+    };
+    let pull = format!("--store other image pull {reference}");
+    elea.bad(&pull, 5, &["trusts no key", "--key"]);
+    elea.bad(&format!("{pull} --key b.pub"), 5, &["none of the image's"]);
+    let plain = format!("registry:{}/hello:plain", registry.host());
+    fs::write(elea.path("tree/etc/motd"), "another\n").unwrap();
+    elea.good("image import dir:tree --name hello:1.1");
+    elea.good(&format!("image push hello:1.1 {plain}"));
+    elea.bad(
+        &format!("--store other image pull {plain} --key a.pub"),
+        5,
+        &["not signed", "--allow-unsigned"],
+    );
+    assert_eq!(
+        elea.json("--store other image list")["images"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
+    elea.good(&format!(
+        "--store other image pull {plain} --allow-unsigned"
+    ));
+    // A second key signs what lies there.
+    let signed = elea.json(&format!("image sign {plain} --key b.key"));
+    assert_eq!(signed["schema"], "elea.sign/1");
+    assert_eq!(signed["added"], true);
+    elea.good(&format!("image verify {plain} --key b.pub"));
+    elea.bad(
+        &format!("image verify {plain} --key a.pub"),
+        5,
+        &["none of the image's"],
+    );
+}
+
+#[test]
+fn a_registry_that_is_not_there_or_has_no_such_image_is_named() {
+    let elea = Elea::new();
+    let Some((registry, _)) = pushed(&elea) else {
+        return;
+    };
+    let pull = "--store other image pull --key a.pub registry:";
+    elea.bad(
+        &format!("{pull}{}/hello:9", registry.host()),
+        1,
+        &["there is no image", "hello:9"],
+    );
+    let host = registry.host();
+    drop(registry);
+    elea.bad(
+        &format!("{pull}{host}/hello:stable"),
+        1,
+        &["cannot reach", &host],
+    );
+    elea.bad(
+        &format!("image push hello:1.0 registry:{host}/hello:x"),
+        1,
+        &["cannot reach", &host],
+    );
+}
+
+#[test]
+fn a_layout_is_a_registry_in_a_folder() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    elea.good("image import dir:tree --name hello");
+    elea.good("image keygen a");
+    elea.good("image push hello oci:layout:1.0 --sign a.key");
+    elea.good("--store other image pull oci:layout:1.0 --key a.pub --name x");
+    assert_eq!(
+        elea.json("--store other image show x")["image"],
+        elea.json("image show hello")["image"]
+    );
+}
