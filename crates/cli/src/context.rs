@@ -145,7 +145,10 @@ impl Context {
                 "leave `--store` out; `--root DIR` names the machine if it is not this one",
             ));
         }
-        Err(Failure::new(Code::Failed, format!("`{by}` on a machine is not there yet")))
+        Err(Failure::new(
+            Code::Failed,
+            format!("`{by}` on a machine is not there yet"),
+        ))
     }
 
     /// Asks before something that cannot be undone. Without a terminal the answer is no.
