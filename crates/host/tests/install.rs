@@ -330,32 +330,86 @@ fn btrfs_is_clean_and_is_sealed_at_the_first_boot() {
     assert!(mounted.0.join("elea/state/sealing").exists());
 }
 
-#[test]
-fn a_device_is_installed_as_a_file_is() {
-    if !can(&["losetup", "sgdisk"]) {
-        return;
-    }
+/// Installs on a device that was another system's disk, and asks what is there now.
+fn over_an_older_system(filesystem: Filesystem) {
     let lab = Lab::new();
     let file = lab.path("device");
-    // What was there before must not shine through: btrfs's superblock lies behind ext4's.
     let start = (1 << 20) + (512 << 20);
     let old = File::create(&file).unwrap();
     old.set_len(1200 << 20).unwrap();
-    old.write_all_at(b"_BHRfS_M", start + 65_536 + 64).unwrap();
-    old.write_all_at(&lab::bytes(200_000_000, 5), start + (70 << 20))
-        .unwrap();
+    let random = lab::bytes(8 << 20, 5);
+    for at in (0..1200_u64)
+        .step_by(8)
+        .filter(|at| *at < 32 || (512..600).contains(at))
+    {
+        old.write_all_at(&random, at << 20).unwrap();
+    }
+    // A boot partition that was mirrored has a RAID's superblock at its end (`md_p.h`, version 1.0).
+    let end: u64 = start - 8192;
+    let mut raid = [0; 256];
+    raid[..8].copy_from_slice(b"\xfc\x4e\x2b\xa9\x01\0\0\0");
+    raid[144..152].copy_from_slice(&((end - (1 << 20)) / 512).to_le_bytes());
+    old.write_all_at(&raid, end).unwrap();
     drop(old);
+    match filesystem {
+        Filesystem::Ext4 => {
+            ok(&format!(
+                "truncate -s 600M {0}.old && mkfs.btrfs -q {0}.old",
+                file.display()
+            ));
+            ok(&format!(
+                "dd if={0}.old of={0} bs=1M seek={1} count=64 conv=notrunc status=none",
+                file.display(),
+                start >> 20
+            ));
+        }
+        Filesystem::Btrfs => {
+            ok(&format!(
+                "mke2fs -q -F -E offset={start} {} 600M",
+                file.display()
+            ));
+        }
+    }
     let Some(device) = LoopDevice::new(&file, "") else {
         return;
     };
     let target = elea_host::install::Target::inspect(Path::new(&device.0), None).unwrap();
-    let plan = elea_host::install::plan(&lab.contents, &target, &Options::default()).unwrap();
+    let options = Options {
+        filesystem,
+        ..Options::default()
+    };
+    let plan = elea_host::install::plan(&lab.contents, &target, &options).unwrap();
     lab.apply(&plan, &Silent).unwrap();
     drop(device);
     let root = part(&plan, Role::Root);
     assert_eq!(root.start, start);
     assert!(ok(&format!("sgdisk -v {}", file.display())).contains("No problems found"));
-    ok(&format!("e2fsck -fn '{}?offset={start}'", file.display()));
+    // What was there before must not shine through.
+    let size = root.size;
+    let said = ok(&format!(
+        "blkid -p -o export -O {start} -S {size} {}",
+        file.display()
+    ));
+    let kind = match filesystem {
+        Filesystem::Ext4 => "TYPE=ext4",
+        Filesystem::Btrfs => "TYPE=btrfs",
+    };
+    assert!(
+        said.contains(kind) && said.contains(&plan.filesystem_uuid),
+        "{said}"
+    );
+    let said = ok(&format!(
+        "blkid -p -o export -O {} {}",
+        1 << 20,
+        file.display()
+    ));
+    assert!(said.contains("TYPE=vfat"), "{said}");
+    let mut now = [0; 4];
+    File::open(&file)
+        .unwrap()
+        .read_exact_at(&mut now, end)
+        .unwrap();
+    assert_ne!(now, raid[..4]);
     let mut bytes = vec![0; elea_formats::superblock::NEEDED];
     File::open(&file)
         .unwrap()
@@ -363,5 +417,28 @@ fn a_device_is_installed_as_a_file_is() {
         .unwrap();
     let superblock = elea_formats::superblock::read(&bytes).unwrap();
     assert_eq!(superblock.uuid, plan.filesystem_uuid);
-    assert_eq!(superblock.kind, elea_formats::superblock::Kind::Ext4);
+    let offset = format!("-r --offset {start} --sizelimit {}", root.size);
+    let device = LoopDevice::new(&file, &offset).unwrap();
+    match filesystem {
+        Filesystem::Ext4 => ok(&format!("e2fsck -fn {}", device.0)),
+        Filesystem::Btrfs => ok(&format!("btrfs check --readonly {}", device.0)),
+    };
+    let boot = part(&plan, Role::Boot);
+    let esp = format!("-r --offset {} --sizelimit {}", boot.start, boot.size);
+    let esp = LoopDevice::new(&file, &esp).unwrap();
+    ok(&format!("fsck.vfat -n {}", esp.0));
+}
+
+#[test]
+fn ext4_on_a_device_that_held_btrfs() {
+    if can(&["losetup", "sgdisk", "mkfs.btrfs", "blkid", "fsck.vfat"]) {
+        over_an_older_system(Filesystem::Ext4);
+    }
+}
+
+#[test]
+fn btrfs_on_a_device_that_held_ext4() {
+    if can(&["losetup", "sgdisk", "mkfs.btrfs", "blkid", "fsck.vfat"]) {
+        over_an_older_system(Filesystem::Btrfs);
+    }
 }
