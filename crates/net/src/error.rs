@@ -267,7 +267,7 @@ pub enum NetError {
     Path(#[from] PathError),
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] elea_store::Error),
+    Store(elea_store::Error),
     /// The file system became full in the middle.
     #[error(
         "{} is full; what was fetched is kept, so make room (`elea store gc`) and try again", path.display()
@@ -281,6 +281,20 @@ pub enum NetError {
     Cancelled,
 }
 
+impl From<elea_store::Error> for NetError {
+    fn from(error: elea_store::Error) -> Self {
+        match error {
+            elea_store::Error::Cancelled => Self::Cancelled,
+            elea_store::Error::Blob { wanted, found } => Self::Digest {
+                what: format!("layer sha256:{wanted}"),
+                expected: wanted,
+                actual: found,
+            },
+            other => Self::Store(other),
+        }
+    }
+}
+
 impl NetError {
     /// Whether the image itself failed a check (exit code 5), as opposed to the way to it.
     pub fn is_verification(&self) -> bool {
@@ -292,6 +306,7 @@ impl NetError {
                 | Self::Label { .. }
                 | Self::Layers { .. }
                 | Self::DiffId { .. }
+                | Self::Store(elea_store::Error::Damaged { .. })
         )
     }
 

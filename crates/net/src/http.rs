@@ -10,7 +10,7 @@ use reqwest::blocking::{Client, ClientBuilder, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many redirects are followed for one request.
@@ -28,8 +28,10 @@ pub(crate) struct Http {
     base: Url,
     options: Options,
     credentials: Option<Credentials>,
-    /// The `Authorization` that the registry accepted last.
+    /// The `Authorization` that was got last.
     authorization: Mutex<Option<HeaderValue>>,
+    /// Held while one is got, so that parallel requests do not all ask for one.
+    login: Mutex<()>,
 }
 
 /// One request, which can be made again.
@@ -110,6 +112,7 @@ impl Http {
             options: options.clone(),
             credentials: Credentials::find(options, repository)?,
             authorization: Mutex::new(None),
+            login: Mutex::new(()),
         })
     }
 
@@ -185,11 +188,12 @@ impl Http {
         let mut logged_in = false;
         let mut redirects = 0;
         loop {
-            let response = self.transmit(request, &url, progress)?;
+            let sent = self.authorization();
+            let response = self.transmit(request, &url, sent.clone(), progress)?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !logged_in && self.is_ours(&url) {
                 logged_in = true;
-                if self.answer_challenge(&response, progress)? {
+                if self.answer_challenge(&response, sent.as_ref(), progress)? {
                     continue;
                 }
             }
@@ -221,17 +225,15 @@ impl Http {
         &self,
         request: &Request<'_>,
         url: &Url,
+        authorization: Option<HeaderValue>,
         progress: &dyn Progress,
     ) -> Result<Response, NetError> {
         let mut builder = self.client.request(request.method.clone(), url.clone());
         for (name, value) in &request.headers {
             builder = builder.header(name, value);
         }
-        if self.is_ours(url) {
-            let authorization = self.authorization.lock().expect("no holder panics");
-            if let Some(value) = &*authorization {
-                builder = builder.header(header::AUTHORIZATION, value.clone());
-            }
+        if let Some(value) = authorization.filter(|_| self.is_ours(url)) {
+            builder = builder.header(header::AUTHORIZATION, value);
         }
         builder = match request.body {
             Upload::Nothing => builder,
@@ -249,12 +251,22 @@ impl Http {
         perform(builder, url, meter, progress)
     }
 
-    /// Gets what a challenge asks for; false if there is nothing to answer with.
+    fn authorization(&self) -> Option<HeaderValue> {
+        lock(&self.authorization).clone()
+    }
+
+    /// Gets what a challenge asks for; false if there is nothing to answer with. `sent` is what was
+    /// refused; if another request got something else meanwhile, that is used.
     fn answer_challenge(
         &self,
         response: &Response,
+        sent: Option<&HeaderValue>,
         progress: &dyn Progress,
     ) -> Result<bool, NetError> {
+        let _one = lock(&self.login);
+        if self.authorization().as_ref() != sent {
+            return Ok(true);
+        }
         let challenge = response
             .headers()
             .get_all(header::WWW_AUTHENTICATE)
@@ -281,7 +293,7 @@ impl Http {
             reason: "the token has characters that no token has".into(),
         })?;
         value.set_sensitive(true);
-        *self.authorization.lock().expect("no holder panics") = Some(value);
+        *lock(&self.authorization) = Some(value);
         Ok(true)
     }
 
@@ -390,6 +402,10 @@ impl Http {
             detail: error_detail(&bytes),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Request<'_> {

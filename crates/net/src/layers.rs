@@ -12,7 +12,7 @@ use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -206,21 +206,21 @@ impl Work<'_> {
         let (layer, received) = match self.source {
             Source::Registry(registry) => {
                 let blob = fetch::fetch(registry, descriptor, self.folder, &self.listener)?;
-                let layer = self.import(descriptor, blob.reader()?)?;
+                // Several are unpacked at once under one bar, which counts what comes.
+                let layer = self.import(descriptor, blob.reader()?, &Quiet(&self.listener))?;
                 let received = blob.received;
                 blob.remove()?;
                 (layer, received)
             }
             Source::Layout(layout) => {
-                let mut file = layout.blob(&descriptor.digest, 0)?;
-                self.check(descriptor, &mut file)?;
-                file.rewind().at("read", self.what)?;
-                (self.import(descriptor, file)?, 0)
+                self.check(descriptor, layout.blob(&descriptor.digest, 0)?)?;
+                let content = layout.blob(&descriptor.digest, 0)?;
+                (self.import(descriptor, content, &Quiet(&self.listener))?, 0)
             }
             Source::Archive(archive) => {
-                self.check(descriptor, &mut archive.blob(&descriptor.digest, 0)?)?;
+                self.check(descriptor, archive.blob(&descriptor.digest, 0)?)?;
                 let content = archive.blob(&descriptor.digest, 0)?;
-                (self.import(descriptor, content)?, 0)
+                (self.import(descriptor, content, &Quiet(&self.listener))?, 0)
             }
         };
         if layer.diff_id != wanted.diff_id {
@@ -234,19 +234,9 @@ impl Work<'_> {
         Ok((layer, received))
     }
 
-    fn import(&self, descriptor: &Descriptor, content: impl Read) -> Result<Layer, NetError> {
-        let quiet = Quiet(&self.listener);
-        let layer =
-            self.store
-                .import_layer(&descriptor.digest, &descriptor.media_type, content, &quiet);
-        match layer {
-            Err(_) if self.listener.cancelled() => Err(NetError::Cancelled),
-            layer => Ok(layer?),
-        }
-    }
-
-    /// Checks the digest of a local blob before the store sees it.
-    fn check(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<(), NetError> {
+    /// Compares the digest of a local blob. The store does so too, but damaged bytes may fail to unpack
+    /// first, and what is wrong then is the digest.
+    fn check(&self, descriptor: &Descriptor, mut content: impl Read) -> Result<(), NetError> {
         let mut hasher = Sha256::new();
         let mut piece = vec![0; 128 << 10];
         loop {
@@ -255,7 +245,7 @@ impl Work<'_> {
             }
             let count = match content.read(&mut piece) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read.at("read", self.what)?,
+                read => read.at("read a layer of", self.what)?,
             };
             if count == 0 {
                 break;
@@ -268,10 +258,25 @@ impl Work<'_> {
             return Ok(());
         }
         Err(NetError::Digest {
-            what: format!("blob sha256:{} of {}", descriptor.digest, self.what),
+            what: format!("layer sha256:{} of {}", descriptor.digest, self.what),
             expected: descriptor.digest,
             actual,
         })
+    }
+
+    /// Unpacks a layer into the store, which compares its digest.
+    fn import(
+        &self,
+        descriptor: &Descriptor,
+        content: impl Read,
+        progress: &dyn Progress,
+    ) -> Result<Layer, NetError> {
+        Ok(self.store.import_layer(
+            &descriptor.digest,
+            &descriptor.media_type,
+            content,
+            progress,
+        )?)
     }
 }
 
@@ -299,7 +304,7 @@ impl Progress for Listener<'_> {
     }
 }
 
-/// Counts nothing: several layers are unpacked at once, under one bar.
+/// Counts nothing.
 struct Quiet<'a>(&'a Listener<'a>);
 
 impl Progress for Quiet<'_> {

@@ -11,7 +11,7 @@ use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
 use elea_formats::{erofs, verity};
 use elea_store::trust::{Policy, Running, check_release};
-use elea_store::{Lease, Origin, Store};
+use elea_store::{Error as StoreError, Lease, Origin, Store};
 use elea_sys::progress::{Progress, Unit};
 
 /// The largest `release.json` that is read, in bytes.
@@ -46,11 +46,10 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<Pulled, NetError> {
     let lease = store.lease(&format!("pulling {}", offer.reference))?;
-    if let Some(image) = offer.image
-        && layers::is_whole(store, &image)
-    {
-        let image = store.image(&image)?;
-        check_release(image.release.as_ref(), &offer.verdict, running, policy)?;
+    let judge = |release: Option<&Release>| {
+        check_release(release, &offer.verdict, running, policy).map_err(NetError::from)
+    };
+    if let Some(image) = keep_present(offer, store, judge)? {
         return Ok(Pulled {
             image,
             fetched: 0,
@@ -62,15 +61,8 @@ pub fn pull(
     let what = offer.reference.to_string();
     let source = Image::locate(&offer.reference, options)?.source;
     let brought = layers::bring(&source, &what, &offer.wanted, store, options, progress)?;
-    let image = assemble(
-        offer,
-        &what,
-        &brought.layers,
-        store,
-        |release| Ok(check_release(release, &offer.verdict, running, policy)?),
-        progress,
-    )
-    .map_err(|error| error.in_store(store.path()))?;
+    let image = assemble(offer, &what, &brought.layers, store, judge, progress)
+        .map_err(|error| error.in_store(store.path()))?;
     Ok(Pulled {
         image,
         fetched: brought.received,
@@ -78,6 +70,33 @@ pub fn pull(
         layers_reused: brought.reused,
         lease,
     })
+}
+
+/// The image that is offered, if the store has it whole; the new signatures are kept with it, and the
+/// lease holds it.
+fn keep_present(
+    offer: &Offer,
+    store: &Store,
+    judge: impl FnOnce(Option<&Release>) -> Result<(), NetError>,
+) -> Result<Option<ImageManifest>, NetError> {
+    let Some(image) = offer.image.filter(|image| layers::is_whole(store, image)) else {
+        return Ok(None);
+    };
+    let about = store.image(&image)?;
+    judge(about.release.as_ref())?;
+    let Ok(form) = about.form.parse() else {
+        return Ok(None);
+    };
+    let sealed = store
+        .tree(&image)
+        .and_then(|tree| store.seal(tree, form, &origin(offer)));
+    match sealed {
+        Ok(sealed) if sealed.image == image => Ok(Some(sealed)),
+        // Damaged, or collected a moment ago: fetching mends it.
+        Ok(_) | Err(StoreError::NoObject { .. } | StoreError::NoImage { .. }) => Ok(None),
+        Err(StoreError::Damaged { .. } | StoreError::Image { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The image from its layers; `judge` is asked about the release that was found in it.
@@ -106,13 +125,7 @@ fn assemble(
     if progress.cancelled() {
         return Err(NetError::Cancelled);
     }
-    let origin = Origin {
-        source: source_name(&offer.reference, offer.manifest),
-        oci_manifest: Some(offer.manifest),
-        layers: offer.layers.iter().map(|layer| layer.digest).collect(),
-        signatures: offer.signatures.clone(),
-    };
-    let image = store.seal(tree, offer.form, &origin)?;
+    let image = store.seal(tree, offer.form, &origin(offer))?;
     progress.finish();
     Ok(image)
 }
@@ -128,6 +141,15 @@ fn find_release(store: &Store, tree: &Tree, what: &str) -> Result<Option<Release
             what: what.to_owned(),
             source,
         })
+}
+
+fn origin(offer: &Offer) -> Origin {
+    Origin {
+        source: source_name(&offer.reference, offer.manifest),
+        oci_manifest: Some(offer.manifest),
+        layers: offer.layers.iter().map(|layer| layer.digest).collect(),
+        signatures: offer.signatures.clone(),
+    }
 }
 
 /// Where an image came from, by the digest that names it there for ever.

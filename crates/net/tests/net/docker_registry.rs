@@ -25,7 +25,11 @@ pub(crate) struct Access<'a> {
 impl DockerRegistry {
     /// Starts one on a free port; none, with a message, if the program is missing.
     pub(crate) fn start(access: &Access<'_>) -> Option<Self> {
-        if Command::new("docker-registry").arg("--version").output().is_err() {
+        if Command::new("docker-registry")
+            .arg("--version")
+            .output()
+            .is_err()
+        {
             eprintln!("skipped: no docker-registry");
             return None;
         }
@@ -48,7 +52,10 @@ impl DockerRegistry {
         if let Some(line) = access.htpasswd {
             let path = folder.path().join("htpasswd");
             fs::write(&path, line).unwrap();
-            config += &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", path.display());
+            config += &format!(
+                "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
+                path.display()
+            );
         }
         let path = folder.path().join("config.yml");
         fs::write(&path, config).unwrap();
@@ -61,7 +68,11 @@ impl DockerRegistry {
             .stderr(log)
             .spawn()
             .unwrap();
-        let registry = Self { child, port, folder };
+        let registry = Self {
+            child,
+            port,
+            folder,
+        };
         let end = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "{}", registry.log());

@@ -97,7 +97,10 @@ impl Server {
 
     /// How many requests had a path that contains `part`.
     pub(crate) fn count(&self, part: &str) -> usize {
-        self.asked().iter().filter(|a| a.path.contains(part)).count()
+        self.asked()
+            .iter()
+            .filter(|a| a.path.contains(part))
+            .count()
     }
 }
 
@@ -227,6 +230,11 @@ impl Repository {
         let entry = index["manifests"].as_array()?.iter().find(|m| {
             m["annotations"]["org.opencontainers.image.ref.name"].as_str() == Some(tag)
         })?;
-        Some(entry["digest"].as_str()?.strip_prefix("sha256:")?.to_owned())
+        Some(
+            entry["digest"]
+                .as_str()?
+                .strip_prefix("sha256:")?
+                .to_owned(),
+        )
     }
 }
