@@ -11,6 +11,7 @@ mod sections;
 mod value;
 
 pub use load::load;
+pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
 
 use elea_formats::release::{Health, Source};

@@ -1,6 +1,14 @@
 //! Make a tree: a config, a lock, packages in a sandbox, and what makes of them an image.
 //!
-//! [`config::load`] reads what a person wrote.
+//! [`config::load`] reads what a person wrote; [`lock::resolve`] turns it into exact packages,
+//! each with its SHA-256; [`build::build`] makes the image, from those packages alone and without network.
 
+pub mod build;
 pub mod config;
+mod debian;
+mod finish;
 pub mod initrd;
+pub mod lock;
+mod program;
+
+pub use program::ProgramError;

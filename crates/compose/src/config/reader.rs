@@ -254,7 +254,7 @@ impl Fields {
 }
 
 /// The name of the list that a mistyped one is most likely meant to be.
-pub(super) fn nearest<'a>(word: &str, list: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, list: &[&'a str]) -> Option<&'a str> {
     list.iter()
         .map(|known| (distance(word, known), *known))
         .filter(|(distance, known)| *distance <= 1 + known.len() / 4)

@@ -1,0 +1,154 @@
+//! A tree from packages, by mmdebstrap, apt and dpkg, without network.
+
+use super::cache::{Cache, stop_if_asked};
+use crate::lock::{Error, Lock, Package};
+use crate::program;
+use elea_formats::digest::Digest;
+use elea_sys::At as _;
+use elea_sys::progress::{Progress, Unit};
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A package of ours that holds nothing: kernels depend on a tool that makes initrds, and here
+/// that is Elea itself, outside the tree.
+pub(crate) const BOOT_PACKAGE: &str = "elea-boot";
+
+const BOOT_CONTROL: &str = "\
+Package: elea-boot
+Version: 1
+Architecture: all
+Maintainer: Elea <elea@localhost>
+Provides: linux-initramfs-tool
+Section: kernel
+Priority: optional
+Description: the initrd of this system is made by Elea
+ It is made when the image is built, and is part of the image.
+";
+
+/// Makes a folder that apt takes as an archive: the packages, [`BOOT_PACKAGE`] and an index.
+pub(crate) fn repository(
+    folder: &Path,
+    packages: &[&Package],
+    cache: &Cache,
+    log: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    fs::create_dir(folder).at("make the folder", folder)?;
+    let mut index = String::new();
+    for package in packages {
+        stop_if_asked(progress)?;
+        let name = format!("{}.deb", package.sha256);
+        let (from, to) = (cache.path(&package.sha256), folder.join(&name));
+        if fs::hard_link(&from, &to).is_err() {
+            fs::copy(&from, &to).at("copy", &from)?;
+        }
+        describe(&mut index, &to, &name, package.sha256, package.size, log)?;
+    }
+    boot_package(folder, log)?;
+    let name = format!("{BOOT_PACKAGE}.deb");
+    let path = folder.join(&name);
+    let content = fs::read(&path).at("read", &path)?;
+    let digest = Digest::sha256(&content);
+    describe(&mut index, &path, &name, digest, content.len() as u64, log)?;
+    let path = folder.join("Packages");
+    Ok(fs::write(&path, index).at("write", &path)?)
+}
+
+fn describe(
+    index: &mut String,
+    path: &Path,
+    name: &str,
+    digest: Digest,
+    size: u64,
+    log: &Path,
+) -> Result<(), Error> {
+    let mut command = program::program("dpkg-deb");
+    command.arg("--field").arg(path);
+    let control = program::run(command, "dpkg", log, &elea_sys::progress::Silent)?;
+    index.push_str(String::from_utf8_lossy(&control).trim_end());
+    let _ = write!(
+        index,
+        "\nFilename: ./{name}\nSize: {size}\nSHA256: {digest}\n\n"
+    );
+    Ok(())
+}
+
+fn boot_package(folder: &Path, log: &Path) -> Result<(), Error> {
+    let source = folder.join(BOOT_PACKAGE);
+    let control = source.join("DEBIAN");
+    fs::create_dir_all(&control).at("make the folder", &control)?;
+    set_mode(&source, 0o755)?;
+    set_mode(&control, 0o755)?;
+    let file = control.join("control");
+    fs::write(&file, BOOT_CONTROL).at("write", &file)?;
+    set_mode(&file, 0o644)?;
+    let mut command = program::program("dpkg-deb");
+    command
+        .env("SOURCE_DATE_EPOCH", "0")
+        .args(["--root-owner-group", "--build"])
+        .arg(&source)
+        .arg(folder.join(format!("{BOOT_PACKAGE}.deb")));
+    program::run(command, "dpkg", log, &elea_sys::progress::Silent)?;
+    Ok(())
+}
+
+fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)?)
+}
+
+/// Makes the tree of a lock's packages at `target`, from a [`repository`] of them.
+pub(crate) fn tree(
+    target: &Path,
+    repository: &Path,
+    lock: &Lock,
+    log: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    progress.start("install packages", None, Unit::Items);
+    let mut include = format!("{BOOT_PACKAGE}=1");
+    for package in &lock.packages {
+        let _ = write!(include, ",{}={}", package.name, package.version);
+    }
+    // The machine's name and name servers must not get into the tree.
+    let neutral = repository.join("neutral");
+    fs::write(&neutral, "localhost\n").at("write", &neutral)?;
+    let nothing = repository.join("nothing");
+    fs::write(&nothing, "").at("write", &nothing)?;
+    let hide = format!(
+        "mount --bind {} /etc/hostname && {{ test ! -e /etc/resolv.conf || mount --bind {} \"$(readlink -f /etc/resolv.conf)\"; }} && ",
+        quoted(&neutral),
+        quoted(&nothing)
+    );
+    let source = format!("deb [trusted=yes] copy:{} ./", repository.display());
+    let include = format!("--include={include}");
+    let arguments: [&OsStr; 9] = [
+        OsStr::new("mmdebstrap"),
+        OsStr::new("--variant=essential"),
+        OsStr::new("--mode=root"),
+        OsStr::new("--format=directory"),
+        OsStr::new("--aptopt=APT::Sandbox::User \"root\""),
+        OsStr::new(&include),
+        OsStr::new(""),
+        target.as_os_str(),
+        OsStr::new(&source),
+    ];
+    let hide = if Path::new("/etc/hostname").exists() {
+        hide
+    } else {
+        String::new()
+    };
+    let mut command = program::sandboxed(&hide, &arguments);
+    command
+        .env("SOURCE_DATE_EPOCH", lock.epoch.to_string())
+        .env("TMPDIR", repository);
+    program::run(command, "mmdebstrap", log, progress)?;
+    Ok(())
+}
+
+/// A path as a word of the shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}

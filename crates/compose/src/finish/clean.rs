@@ -1,0 +1,83 @@
+//! What a build leaves behind and no image should have.
+
+use super::tree::Tree;
+use elea_sys::PathError;
+
+/// Files that tell of the build: logs, caches, locks, old copies, keys of one machine.
+const GONE: [&str; 26] = [
+    "etc/.pwd.lock",
+    "etc/apt/sources.list",
+    "etc/group-",
+    "etc/gshadow-",
+    "etc/passwd-",
+    "etc/resolv.conf",
+    "etc/shadow-",
+    "etc/subgid-",
+    "etc/subuid-",
+    "initrd.img",
+    "initrd.img.old",
+    "root/.bash_history",
+    "var/cache/apt/archives/lock",
+    "var/cache/debconf/config.dat-old",
+    "var/cache/debconf/passwords.dat-old",
+    "var/cache/debconf/templates.dat-old",
+    "var/lib/dbus/machine-id",
+    "var/lib/systemd/random-seed",
+    "var/lib/dpkg/diversions-old",
+    "var/lib/dpkg/lock",
+    "var/lib/dpkg/lock-frontend",
+    "var/lib/dpkg/statoverride-old",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/triggers/Lock",
+    "vmlinuz",
+    "vmlinuz.old",
+];
+
+/// Folders whose content is made anew, or not needed.
+const EMPTIED: [&str; 8] = [
+    "run",
+    "tmp",
+    "var/backups",
+    "var/cache/apt",
+    "var/cache/ldconfig",
+    "var/lib/apt/lists",
+    "var/lib/wtmpdb",
+    "var/tmp",
+];
+
+/// Removes them. The package manager's own programs leave some again, so it runs twice.
+pub(super) fn leftovers(tree: &Tree) -> Result<(), PathError> {
+    for path in GONE {
+        tree.remove(path)?;
+    }
+    for path in EMPTIED {
+        tree.empty(path).or_else(not_a_folder)?;
+    }
+    for name in tree.names("etc/ssh")? {
+        if name.starts_with("ssh_host_") {
+            tree.remove(&format!("etc/ssh/{name}"))?;
+        }
+    }
+    logs(tree, "var/log")
+}
+
+/// Logs go; the folders that programs write them to stay.
+fn logs(tree: &Tree, folder: &str) -> Result<(), PathError> {
+    for name in tree.names(folder)? {
+        let path = format!("{folder}/{name}");
+        if tree.kind(&path) == Some(rustix::fs::FileType::Directory) {
+            logs(tree, &path)?;
+        } else {
+            tree.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn not_a_folder(error: PathError) -> Result<(), PathError> {
+    if error.kind() == std::io::ErrorKind::NotADirectory {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}

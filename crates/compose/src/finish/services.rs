@@ -1,0 +1,148 @@
+//! Which units start: what packages chose, then Elea's, then what the config says.
+
+use super::tree::Tree;
+use super::{Job, units};
+use crate::lock::Error;
+use crate::program;
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+
+/// Where units lie.
+const FOLDERS: [&str; 3] = [
+    "etc/systemd/system",
+    "usr/lib/systemd/system",
+    "usr/local/lib/systemd/system",
+];
+
+/// Units that packages start and that make no sense on an image: there is nothing to install.
+const OFF: [&str; 3] = [
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+];
+
+const PRESET: &str = "usr/lib/systemd/system-preset/00-elea.preset";
+
+/// Enables, disables and masks, then writes the presets that say the same.
+pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+    let services = &job.config.services;
+    known(job, tree)?;
+    let off: Vec<&str> = OFF
+        .into_iter()
+        .filter(|unit| exists(tree, unit) && !services.enable.iter().any(|u| u == unit))
+        .chain(services.disable.iter().map(String::as_str))
+        .collect();
+    let ours: Vec<&str> = units::enabled().collect();
+    let on: Vec<&str> = ours
+        .into_iter()
+        .filter(|unit| !services.disable.iter().any(|u| u == unit))
+        .chain(services.enable.iter().map(String::as_str))
+        .collect();
+    let mask: Vec<&str> = services.mask.iter().map(String::as_str).collect();
+    for (verb, list) in [("disable", off), ("enable", on), ("mask", mask)] {
+        if !list.is_empty() {
+            systemctl(job, &[&[verb, "--"], &list[..]].concat())?;
+        }
+    }
+    let listed = systemctl(
+        job,
+        &["list-unit-files", "--no-legend", "--no-pager", "--plain"],
+    )?;
+    Ok(tree.put(PRESET, presets(&listed).as_bytes())?)
+}
+
+/// Presets after which `systemctl preset-all` changes nothing.
+fn presets(listed: &str) -> String {
+    let mut lines: Vec<String> = listed
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (unit, state) = (words.next()?, words.next()?);
+            match state {
+                "enabled" => Some(format!("enable {unit}")),
+                "disabled" => Some(format!("disable {unit}")),
+                _ => None,
+            }
+        })
+        .collect();
+    lines.sort();
+    let mut out =
+        String::from("# What this image starts, so that `systemctl preset-all` changes nothing.\n");
+    for line in lines {
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+/// Every unit that the config names must be there.
+fn known(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+    let config = job.config;
+    let lists = [
+        ("services.enable", &config.services.enable),
+        ("services.disable", &config.services.disable),
+        ("services.mask", &config.services.mask),
+        ("health.units", &config.health.units),
+    ];
+    let mut wrong = Vec::new();
+    for (key, list) in lists {
+        for unit in list.iter().filter(|unit| !exists(tree, unit)) {
+            let help = "add its file or the package that brings it".to_owned();
+            wrong.push((
+                format!("{key}[{unit}]"),
+                format!("the image has no unit `{unit}`"),
+                Some(help),
+            ));
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Config(config.errors(wrong)))
+    }
+}
+
+fn exists(tree: &Tree, unit: &str) -> bool {
+    let template = unit.split_once('@').and_then(|(base, rest)| {
+        let (_, kind) = rest.rsplit_once('.')?;
+        Some(format!("{base}@.{kind}"))
+    });
+    FOLDERS.iter().any(|folder| {
+        tree.has(&format!("{folder}/{unit}"))
+            || template
+                .as_ref()
+                .is_some_and(|t| tree.has(&format!("{folder}/{t}")))
+    }) || made_by_systemd(unit)
+}
+
+/// Units that generators make at each boot.
+fn made_by_systemd(unit: &str) -> bool {
+    unit.ends_with(".mount") || unit.ends_with(".swap")
+}
+
+/// Runs the tree's own `systemctl` in it.
+fn systemctl(job: &Job<'_>, arguments: &[&str]) -> Result<String, Error> {
+    let mut all: Vec<&OsStr> = vec![
+        OsStr::new("chroot"),
+        job.tree.as_os_str(),
+        OsStr::new("/usr/bin/env"),
+        OsStr::new("SYSTEMD_OFFLINE=1"),
+        OsStr::new("/usr/bin/systemctl"),
+    ];
+    all.extend(arguments.iter().map(OsStr::new));
+    let command = program::sandboxed("", &all);
+    let printed = program::run(command, "util-linux", job.log, job.progress)?;
+    Ok(String::from_utf8_lossy(&printed).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_say_what_is_so() {
+        let listed = "ssh.service enabled enabled\nb.timer disabled enabled\nc.service static -\nd.service masked enabled\nssh@.service indirect enabled\n";
+        let text = presets(listed);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(lines, ["disable b.timer", "enable ssh.service"]);
+    }
+}

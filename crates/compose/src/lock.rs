@@ -1,0 +1,205 @@
+//! The lock: what exactly a config means, so that the same image can be made again.
+//!
+//! [`resolve`] makes it, [`load`] and [`save`] keep it beside the config, and
+//! `docs/formats/lock.md` describes the file.
+
+mod file;
+mod resolve;
+
+pub use file::{Loaded, encode, load, parse, path_of, save};
+pub use resolve::resolve;
+
+use crate::config;
+use crate::program::ProgramError;
+use elea_formats::digest::Digest;
+use elea_sys::PathError;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "elea.lock/1";
+
+/// Everything that a build takes from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// SHA-256 of what the config asks of archives; another one means that the lock is outdated.
+    pub request: Digest,
+    /// `amd64`.
+    pub architecture: String,
+    /// The time that no file of the image is newer than, in seconds since 1970: the date of
+    /// the newest archive.
+    pub epoch: i64,
+    /// The archives as they were, the release itself first.
+    pub archives: Vec<Archive>,
+    /// The packages, sorted by name.
+    pub packages: Vec<Package>,
+    /// The package that the boot loader's file is taken from; it is not installed.
+    pub loader: Package,
+    /// The numbers of users by name. A build adds to them and changes none.
+    #[serde(default)]
+    pub users: BTreeMap<String, u32>,
+    /// The numbers of groups by name.
+    #[serde(default)]
+    pub groups: BTreeMap<String, u32>,
+}
+
+/// An archive at the time of locking.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// `trixie-security`.
+    pub suite: String,
+    /// Its `Date`, as it stands in the release file.
+    pub date: String,
+    /// SHA-256 of its signed release file.
+    pub release: Digest,
+}
+
+/// A package's file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// `openssh-server`.
+    pub name: String,
+    /// `1:10.0p1-7`.
+    pub version: String,
+    /// `amd64`, `all`.
+    pub architecture: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The archive's suite.
+    pub archive: String,
+    /// Where it is below the archive's URL, escaped as in a URL.
+    pub file: String,
+}
+
+/// What a build needs beside the config.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The folder that fetched packages are kept in.
+    pub cache: PathBuf,
+    /// The folder for the work, where some gigabytes should be free; all is removed at the end.
+    pub work: PathBuf,
+    /// Whether nothing may be fetched or resolved anew: the lock must hold.
+    pub locked: bool,
+    /// Whether newer versions are taken where the archives have them.
+    pub update: bool,
+    /// The program `elea` that goes into the image.
+    pub elea: PathBuf,
+    /// The static program `elea-initrd` that becomes the initrd.
+    pub initrd: PathBuf,
+}
+
+impl Options {
+    /// Where packages are kept for a store: beside it.
+    pub fn cache_beside(store: &Path) -> PathBuf {
+        store
+            .parent()
+            .unwrap_or(Path::new("."))
+            .join("cache/packages")
+    }
+}
+
+/// Why there is no lock, or no build.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The config asks for what the archives do not have.
+    #[error("{0}")]
+    Config(#[source] config::Errors),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// Another program failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The lock file makes no sense.
+    #[error("the lock {} is damaged: {why}; restore it, or delete it to resolve anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A lock of a later Elea.
+    #[error("the lock {} is `{found}`, and this Elea reads `{SCHEMA}`; use a newer Elea", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: String,
+    },
+    /// `--locked`, and there is no lock.
+    #[error("{} has no lock, and `--locked` allows no resolving; build once without it", path.display())]
+    NoLock {
+        /// The config.
+        path: PathBuf,
+    },
+    /// `--locked`, and the config asks for something else.
+    #[error("the lock of {} does not fit it any more ({why}), and `--locked` allows no resolving; build once without it", path.display())]
+    Outdated {
+        /// The config.
+        path: PathBuf,
+        /// What differs.
+        why: String,
+    },
+    /// No archive to ask.
+    #[error("{why}; name one in the config: [base] mirror = \"URL\"")]
+    NoArchive {
+        /// What was looked for.
+        why: String,
+    },
+    /// The keys of the distribution are not there.
+    #[error(
+        "the distribution's keys ({0}) are not on this machine; install the package debian-archive-keyring"
+    )]
+    NoKeys(&'static str),
+    /// apt said something that is not understood.
+    #[error("apt's answer about {about} is not understood: {why}")]
+    Answer {
+        /// What was asked.
+        about: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A package cannot be had.
+    #[error(
+        "{name} {version} cannot be fetched: {why}; if the archive has dropped it, resolve anew with `elea lock --update`"
+    )]
+    Fetch {
+        /// The package.
+        name: String,
+        /// The version.
+        version: String,
+        /// Why.
+        why: String,
+    },
+    /// `--locked`, and a package is not kept here.
+    #[error("{count} packages of the lock are not in {} (the first is {first}), and `--locked` fetches nothing; build once without it", cache.display())]
+    NotKept {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: String,
+        /// The folder of packages.
+        cache: PathBuf,
+    },
+    /// Only root can own other people's files.
+    #[error("a build needs root: files of many owners are made; run it with sudo")]
+    NotRoot,
+    /// The tree that packages made is not what a system needs.
+    #[error("{0}")]
+    Tree(String),
+    /// The initrd cannot be made.
+    #[error(transparent)]
+    Initrd(#[from] crate::initrd::Error),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] elea_store::Error),
+}

@@ -1,0 +1,342 @@
+//! From the names in a config to exact packages.
+
+use super::{Archive, Error, Lock, Options, Package, SCHEMA, file};
+use crate::config::Config;
+use crate::debian::apt::{Apt, Found, Release, Setup};
+use crate::debian::bootstrap::{self, BOOT_PACKAGE};
+use crate::debian::cache::Cache;
+use crate::debian::{self, sources};
+use crate::program::ProgramError;
+use elea_formats::digest::Digest;
+use elea_sys::progress::{Progress, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// What every system has besides Debian's essential packages: an init, devices, messages,
+/// and the tools that mend and grow its file systems.
+const SYSTEM: [&str; 8] = [
+    "ca-certificates",
+    "dbus",
+    "e2fsprogs",
+    "kmod",
+    "libpam-systemd",
+    "systemd",
+    "systemd-sysv",
+    "udev",
+];
+
+/// The config's lock: the one that lies beside it, if it still fits, or a new one. Versions and
+/// numbers that an older lock has are kept unless `options.update` asks for newer versions.
+/// Nothing is written beside the config; see [`super::save`].
+pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Lock, Error> {
+    let request = request(config);
+    let old = file::load(config)?;
+    if let Some(old) = old.as_ref().filter(|old| old.own && !options.update)
+        && old.lock.request == request
+    {
+        return Ok(old.lock.clone());
+    }
+    if options.locked {
+        let path = config.path.clone();
+        return Err(match old {
+            Some(old) if old.own => Error::Outdated {
+                path,
+                why: "packages, suite, kernel or loader were changed".into(),
+            },
+            _ => Error::NoLock { path },
+        });
+    }
+    let work = crate::build::work_folder(&options.work)?;
+    let solver = Solver {
+        config,
+        options,
+        old: old.as_ref().map(|old| &old.lock),
+        work: work.path(),
+        progress,
+    };
+    let lock = solver.lock(request)?;
+    progress.finish();
+    Ok(lock)
+}
+
+/// The digest of everything that a config asks of archives.
+fn request(config: &Config) -> Digest {
+    let asked = serde_json::json!({
+        "architecture": config.base.architecture,
+        "components": config.base.components,
+        "kernel": config.kernel.package,
+        "loader": [config.loader.suite, config.loader.package, config.loader.version],
+        "packages": config.packages.install,
+        "recommends": config.packages.recommends,
+        "suite": config.base.suite,
+        "system": SYSTEM,
+    });
+    Digest::sha256(asked.to_string().as_bytes())
+}
+
+struct Solver<'a> {
+    config: &'a Config,
+    options: &'a Options,
+    old: Option<&'a Lock>,
+    work: &'a Path,
+    progress: &'a dyn Progress,
+}
+
+impl Solver<'_> {
+    fn lock(&self, request: Digest) -> Result<Lock, Error> {
+        let base = &self.config.base;
+        let log = self.work.join("log");
+        let main = debian::archives(self.config, &base.suite)?;
+        let cache = Cache::open(&self.options.cache)?;
+        let keep: Vec<&Package> = match self.old.filter(|_| !self.options.update) {
+            Some(old) => old.packages.iter().collect(),
+            None => Vec::new(),
+        };
+        let mut kept = Vec::new();
+        for package in &keep {
+            if cache.has(&package.sha256)? {
+                kept.push(*package);
+            }
+        }
+        let local = self.work.join("kept");
+        bootstrap::repository(&local, &kept, &cache, &log, self.progress)?;
+        let pins: Vec<(String, String)> = keep
+            .iter()
+            .map(|p| (p.name.clone(), p.version.clone()))
+            .collect();
+        let setup = Setup {
+            archives: &main,
+            local: Some(&local),
+            architecture: &base.architecture,
+            recommends: self.config.packages.recommends,
+            keep: &pins,
+        };
+        let folder = self.work.join("apt");
+        let apt = Apt::new(&folder, setup, &log)?;
+        self.progress.start("ask archives", None, Unit::Items);
+        apt.update(self.progress)?;
+        self.progress.start("solve", None, Unit::Items);
+        let found = self.solve(&apt)?;
+        let packages = self.packages(&apt, &found, &main, &keep)?;
+
+        let pool = debian::archives(self.config, &self.config.loader.suite)?;
+        let pool = &pool[..1];
+        let setup = Setup {
+            archives: pool,
+            local: None,
+            keep: &[],
+            ..setup
+        };
+        let loader_apt = Apt::new(&self.work.join("loader"), setup, &log)?;
+        let loader = self.loader(&loader_apt, pool)?;
+
+        let archives = releases(&main, &apt.releases()?)
+            .into_iter()
+            .chain(releases(pool, &loader_apt.releases()?))
+            .collect::<Vec<Archive>>();
+        Ok(Lock {
+            schema: SCHEMA.into(),
+            request,
+            architecture: base.architecture.clone(),
+            epoch: newest(&archives)?,
+            archives,
+            packages,
+            loader,
+            users: self.old.map(|old| old.users.clone()).unwrap_or_default(),
+            groups: self.old.map(|old| old.groups.clone()).unwrap_or_default(),
+        })
+    }
+
+    fn solve(&self, apt: &Apt) -> Result<Vec<Found>, Error> {
+        let config = self.config;
+        let mut wanted: BTreeSet<&str> = SYSTEM.into_iter().collect();
+        wanted.insert(&config.kernel.package);
+        wanted.insert(BOOT_PACKAGE);
+        wanted.insert("?essential");
+        wanted.extend(config.packages.install.iter().map(String::as_str));
+        let wanted: Vec<&str> = wanted.into_iter().collect();
+        match apt.solve(&wanted, self.progress) {
+            Err(Error::Program(ProgramError::Failed { words, .. })) => {
+                Err(self.unsolved(apt, &words)?)
+            }
+            result => result,
+        }
+    }
+
+    /// What apt could not do, tied to the lines of the config that asked for it.
+    fn unsolved(&self, apt: &Apt, words: &str) -> Result<Error, Error> {
+        let mut missing = BTreeSet::new();
+        for line in words.lines() {
+            let name = line
+                .strip_prefix("E: Unable to locate package ")
+                .or_else(|| {
+                    line.strip_prefix("E: Package '")?
+                        .strip_suffix("' has no installation candidate")
+                });
+            missing.extend(name.map(|n| n.trim().to_owned()));
+        }
+        if missing.is_empty() {
+            let what = "these packages cannot be installed together";
+            let found = vec![("packages.install".into(), what.into(), Some(words.into()))];
+            return Ok(Error::Config(self.config.errors(found)));
+        }
+        let names = apt.names(self.progress)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let suite = &self.config.base.suite;
+        let found = missing
+            .into_iter()
+            .map(|name| {
+                let key = if name == self.config.kernel.package {
+                    "kernel.package".to_owned()
+                } else {
+                    format!("packages.install[{name}]")
+                };
+                let help = crate::config::nearest(&name, &names)
+                    .map(|near| format!("did you mean `{near}`?"));
+                (key, format!("{suite} has no package `{name}`"), help)
+            })
+            .collect();
+        Ok(Error::Config(self.config.errors(found)))
+    }
+
+    fn packages(
+        &self,
+        apt: &Apt,
+        found: &[Found],
+        archives: &[sources::Archive],
+        kept: &[&Package],
+    ) -> Result<Vec<Package>, Error> {
+        let mut out = BTreeMap::new();
+        let mut fresh = Vec::new();
+        for found in found.iter().filter(|f| f.name != BOOT_PACKAGE) {
+            let same = |p: &&&Package| {
+                (&p.name, &p.version, &p.architecture)
+                    == (&found.name, &found.version, &found.architecture)
+            };
+            match kept.iter().find(same) {
+                Some(package) if found.url.starts_with("copy:") => {
+                    out.insert(found.name.clone(), (*package).clone());
+                }
+                _ => fresh.push(found),
+            }
+        }
+        if !fresh.is_empty() {
+            let exact: Vec<String> = fresh
+                .iter()
+                .map(|f| format!("{}={}", f.name, f.version))
+                .collect();
+            let digests = apt.digests(&exact, self.progress)?;
+            for found in fresh {
+                out.insert(found.name.clone(), package(found, archives, &digests)?);
+            }
+        }
+        Ok(out.into_values().collect())
+    }
+
+    fn loader(&self, apt: &Apt, pool: &[sources::Archive]) -> Result<Package, Error> {
+        let wanted = &self.config.loader;
+        self.progress.start("ask for the loader", None, Unit::Items);
+        apt.update(self.progress)?;
+        // Only the file is wanted, so what it depends on is not solved.
+        let exact = match &wanted.version {
+            Some(version) => format!("{}={version}", wanted.package),
+            None => wanted.package.clone(),
+        };
+        let none = |key: &str, what: String| {
+            let help = Some("see [loader] in the config".to_owned());
+            Error::Config(self.config.errors(vec![(key.into(), what, help)]))
+        };
+        let found = match apt.download_url(&exact, self.progress) {
+            Err(Error::Program(ProgramError::Failed { .. })) => {
+                let key = if wanted.version.is_some() {
+                    "loader.version"
+                } else {
+                    "loader.package"
+                };
+                return Err(none(key, format!("{} has no {exact}", wanted.suite)));
+            }
+            result => result?,
+        };
+        let major = |version: &str| -> Option<u32> {
+            let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        };
+        if major(&found.version).is_none_or(|n| n < OLDEST_LOADER) {
+            let what = format!(
+                "{} {} is too old: it hangs on a damaged kernel; {OLDEST_LOADER} or newer is needed",
+                found.name, found.version
+            );
+            return Err(none("loader.suite", what));
+        }
+        let exact = [format!("{}={}", found.name, found.version)];
+        let digests = apt.digests(&exact, self.progress)?;
+        package(&found, pool, &digests)
+    }
+}
+
+/// The oldest systemd-boot that goes on to the next entry when a kernel or initrd is damaged.
+const OLDEST_LOADER: u32 = 258;
+
+fn package(
+    found: &Found,
+    archives: &[sources::Archive],
+    digests: &[(String, String, u64, Digest)],
+) -> Result<Package, Error> {
+    let answer = |why: &str| Error::Answer {
+        about: format!("{} {}", found.name, found.version),
+        why: why.to_owned(),
+    };
+    let (_, _, size, sha256) = digests
+        .iter()
+        .find(|(name, version, ..)| (name, version) == (&found.name, &found.version))
+        .ok_or_else(|| answer("it names no SHA-256"))?;
+    let (archive, file) = archives
+        .iter()
+        .filter_map(|a| Some((a, found.url.strip_prefix(&a.url)?.strip_prefix('/')?)))
+        .max_by_key(|(a, _)| a.url.len())
+        .ok_or_else(|| answer(&format!("{} is in none of the archives", found.url)))?;
+    // Archives at one URL share their pool, so the first one's name serves for all.
+    let archive = archives
+        .iter()
+        .find(|a| a.url == archive.url)
+        .unwrap_or(archive);
+    Ok(Package {
+        name: found.name.clone(),
+        version: found.version.clone(),
+        architecture: found.architecture.clone(),
+        sha256: *sha256,
+        size: *size,
+        archive: archive.suite.clone(),
+        file: file.to_owned(),
+    })
+}
+
+fn releases(archives: &[sources::Archive], found: &[Release]) -> Vec<Archive> {
+    archives
+        .iter()
+        .filter_map(|archive| {
+            let release = found.iter().find(|r| r.names.contains(&archive.suite))?;
+            Some(Archive {
+                suite: archive.suite.clone(),
+                date: release.date.clone(),
+                release: release.digest,
+            })
+        })
+        .collect()
+}
+
+/// The newest date of the archives, in seconds since 1970.
+fn newest(archives: &[Archive]) -> Result<i64, Error> {
+    archives
+        .iter()
+        .filter_map(|a| {
+            let date = a.date.replace(" UTC", " +0000").replace(" GMT", " +0000");
+            jiff::fmt::rfc2822::parse(&date).ok()
+        })
+        .map(|date| date.timestamp().as_second())
+        .max()
+        .ok_or_else(|| Error::Answer {
+            about: "release files".into(),
+            why: "none has a date".into(),
+        })
+}

@@ -1,0 +1,174 @@
+//! Other people's programs: run with a clean environment, stoppable, their words kept.
+
+use elea_sys::progress::Progress;
+use elea_sys::{At as _, PathError};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a program prints is read up to this many bytes.
+const LIMIT: u64 = 256 << 20;
+/// How often it is looked whether a program ended or is to be stopped.
+const PULSE: Duration = Duration::from_millis(30);
+/// How long a program has to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// It is not installed.
+    #[error("cannot run {program}: {source}; install the package {package}")]
+    Missing {
+        /// The program.
+        program: String,
+        /// The Debian package that has it.
+        package: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It failed.
+    #[error("{program} failed ({status}):\n{words}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last of what it said.
+        words: String,
+    },
+    /// The person asked to stop.
+    #[error("stopped as asked; nothing was changed")]
+    Cancelled,
+    /// Its words could not be kept.
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// The environment that programs get, and nothing else of ours.
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("HOME", "/root"),
+    ("LC_ALL", "C.UTF-8"),
+    ("TZ", "UTC"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("INITRD", "No"),
+];
+
+/// A program with the clean environment.
+pub(crate) fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
+    command
+}
+
+/// A program cut off from the network, from other processes and from the mounts of the
+/// machine, that dies with us. `prepare` is a line of shell that runs first in there.
+pub(crate) fn sandboxed(prepare: &str, arguments: &[&std::ffi::OsStr]) -> Command {
+    let mut command = program("setpriv");
+    command
+        .args(["--pdeathsig=KILL", "--", "unshare"])
+        .args(["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"])
+        .args(["--kill-child=KILL", "--propagation=private", "--"])
+        .args(["/bin/sh", "-c"])
+        .arg(format!(
+            "umask 022; hostname localhost 2>/dev/null; {prepare}exec \"$@\""
+        ))
+        .arg("sh")
+        .args(arguments);
+    command
+}
+
+/// Runs a program to its end; its words go into the file `log`, what it prints is returned.
+pub(crate) fn run(
+    mut command: Command,
+    package: &'static str,
+    log: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, ProgramError> {
+    let mut output = tempfile::tempfile().at("create a temporary file", std::env::temp_dir())?;
+    let words = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .at("open", log)?;
+    let begin = words.metadata().at("look at", log)?.len();
+    let clone = output.try_clone().at("open", log)?;
+    command.stdout(clone).stderr(words);
+    let name = command.get_program().to_string_lossy().into_owned();
+    let child = command.spawn().map_err(|source| ProgramError::Missing {
+        program: name.clone(),
+        package,
+        source,
+    })?;
+    let status = wait(child, progress)?;
+    output.seek(SeekFrom::Start(0)).at("read", log)?;
+    let mut printed = Vec::new();
+    output
+        .take(LIMIT)
+        .read_to_end(&mut printed)
+        .at("read", log)?;
+    if status.success() {
+        return Ok(printed);
+    }
+    let mut said = String::from_utf8_lossy(&printed).into_owned();
+    said.push_str(&since(log, begin)?);
+    Err(ProgramError::Failed {
+        program: name,
+        status,
+        words: last_lines(&said, 40),
+    })
+}
+
+fn wait(mut child: Child, progress: &dyn Progress) -> Result<ExitStatus, ProgramError> {
+    let name = Path::new("a program");
+    loop {
+        if let Some(status) = child.try_wait().at("wait for", name)? {
+            return Ok(status);
+        }
+        if progress.cancelled() {
+            stop(&mut child);
+            return Err(ProgramError::Cancelled);
+        }
+        std::thread::sleep(PULSE);
+    }
+}
+
+/// Asks a program to end, and ends it if it does not.
+fn stop(child: &mut Child) {
+    let id = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(id) = id {
+        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < GRACE {
+        if matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+            return;
+        }
+        std::thread::sleep(PULSE);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// What was added to a log since `begin`.
+pub(crate) fn since(log: &Path, begin: u64) -> Result<String, PathError> {
+    let mut file = File::open(log).at("open", log)?;
+    file.seek(SeekFrom::Start(begin)).at("read", log)?;
+    let mut bytes = Vec::new();
+    file.take(LIMIT).read_to_end(&mut bytes).at("read", log)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn last_lines(text: &str, most: usize) -> String {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let first = lines.len().saturating_sub(most);
+    lines[first..].join("\n")
+}
