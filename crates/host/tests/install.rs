@@ -1,5 +1,8 @@
 //! Disks made from a small image, looked at with other people's programs.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
+
 #[path = "install/grow.rs"]
 mod grow;
 #[path = "install/lab.rs"]
@@ -441,4 +444,43 @@ fn btrfs_on_a_device_that_held_ext4() {
     if can(&["losetup", "sgdisk", "mkfs.btrfs", "blkid", "fsck.vfat"]) {
         over_an_older_system(Filesystem::Btrfs);
     }
+}
+
+#[test]
+fn a_disk_with_large_sectors_is_as_good() {
+    if !can(&["losetup", "sfdisk", "fsck.vfat"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let file = lab.path("device");
+    File::create(&file).unwrap().set_len(1200 << 20).unwrap();
+    let Some(device) = LoopDevice::new(&file, "--sector-size 4096") else {
+        return;
+    };
+    let target = elea_host::install::Target::inspect(Path::new(&device.0), None).unwrap();
+    assert_eq!(target.sector, 4096);
+    let plan = elea_host::install::plan(&lab.contents, &target, &Options::default()).unwrap();
+    lab.apply(&plan, &Silent).unwrap();
+    ok(&format!("sfdisk --verify {}", device.0));
+    let table = ok(&format!("sfdisk -J {}", device.0));
+    let table: serde_json::Value = serde_json::from_str(&table).unwrap();
+    let partitions = &table["partitiontable"]["partitions"];
+    for (i, ours) in plan.partitions.iter().enumerate() {
+        assert_eq!(partitions[i]["start"], ours.start / 4096);
+        assert_eq!(partitions[i]["size"], ours.size / 4096);
+    }
+    drop(device);
+    let boot = part(&plan, Role::Boot);
+    let esp = format!(
+        "-r --sector-size 4096 --offset {} --sizelimit {}",
+        boot.start, boot.size
+    );
+    let esp = LoopDevice::new(&file, &esp).unwrap();
+    ok(&format!("fsck.vfat -n {}", esp.0));
+    let root = part(&plan, Role::Root);
+    ok(&format!(
+        "e2fsck -fn '{}?offset={}'",
+        file.display(),
+        root.start
+    ));
 }

@@ -31,7 +31,7 @@ pub enum Error {
     #[error("there is no device {}; `lsblk` lists them", .0.display())]
     NoDevice(PathBuf),
     /// A size was given for something that has one.
-    #[error("{} has {actual} bytes and cannot be made {asked}", path.display())]
+    #[error("{} has {} and cannot be made {}", path.display(), mib(*actual), mib(*asked))]
     Size {
         /// The path.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum Error {
         found: String,
     },
     /// It is too small.
-    #[error("{} has {size} bytes, and {needed} are needed for this image: boot partition, objects with fs-verity, and room for the first boot", path.display())]
+    #[error("{} has {}, and {} are needed for this image: boot partition, objects with fs-verity, and room for the first boot", path.display(), mib(*size), mib(*needed))]
     TooSmall {
         /// The path.
         path: PathBuf,
@@ -102,11 +102,13 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// Not enough room where the disk is prepared.
-    #[error("{} has {free} bytes free, and {needed} are needed to prepare the disk; give a folder with more room (TMPDIR)", folder.display())]
+    /// Not enough room where the disk is prepared, or where its file is.
+    #[error("{} has {} free, and {} are needed {what}; free some, or use another folder", folder.display(), mib(*free), mib(*needed))]
     NoRoom {
         /// The folder.
         folder: PathBuf,
+        /// What for.
+        what: &'static str,
         /// Bytes free.
         free: u64,
         /// Bytes needed.
@@ -177,6 +179,11 @@ pub enum Error {
     /// The person asked to stop.
     #[error("stopped; the disk has no partition table and is not installed")]
     Cancelled,
+}
+
+/// Bytes for people: whole MiB, rounded up, since `--size` takes them so.
+fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
 }
 
 impl Error {

@@ -63,9 +63,7 @@ impl Geometry {
         // Four bytes for each cluster, and two clusters that are none; a little too long is allowed.
         let most = u64::from(sectors) / per_cluster + 2;
         let table = u32::try_from((most * 4).div_ceil(sector)).map_err(io::Error::other)?;
-        let data = sectors
-            .checked_sub(u32::from(RESERVED) + 2 * table)
-            .unwrap_or(0);
+        let data = sectors.saturating_sub(u32::from(RESERVED) + 2 * table);
         let clusters = data / u32::try_from(per_cluster).map_err(io::Error::other)?;
         // With fewer it would be FAT16 by definition.
         if clusters < 65_525 {

@@ -127,9 +127,10 @@ pub fn seal(elea: &Path, progress: &dyn Progress) -> Result<Option<Sealed>, Erro
             path: path.clone(),
             source,
         };
-        match verity::enable(&file).map_err(failed)? {
-            true => result.sealed += 1,
-            false => result.before += 1,
+        if verity::enable(&file).map_err(failed)? {
+            result.sealed += 1;
+        } else {
+            result.before += 1;
         }
         if Digest::new(verity::measure(&file).map_err(failed)?) != *digest {
             result.damaged.push(*digest);

@@ -4,7 +4,7 @@
 use super::contents::Contents;
 use super::error::Error;
 use super::layout::{Filesystem, Sealing, sealed_blocks};
-use super::{Plan, check};
+use super::{Kind, Plan, check};
 use crate::apply::{self, Context};
 use crate::plan;
 use crate::view::{Disks, View};
@@ -17,7 +17,9 @@ use elea_sys::{At as _, PathError};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,7 +94,7 @@ impl Staged {
             write(&elea.join("state/sealing"), b"")?;
         }
         if !plan.arguments.is_empty() {
-            let text: String = plan.arguments.iter().map(|a| format!("{a}\n")).collect();
+            let text = plan.arguments.join("\n") + "\n";
             write(&elea.join("state/kernel-arguments"), text.as_bytes())?;
         }
         staged.fill_store(plan, contents, store, progress)?;
@@ -155,27 +157,49 @@ impl Staged {
     }
 }
 
-/// Whether the folder has room for both partitions' content.
+/// Whether there is room for both partitions' content in `staging`, and, if the disk is a file, for
+/// it where that is.
 fn check_room(plan: &Plan, contents: &Contents, staging: &Path) -> Result<(), Error> {
-    let blocks: u64 = contents
-        .objects
-        .values()
-        .map(|size| sealed_blocks(*size))
-        .sum();
-    let objects = blocks * BLOCK as u64;
+    let sizes = contents.objects.values().copied();
+    let objects = sizes.map(sealed_blocks).sum::<u64>() * BLOCK as u64;
     let payloads: u64 = contents.payloads().map(|(p, _)| p.size).sum();
     let loaders = (contents.loader.len() * LOADERS.len()) as u64;
+    let disk = objects + payloads + loaders + ROOM;
     // btrfs is made in a file of its own first.
-    let copies = match plan.filesystem {
-        Filesystem::Ext4 => 1,
-        Filesystem::Btrfs => 2,
+    let prepared = match plan.filesystem {
+        Filesystem::Ext4 => disk,
+        Filesystem::Btrfs => disk + objects,
     };
-    let needed = objects * copies + payloads + loaders + ROOM;
-    let stat = rustix::fs::statvfs(staging).at("ask for the free space of", staging)?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    let parent = staging.parent().unwrap_or(staging);
+    if plan.target.kind == Kind::Device {
+        return room(parent, prepared, "to prepare the disk", 0);
+    }
+    let folder = plan.target.path.parent().unwrap_or(Path::new("/"));
+    // What the file has now is given back first.
+    let had = fs::metadata(&plan.target.path).map_or(0, |m| m.blocks() * 512);
+    let device = |path: &Path| Ok::<_, PathError>(fs::metadata(path).at("look at", path)?.dev());
+    if device(parent)? == device(folder)? {
+        return room(
+            parent,
+            prepared + disk,
+            "to prepare the disk and for its file",
+            had,
+        );
+    }
+    room(parent, prepared, "to prepare the disk", 0)?;
+    room(folder, disk, "for the disk's file", had)
+}
+
+fn room(folder: &Path, needed: u64, what: &'static str, had: u64) -> Result<(), Error> {
+    let stat = rustix::fs::statvfs(folder).at("ask for the free space of", folder)?;
+    let free = stat
+        .f_bavail
+        .saturating_mul(stat.f_frsize)
+        .saturating_add(had);
     if free < needed {
         return Err(Error::NoRoom {
-            folder: staging.parent().unwrap_or(staging).to_owned(),
+            folder: folder.to_owned(),
+            what,
             free,
             needed,
         });

@@ -210,8 +210,8 @@ pub(super) fn extend(
     let behind = partitions.values().map(|p| p.last_lba).max();
     let gapless = (1..).zip(partitions.keys()).all(|(n, number)| n == *number);
     let number = part.partition.unwrap_or(0);
-    let last = |p: &&mut gpt::partition::Partition| gapless && Some(p.last_lba) == behind;
-    let Some(entry) = partitions.get_mut(&number).filter(last) else {
+    let is_last = |p: &&mut gpt::partition::Partition| gapless && Some(p.last_lba) == behind;
+    let Some(entry) = partitions.get_mut(&number).filter(is_last) else {
         return Ok(None);
     };
     let place = |lba: u64| lba.checked_mul(sector);

@@ -46,9 +46,8 @@ impl Target {
     /// read-only, mounted, held by another device, or open for exclusive use.
     pub fn inspect(path: &Path, size: Option<u64>) -> Result<Self, Error> {
         let metadata = match fs::metadata(path) {
-            Ok(metadata) => metadata,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return new_file(path, size),
-            Err(e) => return Err(Err::<(), _>(e).at("look at", path).unwrap_err().into()),
+            looked => looked.at("look at", path)?,
         };
         let path = fs::canonicalize(path).at("follow", path)?;
         let kind = metadata.file_type();
@@ -291,12 +290,12 @@ impl Claimed {
                 options.open(&path).at("open", &path)?
             }
         };
-        if let Err(e) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            if e == rustix::io::Errno::WOULDBLOCK {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
                 let by = "another program has locked it".into();
                 return Err(Error::Busy { path, by });
             }
-            return Err(Err::<(), _>(e).at("lock", &path).unwrap_err().into());
+            locked => locked.at("lock", &path)?,
         }
         Ok(Self { path, file })
     }

@@ -1,7 +1,7 @@
 //! What is refused or fails, and what is left then.
 
 use super::lab::{Lab, LoopDevice, Mounted, Stop, can, imported, ok, release};
-use elea_host::install::{Contents, Error, Options, Target, plan};
+use elea_host::install::{Contents, Error, Filesystem, Options, Target, plan};
 use elea_sys::progress::Silent;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -230,7 +230,7 @@ fn no_room_to_prepare_is_said_before_anything_is_made() {
 }
 
 #[test]
-fn a_full_file_system_below_the_disk_leaves_nothing() {
+fn no_room_for_the_file_is_said_before_anything_is_made() {
     if !can(&[]) {
         return;
     }
@@ -238,8 +238,45 @@ fn a_full_file_system_below_the_disk_leaves_nothing() {
     let small = Mounted::new("tmpfs", &lab.path("small"), "-t tmpfs -o size=6m");
     let plan = lab.plan("small/disk", 900, &Options::default()).unwrap();
     let error = lab.apply(&plan, &Silent).unwrap_err();
-    assert!(!error.to_string().is_empty());
+    assert!(matches!(error, Error::NoRoom { .. }), "{error}");
     assert_eq!(fs::read_dir(&small.0).unwrap().count(), 0, "{error}");
+}
+
+/// Fills a folder when the last file system is about to be written.
+struct Filler(std::path::PathBuf);
+
+impl elea_sys::progress::Progress for Filler {
+    fn start(&self, step: &str, _: Option<u64>, _: elea_sys::progress::Unit) {
+        if step == "writing the root file system" {
+            ok(&format!(
+                "dd if=/dev/zero of={} bs=64k status=none || true",
+                self.0.display()
+            ));
+        }
+    }
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn a_file_system_that_fills_up_leaves_no_file() {
+    if !can(&["mkfs.btrfs"]) {
+        return;
+    }
+    let lab = Lab::new();
+    for filesystem in [Filesystem::Ext4, Filesystem::Btrfs] {
+        let small = Mounted::new("tmpfs", &lab.path("small"), "-t tmpfs -o size=40m");
+        let options = Options {
+            filesystem,
+            ..Options::default()
+        };
+        let plan = lab.plan("small/disk", 1100, &options).unwrap();
+        let filler = Filler(small.0.join("filler"));
+        let error = lab.apply(&plan, &filler).unwrap_err();
+        assert!(error.to_string().contains("No space left"), "{error}");
+        assert!(!small.0.join("disk").exists());
+    }
 }
 
 #[test]
