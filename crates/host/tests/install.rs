@@ -235,6 +235,67 @@ fn ext4_is_clean_and_has_everything() {
     assert!(plan.generation.options.ends_with(" quiet"));
 }
 
+/// Without them the first upgrade of a machine would fetch everything.
+#[test]
+fn the_layers_of_an_image_are_known_on_the_disk() {
+    if !can(&["tar"]) {
+        return;
+    }
+    let lab = Lab::new();
+    let path = lab.path("tree").display().to_string();
+    // The second layer hides a file of the first, and has one that the image leaves out.
+    ok(&format!("tar -cf {path}.1 -C {path} ."));
+    ok(&format!(
+        "mkdir -p {path}/tmp && head -c 5000 /dev/urandom > {path}/tmp/left-out"
+    ));
+    ok(&format!(
+        "head -c 5000 /dev/urandom > {path}/usr/share/sizes/4097"
+    ));
+    ok(&format!(
+        "tar -cf {path}.2 -C {path} tmp usr/share/sizes/4097"
+    ));
+    let mut layers = Vec::new();
+    for number in 1..=2 {
+        let bytes = fs::read(format!("{path}.{number}")).unwrap();
+        let blob = Digest::sha256(&bytes);
+        let kind = elea_formats::oci::media::LAYER;
+        layers.push(
+            lab.store
+                .import_layer(&blob, kind, &*bytes, &Silent)
+                .unwrap(),
+        );
+    }
+    let origin = elea_store::Origin {
+        layers: layers.iter().map(|l| l.blob).collect(),
+        ..elea_store::Origin::default()
+    };
+    let tree = lab.store.assemble(&layers).unwrap();
+    let form = elea_formats::form::Form::Os1;
+    let image = lab.store.seal(tree, form, &origin).unwrap().image;
+    let contents = elea_host::install::Contents::load(&lab.store, &image).unwrap();
+    let lab = Lab {
+        image,
+        contents,
+        ..lab
+    };
+    let plan = lab.install("disk", &Options::default());
+    let root = part(&plan, Role::Root);
+    let place = format!("'{}?offset={}'", lab.path("disk").display(), root.start);
+    let out = lab.path("out");
+    fs::create_dir(&out).unwrap();
+    ok(&format!(
+        "debugfs -R 'rdump /elea {}' {place}",
+        out.display()
+    ));
+    let store = Store::open(&out.join("elea/store")).unwrap();
+    assert_eq!(store.layers_of(&image).unwrap(), origin.layers);
+    for layer in layers {
+        let known = store.layer(&layer.blob).unwrap().expect("it is whole");
+        assert_eq!(known.diff_id, layer.diff_id);
+    }
+    assert!(store.fsck(&Silent).unwrap().findings.is_empty());
+}
+
 /// The bytes of a file's block, wherever it stands behind the file's end.
 fn block(disk: &File, start: u64, place: &str, path: &str, block: u64) -> Vec<u8> {
     let said = ok(&format!(

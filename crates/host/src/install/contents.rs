@@ -35,9 +35,10 @@ pub struct Contents {
     pub release: Release,
     /// The boot loader.
     pub loader: Vec<u8>,
-    /// The OCI layers that it was assembled from, lowest first; empty if it was not.
+    /// The OCI layers that it was assembled from and that the store has whole: the next
+    /// upgrade need not fetch them again.
     pub layers: Vec<Digest>,
-    /// Every object of the image, its own file included, with its size in bytes.
+    /// Every object of the image, its own file included, and of the layers, with its size in bytes.
     pub objects: BTreeMap<Digest, u64>,
     /// The kernel, then the initrds.
     payloads: Vec<(Payload, Vec<u8>)>,
@@ -67,10 +68,18 @@ impl Contents {
             };
             payloads.push((payload, content));
         }
+        let mut objects = store.objects_of(image)?;
+        let mut layers = Vec::new();
+        for blob in store.layers_of(image)? {
+            if let Some(layer) = store.layer(&blob)? {
+                objects.extend(layer.objects());
+                layers.push(blob);
+            }
+        }
         Ok(Self {
             loader: file(store, &tree, &release.loader, MAX_LOADER)?,
-            objects: store.objects_of(image)?,
-            layers: store.layers_of(image)?,
+            objects,
+            layers,
             image: manifest,
             release,
             payloads,

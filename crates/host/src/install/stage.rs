@@ -303,16 +303,8 @@ fn copy_records(from: &Path, to: &Path, contents: &Contents) -> Result<(), PathE
     let image = contents.image.image.to_string();
     copy(&from.join(&image), &to.join(&image))?;
     for layer in &contents.layers {
-        for entry in fs::read_dir(from.join("layers")).at("list", &from)? {
-            let name = entry.at("list", &from)?.file_name();
-            let is_its = name
-                .to_str()
-                .is_some_and(|n| n.starts_with(&layer.to_string()));
-            if is_its {
-                let place = Path::new("layers").join(&name);
-                copy(&from.join(&place), &to.join(&place))?;
-            }
-        }
+        let place = Path::new("layers").join(layer.to_string());
+        copy(&from.join(&place), &to.join(&place))?;
     }
     Ok(())
 }
