@@ -7,5 +7,6 @@ mod collect;
 mod hostile;
 mod images;
 mod mounts;
+mod oracle;
 mod roads;
 mod sample;

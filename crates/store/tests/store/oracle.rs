@@ -1,0 +1,71 @@
+//! Real folders against the reference writer and the fsverity program.
+//!
+//! `ELEA_ORACLE_TREE` names another folder than the default.
+
+use crate::sample::{import, run};
+use elea_formats::tree::Content;
+use elea_formats::{dump, erofs};
+use elea_store::Store;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    std::env::var_os("ELEA_ORACLE_TREE").map_or_else(|| "/usr/share/doc".into(), PathBuf::from)
+}
+
+#[test]
+fn a_real_folder_gives_the_reference_image() {
+    let oracle = std::env::var_os("ELEA_ORACLE").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracle/target/release/elea-oracle"),
+        PathBuf::from,
+    );
+    if !oracle.exists() {
+        println!("skipped: no elea-oracle");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let tree = import(&store, &folder());
+    let text = dir.path().join("dump");
+    fs::write(&text, dump::encode(&tree)).unwrap();
+    let output = Command::new(&oracle)
+        .arg("write")
+        .stdin(File::open(&text).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let ours = erofs::write(&tree);
+    assert!(ours == output.stdout, "{} bytes", ours.len());
+    let back = erofs::read(&ours).unwrap();
+    assert!(dump::encode(&back) == dump::encode(&tree));
+    println!(
+        "{} leaves, {} bytes of image",
+        tree.leaves.len(),
+        ours.len()
+    );
+}
+
+#[test]
+fn objects_are_named_as_the_fsverity_program_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let source = dir.path().join("source");
+    crate::sample::sample(&source);
+    let tree = import(&store, &source);
+    let mut seen = 0;
+    for leaf in &tree.leaves {
+        let Content::Object { digest, .. } = leaf.content else {
+            continue;
+        };
+        let path = store.object_path(&digest);
+        let arguments = ["digest", "--compact", path.to_str().unwrap()];
+        let Some(theirs) = run("fsverity", &arguments, dir.path()) else {
+            return;
+        };
+        assert_eq!(theirs.trim(), digest.to_string());
+        seen += 1;
+    }
+    assert!(seen > 1);
+}
