@@ -82,13 +82,18 @@ pub struct Plan {
     pub generation: Generation,
 }
 
-/// Decides how the disk will look. Pure but for the random UUIDs and the clock.
+/// Decides how the disk will look. Pure but for the random UUIDs, the clock, and a look for the
+/// programs that will be needed.
 pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<Plan, Error> {
     if !options.wipe && !target.found.is_empty() {
         return Err(Error::Occupied {
             path: target.path.clone(),
             found: target.found.join(", "),
         });
+    }
+    match options.filesystem {
+        Filesystem::Ext4 => ext4::check_programs()?,
+        Filesystem::Btrfs => btrfs::check_programs()?,
     }
     let partitions = layout::partitions(contents, target, options.filesystem)?;
     let uuid = random_uuid()?;
@@ -176,15 +181,7 @@ fn write(
             Role::Boot => {
                 progress.start("writing the boot partition", None, Unit::Bytes);
                 let window = window::Window::new(disk.file(), partition.start, partition.size)?;
-                let sector = plan.target.sector;
-                esp::write(
-                    window,
-                    &staged.boot,
-                    partition.start,
-                    sector,
-                    &partition.uuid,
-                )
-                .map_err(|e| e.on(&plan.target.path))?;
+                write_boot(plan, partition, window, staged)?;
             }
             Role::Root => match plan.filesystem {
                 Filesystem::Ext4 => ext4::write(plan, partition, disk, staged, progress)?,
@@ -194,10 +191,32 @@ fn write(
     }
     progress.start("waiting for the disk", None, Unit::Bytes);
     disk.sync()?;
+    for partition in plan.partitions.iter().filter(|p| p.role == Role::Boot) {
+        let window = window::Window::comparing(disk.file(), partition.start, partition.size)?;
+        write_boot(plan, partition, window, staged)?;
+    }
     check(progress)?;
     table::write(disk.file(), plan)?;
     disk.announce();
     Ok(())
+}
+
+/// Writes the boot partition, or compares it.
+fn write_boot(
+    plan: &Plan,
+    partition: &Partition,
+    window: window::Window,
+    staged: &stage::Staged,
+) -> Result<(), Error> {
+    let sector = plan.target.sector;
+    esp::write(
+        window,
+        &staged.boot,
+        partition.start,
+        sector,
+        &partition.uuid,
+    )
+    .map_err(|e| e.on(&plan.target.path))
 }
 
 /// Ends the work if the person asked for it.

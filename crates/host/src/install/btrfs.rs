@@ -17,8 +17,16 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+/// Debian's package.
+const PACKAGE: &str = "btrfs-progs";
 /// How much is copied at once, in bytes.
 const PIECE: usize = 1 << 20;
+
+/// Whether what is needed is installed, before anything is destroyed.
+pub(super) fn check_programs() -> Result<(), Error> {
+    tool::command("mkfs.btrfs", PACKAGE)?;
+    Ok(())
+}
 
 /// Makes the root file system and copies it into its partition.
 pub(super) fn write(
@@ -32,7 +40,7 @@ pub(super) fn write(
     let image = staged.scratch.join("root.btrfs");
     let file = File::create_new(&image).at("create", &image)?;
     file.set_len(partition.size).at("enlarge", &image)?;
-    let mut command = tool::command("mkfs.btrfs", "btrfs-progs")?;
+    let mut command = tool::command("mkfs.btrfs", PACKAGE)?;
     command
         .args([
             "--quiet",

@@ -21,6 +21,13 @@ flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum,ve
 /// `EXT4_EXTENTS_FL | EXT4_VERITY_FL` (`fs/ext4/ext4.h`).
 const SEALED: u32 = 0x0008_0000 | 0x0010_0000;
 
+/// Whether what is needed is installed, before anything is destroyed.
+pub(super) fn check_programs() -> Result<(), Error> {
+    tool::command("mke2fs", PACKAGE)?;
+    tool::command("e2fsck", PACKAGE)?;
+    Ok(())
+}
+
 /// Makes the root file system in its partition.
 pub(super) fn write(
     plan: &Plan,

@@ -2,6 +2,7 @@
 //! partition without a loop device.
 
 use elea_sys::{At as _, PathError};
+use rustix::fs::Advice;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt as _;
@@ -13,6 +14,8 @@ pub(super) struct Window {
     start: u64,
     size: u64,
     position: u64,
+    /// Whether what is written is compared with what is there instead.
+    compares: bool,
 }
 
 impl Window {
@@ -22,6 +25,20 @@ impl Window {
             start,
             size,
             position: 0,
+            compares: false,
+        })
+    }
+
+    /// The same window, where writing compares: to see whether the device gives back what was
+    /// written. The disk must have been synced.
+    pub(super) fn comparing(file: &File, start: u64, size: u64) -> Result<Self, PathError> {
+        let window = Self::new(file, start, size)?;
+        // Clean pages are dropped, so that the bytes come from the device again.
+        let length = std::num::NonZeroU64::new(size);
+        let _ = rustix::fs::fadvise(&window.file, start, length, Advice::DontNeed);
+        Ok(Self {
+            compares: true,
+            ..window
         })
     }
 
@@ -51,6 +68,17 @@ impl Read for Window {
 impl Write for Window {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let room = self.room(buffer.len());
+        if self.compares {
+            let mut there = vec![0; room];
+            self.file
+                .read_exact_at(&mut there, self.start + self.position)?;
+            if there != buffer[..room] {
+                let text = "it reads back otherwise than it was written: the device may be failing";
+                return Err(io::Error::other(text));
+            }
+            self.position += room as u64;
+            return Ok(room);
+        }
         let count = self
             .file
             .write_at(&buffer[..room], self.start + self.position)?;
@@ -74,5 +102,34 @@ impl Seek for Window {
             .filter(|at| *at <= self.size)
             .ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_edges_and_compares() {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[b'.'; 40], 0).unwrap();
+        let mut window = Window::new(&file, 10, 20).unwrap();
+        window.write_all(b"twenty bytes exactly").unwrap();
+        assert!(window.write_all(b"!").is_err());
+        assert!(window.seek(SeekFrom::Start(21)).is_err());
+        window.seek(SeekFrom::End(-7)).unwrap();
+        let mut text = String::new();
+        window.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "exactly");
+        let compare = || {
+            let mut window = Window::comparing(&file, 10, 20).unwrap();
+            window.write_all(b"twenty bytes exactly")
+        };
+        compare().unwrap();
+        file.write_all_at(b"?", 29).unwrap();
+        assert!(compare().unwrap_err().to_string().contains("reads back"));
+        let mut all = [0; 40];
+        file.read_exact_at(&mut all, 0).unwrap();
+        assert_eq!(&all, b"..........twenty bytes exactl?..........");
     }
 }
