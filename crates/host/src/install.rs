@@ -76,8 +76,6 @@ pub struct Plan {
     pub bytes: u64,
     /// What the root takes at least, in bytes: objects, fs-verity, metadata, room to begin.
     pub needed: u64,
-    /// Kernel arguments of this machine.
-    pub arguments: Vec<String>,
     /// The first generation.
     pub generation: Generation,
 }
@@ -115,7 +113,6 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
         objects,
         bytes: contents.objects.values().sum(),
         needed: layout::root_needs(contents, options.filesystem),
-        arguments: options.arguments.clone(),
         generation,
     })
 }

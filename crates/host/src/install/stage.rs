@@ -93,10 +93,6 @@ impl Staged {
         if plan.sealing == Sealing::FirstBoot {
             write(&elea.join("state/sealing"), b"")?;
         }
-        if !plan.arguments.is_empty() {
-            let text = plan.arguments.join("\n") + "\n";
-            write(&elea.join("state/kernel-arguments"), text.as_bytes())?;
-        }
         staged.fill_store(plan, contents, store, progress)?;
         Ok(staged)
     }
