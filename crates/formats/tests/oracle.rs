@@ -4,6 +4,7 @@
 //! `ELEA_ORACLE`, or it is where `cargo build --release --manifest-path oracle/Cargo.toml` puts it.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stdout, reason = "what is skipped is told")]
 
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};

@@ -51,15 +51,14 @@ pub(crate) fn apply(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
             What::Directory(meta) if step.path.is_empty() => tree.root.meta = meta.clone(),
             What::Directory(meta) => {
                 let (folder, name) = parent(&mut tree.root, &step.path)?;
-                match folder.entries.get_mut(name) {
-                    Some(Node::Directory(there)) => there.meta = meta.clone(),
-                    _ => {
-                        let new = Directory {
-                            meta: meta.clone(),
-                            ..Directory::default()
-                        };
-                        folder.entries.insert(name.to_vec(), Node::Directory(new));
-                    }
+                if let Some(Node::Directory(there)) = folder.entries.get_mut(name) {
+                    there.meta.clone_from(meta);
+                } else {
+                    let new = Directory {
+                        meta: meta.clone(),
+                        ..Directory::default()
+                    };
+                    folder.entries.insert(name.to_vec(), Node::Directory(new));
                 }
             }
             What::Leaf(leaf) => {

@@ -153,9 +153,9 @@ impl Store {
                     Ok(tree) => {
                         for leaf in &tree.leaves {
                             if let Content::Object { digest, size } = leaf.content {
-                                let used = uses.entry(digest).or_default();
-                                used.images.insert(image);
-                                used.size = Some(size);
+                                let content = uses.entry(digest).or_default();
+                                content.images.insert(image);
+                                content.size = Some(size);
                             }
                         }
                     }

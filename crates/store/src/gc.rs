@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// A download that nobody went on with for so long is given up.
@@ -210,7 +210,7 @@ fn remove(path: &Path) -> Result<(), PathError> {
 }
 
 /// The digest that an object's folder and file spell.
-pub(crate) fn object_name(folder: &Path, file: &PathBuf) -> Option<Digest> {
+pub(crate) fn object_name(folder: &Path, file: &Path) -> Option<Digest> {
     let head = folder.file_name()?.to_str()?;
     let rest = file.file_name()?.to_str()?;
     (head.len() == 2).then(|| format!("{head}{rest}").parse().ok())?

@@ -231,19 +231,8 @@ impl<'w, 's> NewObject<'w, 's> {
             match elea_sys::verity::enable(&self.file) {
                 Ok(_) => {}
                 Err(VerityError::Unsupported) => unsealable.store(true, Ordering::Relaxed),
-                Err(VerityError::Io(source)) => {
-                    return Err(Err::<(), _>(source)
-                        .at("seal", &self.path)
-                        .unwrap_err()
-                        .into());
-                }
-                Err(e) => {
-                    let source = io::Error::other(e);
-                    return Err(Err::<(), _>(source)
-                        .at("seal", &self.path)
-                        .unwrap_err()
-                        .into());
-                }
+                Err(VerityError::Io(source)) => Err(source).at("seal", &self.path)?,
+                Err(e) => Err(io::Error::other(e)).at("seal", &self.path)?,
             }
         }
         let mode = fs::Permissions::from_mode(0o444);

@@ -7,7 +7,7 @@
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Directory, Entry, LeafId, Node, Tree, components};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where dpkg keeps the lists of files, below an image's root.
 const DPKG: [&str; 2] = ["usr/lib/sysimage/dpkg/info", "var/lib/dpkg/info"];
@@ -157,7 +157,7 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
     large.sort_by_key(|(name, size)| (std::cmp::Reverse(*size), *name));
     large.truncate(MAX_LARGE);
     let mut parts: BTreeMap<Group, (Vec<LeafId>, u64)> = BTreeMap::new();
-    let mut packages: BTreeMap<u8, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    let mut packages: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
     for id in order {
         let size = size(&tree.leaf(id).content);
         let path = &placed[&id];
@@ -191,10 +191,10 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         .collect())
 }
 
-fn title(group: Group, packages: &BTreeMap<u8, std::collections::BTreeSet<&str>>) -> String {
+fn title(group: Group, packages: &BTreeMap<u8, BTreeSet<&str>>) -> String {
     match group {
         Group::Package(name) => name,
-        Group::Bucket(bucket) => match packages.get(&bucket).map_or(0, |names| names.len()) {
+        Group::Bucket(bucket) => match packages.get(&bucket).map_or(0, BTreeSet::len) {
             1 => "files of 1 package".to_owned(),
             count => format!("files of {count} packages"),
         },

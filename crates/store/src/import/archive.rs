@@ -70,14 +70,14 @@ pub(super) fn read<R: Read>(
                 ));
             }
             let index = steps.len();
-            let step = match whiteouts {
-                Whiteouts::Applied => whiteout(&entry)?,
-                Whiteouts::Names => None,
+            let mark = match whiteouts {
+                Whiteouts::Applied => mark(&entry)?,
+                Whiteouts::Names => Mark::Name,
             };
-            let step = match step {
-                Some(None) => continue,
-                Some(Some(step)) => step,
-                None => step_of(writer, archive, entry, index, scope, &waiting)?,
+            let step = match mark {
+                Mark::Nothing => continue,
+                Mark::Step(step) => step,
+                Mark::Name => step_of(writer, archive, entry, index, scope, &waiting)?,
             };
             steps.push(step);
         }
@@ -101,20 +101,29 @@ pub(super) fn drain(from: &mut impl Read) -> Result<(), Error> {
     Ok(())
 }
 
-/// The step of a whiteout; `Some(None)` is a mark of aufs that says nothing.
-fn whiteout(entry: &Entry) -> Result<Option<Option<Step>>, Error> {
+/// What a name says of lower layers.
+enum Mark {
+    /// Something is gone.
+    Step(Step),
+    /// It is one of aufs's own names, and says nothing.
+    Nothing,
+    /// It is a name.
+    Name,
+}
+
+fn mark(entry: &Entry) -> Result<Mark, Error> {
     let (folder, name) = split(&entry.path);
     if name == OPAQUE {
-        return Ok(Some(Some(Step {
+        return Ok(Mark::Step(Step {
             path: folder.to_vec(),
             what: What::Opaque,
-        })));
+        }));
     }
     if name.starts_with(AUFS) {
-        return Ok(Some(None));
+        return Ok(Mark::Nothing);
     }
     let Some(hidden) = name.strip_prefix(WHITEOUT) else {
-        return Ok(None);
+        return Ok(Mark::Name);
     };
     if matches!(hidden, b"" | b"." | b"..") {
         return Err(refuse(&entry.path, "is a whiteout of nothing"));
@@ -124,10 +133,10 @@ fn whiteout(entry: &Entry) -> Result<Option<Option<Step>>, Error> {
         path.push(b'/');
     }
     path.extend_from_slice(hidden);
-    Ok(Some(Some(Step {
+    Ok(Mark::Step(Step {
         path,
         what: What::Whiteout,
-    })))
+    }))
 }
 
 /// The folder and the name of a path.
@@ -166,7 +175,7 @@ fn step_of<'s, R: Read>(
                 match archive.read(&mut buffer).map_err(|e| unread(&e))? {
                     0 => break,
                     length => {
-                        io::Write::write_all(&mut stream, &buffer[..length]).at("write", &to)?
+                        io::Write::write_all(&mut stream, &buffer[..length]).at("write", &to)?;
                     }
                 }
             }

@@ -51,10 +51,13 @@ enum Child {
     Leaf(LeafId),
 }
 
+/// A folder and the names in it.
+type Folder = (Seen, Vec<(Vec<u8>, Child)>);
+
 #[derive(Default)]
 struct Listing {
     /// Parents before children; the root is the first.
-    folders: Vec<(Seen, Vec<(Vec<u8>, Child)>)>,
+    folders: Vec<Folder>,
     leaves: Vec<Seen>,
     /// Leaves that have several names, by device and inode.
     links: HashMap<(u64, u64), LeafId>,
@@ -176,7 +179,7 @@ impl Listing {
 }
 
 /// Puts folders into their parents, last first.
-fn nest(folders: Vec<(Seen, Vec<(Vec<u8>, Child)>)>, metas: Vec<Meta>) -> Directory {
+fn nest(folders: Vec<Folder>, metas: Vec<Meta>) -> Directory {
     let mut done: HashMap<usize, Directory> = HashMap::new();
     let all = folders.into_iter().zip(metas).enumerate();
     for (index, ((_, children), meta)) in all.collect::<Vec<_>>().into_iter().rev() {

@@ -8,6 +8,7 @@
 use super::pax;
 use crate::Error;
 use elea_formats::tree::{Content, Meta, Time, components};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use tar::{EntryType, Header};
@@ -42,13 +43,16 @@ pub(super) enum Kind {
     Other(Content),
 }
 
+/// A key and a value of an extended header.
+type Record = (Vec<u8>, Vec<u8>);
+
 /// An archive.
 pub(super) struct Archive<R> {
     from: R,
     /// Bytes of content and padding that stand before the next header.
     left: u64,
     padding: u64,
-    globals: Vec<(Vec<u8>, Vec<u8>)>,
+    globals: Vec<Record>,
     /// Whether the end mark was read.
     pub(super) ended: bool,
 }
@@ -169,7 +173,7 @@ impl<R: Read> Archive<R> {
         Ok(name)
     }
 
-    fn extended(&mut self, size: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn extended(&mut self, size: u64) -> Result<Vec<Record>, Error> {
         let value = self.value(size)?;
         let records =
             pax::parse(&value).ok_or_else(|| broken("an extended header is malformed"))?;
@@ -217,7 +221,7 @@ impl<R: Read> Read for Archive<R> {
 struct Before {
     path: Option<Vec<u8>>,
     target: Option<Vec<u8>>,
-    records: Vec<(Vec<u8>, Vec<u8>)>,
+    records: Vec<Record>,
 }
 
 impl Before {
@@ -308,7 +312,7 @@ fn entry(header: &Header, size: u64, before: &Before) -> Result<Entry, Error> {
         (None, Some(target)) => target.clone(),
         (None, None) => header
             .link_name_bytes()
-            .map_or_else(Vec::new, |t| t.into_owned()),
+            .map_or_else(Vec::new, Cow::into_owned),
     };
     let kind = kind(header, &name, size, target, before)?;
     if path.is_empty() && !matches!(kind, Kind::Directory) {

@@ -1,6 +1,7 @@
 //! The store, on real file systems and against other people's programs.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stdout, reason = "what is skipped is told")]
 
 mod check;
 mod collect;

@@ -89,7 +89,7 @@ fn acl() -> Vec<u8> {
     let mut value = vec![2, 0, 0, 0];
     for (tag, bits, id) in [
         (1_u8, 6_u8, u32::MAX),
-        (2, 4, 10 << 8 | 10),
+        (2, 4, 0x0a0a),
         (4, 4, u32::MAX),
         (16, 4, u32::MAX),
         (32, 0, u32::MAX),
