@@ -47,6 +47,8 @@ pub enum Cause {
     Hang,
     /// The system fell to an emergency prompt.
     Emergency,
+    /// The initrd could not start it, or its kernel or initrd is damaged.
+    Initrd,
     /// Its entry was gone from `$BOOT`.
     Vanished,
     /// All its tries were ended by a person.

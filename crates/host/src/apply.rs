@@ -26,7 +26,7 @@ pub enum Error {
     Entries(#[from] entries::Error),
     /// Not enough room on `$BOOT`, found before anything was written.
     #[error(
-        "the boot partition has {free} bytes free, and {needed} are needed for kernel and initrd; remove files there that are not Elea's, or unpin generations (`elea generations`)"
+        "the boot partition has no room for kernel and initrd: {free} bytes are free, {needed} are needed; remove files there that are not Elea's, or unpin generations (`elea generations`)"
     )]
     BootFull {
         /// Bytes free.

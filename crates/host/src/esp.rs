@@ -35,7 +35,9 @@ pub fn find(number: Option<&str>, root: &Path) -> Result<Device, Error> {
     };
     let device = device.ok_or_else(|| Error::NoDevice(root.to_owned()))?;
     let device = below(device)?;
-    let disk = device.disk.ok_or_else(|| Error::NoDevice(root.to_owned()))?;
+    let disk = device
+        .disk
+        .ok_or_else(|| Error::NoDevice(root.to_owned()))?;
     let path = Path::new("/dev").join(disk.replace('!', "/"));
     let table = |reason: String| Error::Table {
         path: path.clone(),
@@ -68,11 +70,15 @@ fn by_number(number: &str) -> Result<Option<Device>, PathError> {
 /// Below a mapped device (LUKS, LVM): the partition that it is made of.
 fn below(mut device: Device) -> Result<Device, PathError> {
     for _ in 0..8 {
-        let slaves = Path::new("/sys/class/block").join(&device.name).join("slaves");
+        let slaves = Path::new("/sys/class/block")
+            .join(&device.name)
+            .join("slaves");
         let Ok(entries) = fs::read_dir(&slaves) else {
             break;
         };
-        let names = entries.flatten().filter_map(|e| e.file_name().into_string().ok());
+        let names = entries
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok());
         match names.filter_map(|n| device::named(&n)).next() {
             Some(lower) => device = lower,
             None => break,

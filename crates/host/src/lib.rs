@@ -5,8 +5,33 @@
 //! the rest are the verbs. `docs/state-machine.md` has every arrow and invariant.
 
 pub mod apply;
+pub mod arguments;
+pub mod candidate;
+pub mod choose;
+pub mod diff;
+pub mod emergency;
+pub mod ended;
 pub mod entries;
+mod error;
+pub mod esp;
+pub mod etc;
+pub mod firmware;
 pub mod fsck;
+pub mod generations;
+pub mod health;
 pub mod install;
+pub mod loader;
+pub mod log;
+pub mod machine;
 pub mod plan;
+pub mod postmortem;
+pub mod setup;
+pub mod status;
+mod systemd;
+pub mod tidy;
+pub mod upgrade;
+mod verdict;
 pub mod view;
+
+pub use error::Error;
+pub use machine::Machine;

@@ -26,7 +26,7 @@ fn text(output: Output) -> String {
 }
 
 /// A property of a unit, or of the manager.
-pub fn property(unit: Option<&str>, name: &str) -> Option<String> {
+pub(crate) fn property(unit: Option<&str>, name: &str) -> Option<String> {
     let mut arguments = vec!["show", "--value", "--property", name];
     if let Some(unit) = unit {
         arguments.extend(["--", unit]);
@@ -36,40 +36,53 @@ pub fn property(unit: Option<&str>, name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Whether systemd runs this machine.
-pub fn is_running() -> bool {
-    std::path::Path::new("/run/systemd/system").is_dir()
-}
-
-/// The state of a unit: `active`, `activating`, `failed`, `inactive`, …
-pub fn active_state(unit: &str) -> String {
-    property(Some(unit), "ActiveState").unwrap_or_else(|| "unknown".into())
-}
-
 /// Seconds from the kernel's start until user space began.
-pub fn userspace_start() -> Option<f64> {
-    let microseconds: u32 = property(None, "UserspaceTimestampMonotonic")?.parse().ok()?;
+pub(crate) fn userspace_start() -> Option<f64> {
+    let microseconds: u32 = property(None, "UserspaceTimestampMonotonic")?
+        .parse()
+        .ok()?;
     Some(f64::from(microseconds) / 1e6)
 }
 
 /// What `systemctl status` and the journal say of a unit, for a person.
-pub fn unit_report(unit: &str) -> String {
-    let status = run("systemctl", &["status", "--no-pager", "--full", "--lines=60", "--", unit]);
+pub(crate) fn unit_report(unit: &str) -> String {
+    let status = run(
+        "systemctl",
+        &["status", "--no-pager", "--full", "--lines=60", "--", unit],
+    );
     status.map(text).unwrap_or_default()
 }
 
 /// The units that have failed, one a line.
-pub fn failed_units() -> String {
-    let list = run("systemctl", &["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]);
+pub(crate) fn failed_units() -> String {
+    let list = run(
+        "systemctl",
+        &[
+            "list-units",
+            "--failed",
+            "--plain",
+            "--no-legend",
+            "--no-pager",
+        ],
+    );
     list.map(text).unwrap_or_default()
 }
 
 /// The last lines of a boot's journal: this boot's without an id. Empty where there is none.
-pub fn journal(boot_id: Option<&str>, lines: u32) -> String {
+pub(crate) fn journal(boot_id: Option<&str>, lines: u32) -> String {
     // journalctl wants the id without hyphens.
-    let boot = boot_id.map_or_else(|| "--boot=0".into(), |id| format!("--boot={}", id.replace('-', "")));
+    let boot = boot_id.map_or_else(
+        || "--boot=0".into(),
+        |id| format!("--boot={}", id.replace('-', "")),
+    );
     let lines = format!("--lines={lines}");
-    let arguments = ["--no-pager", "--quiet", "--output=short-precise", &lines, &boot];
+    let arguments = [
+        "--no-pager",
+        "--quiet",
+        "--output=short-precise",
+        &lines,
+        &boot,
+    ];
     run("journalctl", &arguments)
         .filter(|o| o.status.success())
         .map(text)
@@ -77,11 +90,109 @@ pub fn journal(boot_id: Option<&str>, lines: u32) -> String {
 }
 
 /// Writes what the journal still has in memory to its files.
-pub fn flush_journal() {
+pub(crate) fn flush_journal() {
     let _ = run("journalctl", &["--sync"]);
 }
 
 /// Asks systemd to restart the machine; returns at once. True if it took the order.
-pub fn reboot() -> bool {
+pub(crate) fn reboot() -> bool {
     run("systemctl", &["--no-block", "reboot"]).is_some_and(|o| o.status.success())
+}
+
+/// The state of the manager: `starting`, `running`, `degraded`, `maintenance`, `stopping`, ….
+pub(crate) fn system_state() -> String {
+    property(None, "SystemState").unwrap_or_else(|| "unknown".into())
+}
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Unit {
+    /// Its name.
+    pub name: String,
+    /// `active`, `activating`, `inactive`, `failed`, ….
+    pub active: String,
+    /// `running`, `exited`, `auto-restart`, ….
+    pub sub: String,
+    /// `success`, `exit-code`, `timeout`, ….
+    pub result: String,
+    /// How often it was restarted by itself.
+    pub restarts: u32,
+    /// `loaded`, `not-found`, `masked`, ….
+    pub load: String,
+}
+
+/// What systemd says of units, in their order.
+pub(crate) fn units(names: &[String]) -> Vec<Unit> {
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let properties = "--property=ActiveState,SubState,Result,NRestarts,LoadState";
+    let mut arguments = vec!["show", properties, "--"];
+    arguments.extend(names.iter().map(String::as_str));
+    let said = run("systemctl", &arguments).map(text).unwrap_or_default();
+    parse_units(names, &said)
+}
+
+fn parse_units(names: &[String], said: &str) -> Vec<Unit> {
+    let mut blocks = said.split("\n\n");
+    let mut units = Vec::new();
+    for name in names {
+        let mut unit = Unit {
+            name: name.clone(),
+            active: "unknown".into(),
+            ..Unit::default()
+        };
+        for line in blocks.next().unwrap_or_default().lines() {
+            let Some((key, value)) = line.split_once('=') else {
+                continue;
+            };
+            match key {
+                "ActiveState" => value.clone_into(&mut unit.active),
+                "SubState" => value.clone_into(&mut unit.sub),
+                "Result" => value.clone_into(&mut unit.result),
+                "LoadState" => value.clone_into(&mut unit.load),
+                "NRestarts" => unit.restarts = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        units.push(unit);
+    }
+    units
+}
+
+/// What systemd is still doing, one job a line: "hang.service start running".
+pub(crate) fn jobs() -> Vec<String> {
+    let list = run(
+        "systemctl",
+        &["list-jobs", "--no-legend", "--plain", "--no-pager"],
+    );
+    let lines = list.map(text).unwrap_or_default();
+    lines
+        .lines()
+        .filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().skip(1).collect();
+            (!words.is_empty()).then(|| words.join(" "))
+        })
+        .take(32)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_has_its_block() {
+        let names = [
+            "a.service".to_owned(),
+            "b.service".into(),
+            "c.service".into(),
+        ];
+        let said = "Result=success\nNRestarts=0\nLoadState=loaded\nActiveState=active\nSubState=running\n\n\
+            Result=exit-code\nNRestarts=4\nLoadState=loaded\nActiveState=activating\nSubState=auto-restart\n";
+        let units = parse_units(&names, said);
+        assert_eq!(units[0].active, "active");
+        assert_eq!((units[1].restarts, &*units[1].sub), (4, "auto-restart"));
+        assert_eq!(units[2].active, "unknown");
+    }
 }

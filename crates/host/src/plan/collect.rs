@@ -8,9 +8,9 @@ use elea_formats::oplog::Event;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many good generations are kept.
-pub const GOOD: usize = 2;
+pub(crate) const GOOD: usize = 2;
 /// Of how many failed generations manifest and evidence are kept.
-pub const FAILED: usize = 10;
+pub(crate) const FAILED: usize = 10;
 
 /// Why a generation is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 /// Which promises the file system makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A rename is one step.
     Ext4,
     /// A rename adds the new name and removes the old one as two steps; an exchange of two names in
@@ -20,7 +20,7 @@ pub enum Kind {
 }
 
 /// The power of a machine: operations left until it is cut.
-pub type Power = Rc<Cell<Option<usize>>>;
+pub(crate) type Power = Rc<Cell<Option<usize>>>;
 
 #[derive(Debug, Clone)]
 enum Node {
@@ -41,7 +41,7 @@ struct Inner {
     pending: Vec<Group>,
 }
 
-pub struct CrashDisk {
+pub(crate) struct CrashDisk {
     kind: Kind,
     capacity: u64,
     power: Power,
@@ -49,10 +49,10 @@ pub struct CrashDisk {
 }
 
 /// A small generator; proptest shrinks its seed.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub fn roll(&mut self, sides: u64) -> u64 {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -65,7 +65,7 @@ fn error<T>(kind: ErrorKind, path: &str) -> Result<T, PathError> {
 }
 
 impl CrashDisk {
-    pub fn new(kind: Kind, capacity: u64, power: Power) -> Self {
+    pub(crate) fn new(kind: Kind, capacity: u64, power: Power) -> Self {
         let inner = Inner {
             nodes: vec![Node::Folder],
             ..Inner::default()
@@ -96,7 +96,7 @@ impl CrashDisk {
 
     /// What the next boot finds. Each unsynced change of names is there or not, in any
     /// combination; unsynced content is old, new or torn.
-    pub fn crash(&self, dice: &mut Dice) {
+    pub(crate) fn crash(&self, dice: &mut Dice) {
         let mut inner = self.inner.borrow_mut();
         for group in std::mem::take(&mut inner.pending) {
             if dice.roll(2) == 0 {

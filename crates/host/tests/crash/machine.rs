@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 /// Kernels and initrds of releases that exist somewhere in the world.
 #[derive(Default)]
-pub struct World(BTreeMap<Digest, Vec<u8>>);
+pub(crate) struct World(BTreeMap<Digest, Vec<u8>>);
 
 impl Payloads for World {
     fn payload(&self, payload: &Payload) -> Result<Vec<u8>, Error> {
@@ -42,7 +42,7 @@ impl World {
 
 /// What a boot comes to.
 #[derive(Debug, Clone, Copy)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Healthy,
     /// The health check fails; `true` condemns at once.
     Unhealthy(bool),
@@ -50,17 +50,17 @@ pub enum Outcome {
     Panic(bool),
 }
 
-pub struct Machine {
-    pub state: CrashDisk,
-    pub boot: CrashDisk,
-    pub power: Power,
-    pub world: World,
-    pub dice: Dice,
-    pub booted: Option<u64>,
+pub(crate) struct Machine {
+    pub(crate) state: CrashDisk,
+    pub(crate) boot: CrashDisk,
+    pub(crate) power: Power,
+    pub(crate) world: World,
+    pub(crate) dice: Dice,
+    pub(crate) booted: Option<u64>,
     boots: u64,
     highest: u64,
     /// Releases (by their number in the world) that must be refused.
-    pub refused: BTreeSet<u8>,
+    pub(crate) refused: BTreeSet<u8>,
     releases: BTreeMap<u64, u8>,
     /// Whether a good generation was condemned, so that only the rescue entry is promised.
     good_condemned: bool,
@@ -68,10 +68,10 @@ pub struct Machine {
 
 /// The power went; nothing else may go wrong.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PowerCut;
+pub(crate) struct PowerCut;
 
 impl Machine {
-    pub fn new(kind: Kind, seed: u64) -> Self {
+    pub(crate) fn new(kind: Kind, seed: u64) -> Self {
         let power: Power = Rc::new(Cell::new(None));
         let disk = |kind, size| CrashDisk::new(kind, size, power.clone());
         let mut machine = Self {
@@ -96,14 +96,14 @@ impl Machine {
         machine
     }
 
-    pub fn disks(&self) -> Disks<'_> {
+    pub(crate) fn disks(&self) -> Disks<'_> {
         Disks {
             state: &self.state,
             boot: &self.boot,
         }
     }
 
-    pub fn view(&self) -> View {
+    pub(crate) fn view(&self) -> View {
         View::load(self.disks()).expect("the disks can be read")
     }
 
@@ -164,7 +164,7 @@ impl Machine {
 
     // What a person does.
 
-    pub fn stage(&mut self, release: u8) -> Result<(), PowerCut> {
+    pub(crate) fn stage(&mut self, release: u8) -> Result<(), PowerCut> {
         let view = self.try_view()?;
         let number = view.next_number();
         let generation = self.generation(release, number);
@@ -186,7 +186,7 @@ impl Machine {
         }
     }
 
-    pub fn rollback(&mut self, to: Option<u64>) -> Result<(), PowerCut> {
+    pub(crate) fn rollback(&mut self, to: Option<u64>) -> Result<(), PowerCut> {
         let view = self.try_view()?;
         let Ok(plan) = plan::rollback(&view, to, self.booted, "2026-11-24T16:30:00Z") else {
             return Ok(());
@@ -203,7 +203,7 @@ impl Machine {
         self.apply(&plan)
     }
 
-    pub fn retry(&mut self, number: u64) -> Result<(), PowerCut> {
+    pub(crate) fn retry(&mut self, number: u64) -> Result<(), PowerCut> {
         let view = self.try_view()?;
         let Ok(plan) = plan::retry(&view, number, self.booted, "2026-11-24T16:30:00Z") else {
             return Ok(());
@@ -218,20 +218,20 @@ impl Machine {
         Ok(())
     }
 
-    pub fn pin(&mut self, number: u64, pinned: bool) -> Result<(), PowerCut> {
+    pub(crate) fn pin(&mut self, number: u64, pinned: bool) -> Result<(), PowerCut> {
         match plan::pin(&self.try_view()?, number, pinned) {
             Ok(plan) => self.apply(&plan),
             Err(_) => Ok(()),
         }
     }
 
-    pub fn unstage(&mut self) -> Result<(), PowerCut> {
+    pub(crate) fn unstage(&mut self) -> Result<(), PowerCut> {
         let plan = plan::unstage(&self.try_view()?, self.booted);
         self.apply(&plan)
     }
 
     /// Somebody deletes the entry of the newest generation, or the firmware tears it.
-    pub fn lose_entry(&mut self, to_8_3: bool) {
+    pub(crate) fn lose_entry(&mut self, to_8_3: bool) {
         let view = self.view();
         let Some((number, own)) = view.entries.generations().next_back() else {
             return;
@@ -286,7 +286,7 @@ impl Machine {
     }
 
     /// One boot: the loader counts, the initrd writes its record, the health gate judges.
-    pub fn boot(&mut self, outcome: Outcome) -> Result<(), PowerCut> {
+    pub(crate) fn boot(&mut self, outcome: Outcome) -> Result<(), PowerCut> {
         self.boots += 1;
         let (name, entry) = self.load_entry();
         let file = FileName::parse(&name).expect("an entry of Elea's boots");
@@ -429,7 +429,7 @@ impl Machine {
     }
 
     /// The power comes back: what was not durable is what the dice say.
-    pub fn restore_power(&mut self) {
+    pub(crate) fn restore_power(&mut self) {
         self.power.set(None);
         self.state.crash(&mut self.dice);
         self.boot.crash(&mut self.dice);
@@ -437,7 +437,7 @@ impl Machine {
 
     // What must always hold.
 
-    pub fn check(&mut self, good_before: &[u64]) {
+    pub(crate) fn check(&mut self, good_before: &[u64]) {
         let view = self.view();
         self.highest = view
             .numbers()
@@ -470,14 +470,14 @@ impl Machine {
     }
 
     /// After a repair nothing is left to repair.
-    pub fn repaired_is_clean(&mut self) {
+    pub(crate) fn repaired_is_clean(&mut self) {
         self.repair().unwrap();
         let view = self.view();
         let again = plan::repair(&view, &|_| true);
         assert!(again.is_empty(), "a repair that repairs again: {again:?}");
     }
 
-    pub fn good(&self) -> Vec<u64> {
+    pub(crate) fn good(&self) -> Vec<u64> {
         self.view().entries.good().collect()
     }
 }

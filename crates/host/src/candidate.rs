@@ -1,0 +1,71 @@
+//! The generation that an image of the store would be on this machine.
+
+use crate::apply::{self, Payloads};
+use crate::arguments;
+use crate::error::Error;
+use crate::install::{self, Contents};
+use crate::machine::{Machine, now};
+use crate::view::View;
+use elea_formats::digest::Digest;
+use elea_formats::generation::{Generation, Payload};
+use elea_formats::release::Source;
+use std::cell::OnceCell;
+
+/// The next generation of the machine with the contents of an image: the root and the
+/// machine's own arguments are those of `base`, the generation that it follows.
+pub fn generation(
+    view: &View,
+    base: &Generation,
+    base_arguments: &[String],
+    contents: &Contents,
+    follow: Option<Source>,
+) -> Result<Generation, Error> {
+    let number = view.next_number();
+    let root = arguments::root_uuid(&base.options).unwrap_or_default();
+    let own = arguments::own(&base.options, &base.image, base.number, base_arguments);
+    let mut generation = contents.generation(&root, &own, now())?;
+    let all = contents.release.arguments.iter().chain(&own);
+    generation.number = number;
+    generation.options = install::options(
+        &contents.image.image,
+        number,
+        &root,
+        all.map(String::as_str),
+    )?;
+    generation.source = follow;
+    Ok(generation)
+}
+
+/// Kernels and initrds out of an image of the machine's store, read when the first is asked for.
+#[derive(Debug)]
+pub struct FromImage<'a> {
+    machine: &'a Machine,
+    image: Digest,
+    contents: OnceCell<Contents>,
+}
+
+impl<'a> FromImage<'a> {
+    pub(crate) fn new(machine: &'a Machine, image: Digest) -> Self {
+        Self {
+            machine,
+            image,
+            contents: OnceCell::new(),
+        }
+    }
+
+    fn contents(&self) -> Result<&Contents, Error> {
+        if let Some(contents) = self.contents.get() {
+            return Ok(contents);
+        }
+        let loaded = Contents::load(&self.machine.store()?, &self.image)?;
+        Ok(self.contents.get_or_init(|| loaded))
+    }
+}
+
+impl Payloads for FromImage<'_> {
+    fn payload(&self, payload: &Payload) -> Result<Vec<u8>, apply::Error> {
+        self.contents()
+            .map_err(|e| apply::Error::Source(e.to_string()))?
+            .payload(payload)
+    }
+}

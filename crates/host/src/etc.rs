@@ -1,0 +1,174 @@
+//! The machine's edits of `/etc`: `elea etc diff`, `elea etc reset`.
+
+use crate::error::Error;
+use crate::machine::Machine;
+use elea_etc::{Change, Edit, Report, Sides};
+use elea_sys::At as _;
+use elea_sys::root::Root;
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The value of `schema`.
+pub const SCHEMA: &str = "elea.etc-diff/1";
+/// The value of `schema` of a reset.
+pub const RESET_SCHEMA: &str = "elea.etc-reset/1";
+/// The largest report that is read.
+const MAX_REPORT: u64 = 16 << 20;
+
+/// The edits.
+#[derive(Debug, Clone, Serialize)]
+pub struct EtcDiff {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The generation whose `/etc` it is.
+    pub number: u64,
+    /// What a person changed.
+    pub edits: Vec<Edit>,
+    /// What is the machine's identity, and no edit of a person's.
+    pub machine: Vec<Edit>,
+    /// What was carried, merged and kept when the generation first ran.
+    pub report: Option<Report>,
+}
+
+/// What was reset.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reset {
+    /// [`RESET_SCHEMA`].
+    pub schema: &'static str,
+    /// The paths below `/etc` that are the image's again.
+    pub paths: Vec<String>,
+    /// Whether it was only asked what would be done.
+    pub dry_run: bool,
+}
+
+/// The two layers of the running `/etc`.
+fn layers(machine: &Machine) -> Result<(u64, PathBuf, PathBuf), Error> {
+    let number = machine.number().ok_or(Error::NotBooted)?;
+    let upper = machine.generation(number).join("etc/upper");
+    Ok((number, upper, machine.lower()?.join("etc")))
+}
+
+/// The edits of the running generation.
+pub fn diff(machine: &Machine) -> Result<EtcDiff, Error> {
+    let (number, upper, lower) = layers(machine)?;
+    let sides = Sides {
+        upper: &upper,
+        lower: &lower,
+    };
+    let all = elea_etc::edits(&sides)?;
+    let (own, edits) = all.into_iter().partition(|edit| edit.machine);
+    Ok(EtcDiff {
+        schema: SCHEMA,
+        number,
+        edits,
+        machine: own,
+        report: report(&machine.generation(number)),
+    })
+}
+
+/// What the initrd reported when a generation first ran.
+pub(crate) fn report(generation: &Path) -> Option<Report> {
+    let path = generation.join("etc/report.json");
+    if fs::metadata(&path).ok()?.len() > MAX_REPORT {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(&path).ok()?).ok()
+}
+
+/// Makes entries of `/etc` the image's again, in the running system. A path is relative to
+/// `/etc` or begins with it; of a folder, everything below goes back.
+pub fn reset(machine: &Machine, paths: &[String], dry_run: bool) -> Result<Reset, Error> {
+    let (_, _, lower) = layers(machine)?;
+    let edits = diff(machine)?.edits;
+    let mut done = Vec::new();
+    for path in paths {
+        let wanted = path.strip_prefix("/etc").unwrap_or(path).trim_matches('/');
+        let below = |edit: &&Edit| {
+            let rest = edit.path.strip_prefix(wanted.as_bytes());
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || wanted.is_empty())
+        };
+        let found: Vec<&Edit> = edits.iter().filter(below).collect();
+        if found.is_empty() {
+            return Err(Error::NoEdit(wanted.to_owned()));
+        }
+        // Entries of a folder before the folder itself.
+        for edit in found.into_iter().rev() {
+            let shown = String::from_utf8_lossy(&edit.path).into_owned();
+            if done.contains(&shown) {
+                continue;
+            }
+            if !dry_run {
+                reset_one(edit, &lower)?;
+            }
+            done.push(shown);
+        }
+    }
+    done.reverse();
+    Ok(Reset {
+        schema: RESET_SCHEMA,
+        paths: done,
+        dry_run,
+    })
+}
+
+/// Through the running `/etc`: nobody writes into an upper that is mounted. A copy that equals
+/// the image's is no edit any more.
+fn reset_one(edit: &Edit, lower: &Path) -> Result<(), Error> {
+    let relative = Path::new(OsStr::from_bytes(&edit.path));
+    let image = lower.join(relative);
+    // Links on the way must not lead out of /etc.
+    let root = Root::open(Path::new("/etc"))?;
+    let (_held, parent) = root.folder(relative.parent().unwrap_or(Path::new("")))?;
+    let name = relative.file_name().unwrap_or_default();
+    let here = parent.join(name);
+    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
+    if edit.change == Change::Modified && is_folder(&image) {
+        let like = fs::metadata(&image).at("look at", &image)?;
+        chown(&here, Some(like.uid()), Some(like.gid())).at("own", &here)?;
+        return Ok(fs::set_permissions(&here, like.permissions()).at("set", &here)?);
+    }
+    let mut temporary = std::ffi::OsString::from(".elea-reset-");
+    temporary.push(name);
+    let temporary = parent.join(temporary);
+    if edit.change != Change::Added {
+        copy(&image, &temporary)?;
+    }
+    if is_folder(&here) {
+        fs::remove_dir(&here).at("remove", &here)?;
+    }
+    if edit.change == Change::Added {
+        match fs::remove_file(&here) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => Ok(removed.at("remove", &here)?),
+        }
+    } else {
+        Ok(fs::rename(&temporary, &here).at("rename", &temporary)?)
+    }
+}
+
+/// `cp` keeps owners, modes, links, times and attributes.
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let output = Command::new("cp")
+        .args(["--archive", "--no-target-directory", "--"])
+        .args([from, to])
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .at("run", "cp")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said: String = String::from_utf8_lossy(&output.stderr)
+        .chars()
+        .take(4096)
+        .collect();
+    Err(Error::Program {
+        program: "cp",
+        said: said.trim().to_owned(),
+    })
+}

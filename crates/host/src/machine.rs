@@ -1,0 +1,272 @@
+//! This machine's disks: found, mounted for this process alone, and locked.
+//!
+//! In a running system the physical root is shown read-only at `/sysroot`. A verb that writes
+//! does so from a mount namespace of its own, in which that mount point is writable and the
+//! boot partition is mounted: nothing else on the machine can write there, and when the process ends
+//! both are gone.
+
+use crate::apply::{self, Context, Payloads};
+use crate::error::Error;
+use crate::plan::{Plan, keep};
+use crate::view::{Disks, View};
+use crate::{candidate, esp};
+use elea_formats::booted::{self, Booted};
+use elea_formats::digest::Digest;
+use elea_store::Store;
+use elea_sys::disk::Folder;
+use elea_sys::lock::Lock;
+use elea_sys::mount::{self, Attributes, Filesystem};
+use elea_sys::{At as _, device};
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the physical root is in a running system.
+const PHYSICAL: &str = "/sysroot";
+/// Where this process has the boot partition.
+const BOOT: &str = "/run/elea/boot";
+/// Where this process has the image below `/etc` and the state.
+const LOWER: &str = "/run/elea/lower";
+/// Where this process mounts other images.
+const OTHER: &str = "/run/elea/other";
+/// How long a change of the entries waits for another one; such a change takes seconds.
+const CHANGE_WAIT: Duration = Duration::from_secs(120);
+/// The longest `/run/elea/booted`.
+const MAX_BOOTED: u64 = 1 << 20;
+
+/// A machine that verbs act on.
+#[derive(Debug)]
+pub struct Machine {
+    root: PathBuf,
+    by: String,
+    booted: Option<Booted>,
+    state: Folder,
+    boot: OnceCell<Folder>,
+    lower: OnceCell<PathBuf>,
+}
+
+impl Machine {
+    /// The machine whose system root is `root`: `/` for the one that runs, another folder for
+    /// a system that is mounted there (with its boot partition at `efi` or `boot`). `by` is
+    /// what the log and others who wait for a lock are told: `elea upgrade`.
+    ///
+    /// For `/`, this thread gets a mount namespace of its own: call it before other threads
+    /// are started that shall see the same.
+    pub fn open(root: &Path, by: &str) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let mut machine = Self {
+            root: root.to_owned(),
+            by: by.to_owned(),
+            booted: None,
+            state: Folder::new(root.join("elea")),
+            boot: OnceCell::new(),
+            lower: OnceCell::new(),
+        };
+        if root == Path::new("/") {
+            machine.booted = Some(load_booted()?);
+            mount::own_namespace()?;
+            let physical = Path::new(PHYSICAL);
+            mount::change(physical, Attributes::NONE, Attributes::READ_ONLY)?;
+            machine.state = Folder::new(physical.join("elea"));
+        }
+        if !machine.state.root().join("generations").is_dir() {
+            return Err(Error::NotElea(root.to_owned()));
+        }
+        Ok(machine)
+    }
+
+    /// What runs: `/run/elea/booted`. None for a system that only lies on a disk.
+    pub fn booted(&self) -> Option<&Booted> {
+        self.booted.as_ref()
+    }
+
+    /// The number of the generation that runs.
+    pub fn number(&self) -> Option<u64> {
+        self.booted.as_ref().map(|b| b.generation)
+    }
+
+    /// The system root that was asked for.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `/elea` of the physical root, writable.
+    pub fn state(&self) -> &Folder {
+        &self.state
+    }
+
+    /// `$BOOT`, mounted at the first call.
+    pub fn boot(&self) -> Result<&Folder, Error> {
+        if let Some(boot) = self.boot.get() {
+            return Ok(boot);
+        }
+        let folder = match &self.booted {
+            Some(booted) => mount_boot(&booted.device)?,
+            None => find_boot(&self.root)?,
+        };
+        Ok(self.boot.get_or_init(|| Folder::new(folder)))
+    }
+
+    /// Both places that the machine's state is on.
+    pub fn disks(&self) -> Result<Disks<'_>, Error> {
+        Ok(Disks {
+            state: &self.state,
+            boot: self.boot()?,
+        })
+    }
+
+    /// Everything that the disks say.
+    pub fn view(&self) -> Result<View, Error> {
+        Ok(View::load(self.disks()?)?)
+    }
+
+    /// The machine's store.
+    pub fn store(&self) -> Result<Store, Error> {
+        Ok(Store::open(&self.state.root().join("store"))?)
+    }
+
+    /// The folder of a generation.
+    pub fn generation(&self, number: u64) -> PathBuf {
+        self.state.root().join(format!("generations/{number}"))
+    }
+
+    /// Who acts, and when, for the log.
+    pub fn context(&self) -> Context {
+        Context {
+            time: now(),
+            boot: self.booted.as_ref().map(|b| b.boot_id.clone()),
+            by: self.by.clone(),
+        }
+    }
+
+    /// The right to fetch and to stage, which one process has at a time. When another has it,
+    /// waits up to `wait`, then says who.
+    pub fn claim(&self, wait: Duration) -> Result<Lock, Error> {
+        self.lock_file("operation.lock", wait)
+    }
+
+    /// The right to change the entries and the log, for the moment of a change. The health
+    /// gate takes it too, so it is never held while something is fetched.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        self.lock_file("change.lock", CHANGE_WAIT)
+    }
+
+    fn lock_file(&self, name: &str, wait: Duration) -> Result<Lock, Error> {
+        let folder = self.state.root().join("state");
+        fs::create_dir_all(&folder).at("create", &folder)?;
+        let path = folder.join(name);
+        let mut last = None;
+        let taken = device::wait(wait, || {
+            match Lock::try_take(&path, &self.by) {
+                Ok(lock) => return Some(lock),
+                Err(error) => last = Some(error),
+            }
+            None
+        });
+        match (taken, last) {
+            (Some(lock), _) => Ok(lock),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Ok(Lock::try_take(&path, &self.by)?),
+        }
+    }
+
+    /// Carries out a plan made from a [`View`] that was read under the same lock.
+    pub fn apply(&self, plan: &Plan, source: &dyn Payloads) -> Result<(), Error> {
+        Ok(apply::apply(plan, self.disks()?, &self.context(), source)?)
+    }
+
+    /// The running image, without the machine's `/etc` and state over it.
+    pub fn lower(&self) -> Result<&Path, Error> {
+        if let Some(lower) = self.lower.get() {
+            return Ok(lower);
+        }
+        if self.booted.is_none() {
+            return Err(Error::NotBooted);
+        }
+        let folder = Path::new(LOWER);
+        fs::create_dir_all(folder).at("create", folder)?;
+        mount::tree(Path::new("/"), false)?.attach(folder)?;
+        Ok(self.lower.get_or_init(|| folder.to_owned()))
+    }
+
+    /// Another image, mounted read-only for this process until `with` is done.
+    pub fn with_image<T>(
+        &self,
+        image: &Digest,
+        with: impl FnOnce(&Path) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let folder = Path::new(OTHER);
+        fs::create_dir_all(folder).at("create", folder)?;
+        self.store()?.mount(image, folder)?;
+        let done = with(folder);
+        let _ = mount::detach(folder);
+        done
+    }
+
+    /// The images that must stay in the store: those of every generation that is kept.
+    pub fn roots(&self) -> Result<Vec<Digest>, Error> {
+        let view = self.view()?;
+        let kept = keep(&view, self.number());
+        let images = kept.keys().filter_map(|n| Some(view.manifest(*n)?.image));
+        let running = self.booted.as_ref().map(|b| b.image);
+        let all: BTreeSet<Digest> = images.chain(running).collect();
+        Ok(all.into_iter().collect())
+    }
+
+    /// Where kernels and initrds come from that are not on `$BOOT`: the image of a generation.
+    pub fn payloads_of(&self, image: Digest) -> candidate::FromImage<'_> {
+        candidate::FromImage::new(self, image)
+    }
+}
+
+/// The time, RFC 3339 in UTC.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
+}
+
+/// Reads `/run/elea/booted`.
+pub fn load_booted() -> Result<Booted, Error> {
+    let path = Path::new(booted::PATH);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_BOOTED => {
+            return Err(Error::Booted(format!("it has {} bytes", metadata.len())));
+        }
+        Ok(_) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotBooted),
+        Err(e) => return Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+    }
+    let text = fs::read(path).at("read", path)?;
+    serde_json::from_slice(&text).map_err(|e| Error::Booted(e.to_string()))
+}
+
+/// Mounts the boot partition of the disk that the physical root is on.
+fn mount_boot(root_device: &str) -> Result<PathBuf, Error> {
+    let esp = esp::find(Some(root_device), Path::new(PHYSICAL))?;
+    let folder = Path::new(BOOT);
+    fs::create_dir_all(folder).at("create", folder)?;
+    let private = Attributes::NO_SUID
+        .and(Attributes::NO_DEVICES)
+        .and(Attributes::NO_EXEC);
+    // `errors=remount-ro` is vfat's default: a damaged FAT is not written further.
+    Filesystem::new("vfat")
+        .source(esp.path())
+        .value("umask", "0077")
+        .attributes(private)
+        .mount(folder)?;
+    Ok(folder.to_owned())
+}
+
+/// The boot partition of a system that is mounted somewhere.
+fn find_boot(root: &Path) -> Result<PathBuf, Error> {
+    let places = ["efi", "boot"].map(|name| root.join(name));
+    let found = places.into_iter().find(|p| p.join("loader").is_dir());
+    found.ok_or_else(|| Error::NoBoot {
+        root: root.to_owned(),
+    })
+}
