@@ -6,6 +6,7 @@ use super::error::Error;
 use super::layout::Partition;
 use super::stage::Staged;
 use super::target::Claimed;
+use super::tool::Listen;
 use super::window::Window;
 use super::{Plan, check, tool};
 use elea_sys::progress::{Progress, Unit};
@@ -53,7 +54,7 @@ pub(super) fn write(
         .args(["--label", partition.role.name()])
         .args(["--uuid", &plan.filesystem_uuid, "--rootdir"])
         .args([&staged.root, &image]);
-    tool::run("mkfs.btrfs", &mut command, progress)?;
+    tool::run("mkfs.btrfs", &mut command, Listen::Errors, progress)?;
     // mkfs opened it by its name.
     let file = File::open(&image).at("open", &image)?;
     let used = file.metadata().at("look at", &image)?.blocks() * 512;

@@ -5,6 +5,7 @@ use super::error::Error;
 use super::layout::Partition;
 use super::stage::Staged;
 use super::target::Claimed;
+use super::tool::Listen;
 use super::{Kind, Plan, tool};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
@@ -62,7 +63,7 @@ pub(super) fn write(
         .arg(&staged.root)
         .arg(&place)
         .arg(format!("{}k", partition.size >> 10));
-    tool::run("mke2fs", &mut command, progress)?;
+    tool::run("mke2fs", &mut command, Listen::Errors, progress)?;
     let place = format!("{place}?offset={}", partition.start);
     if !staged.sealed.is_empty() {
         progress.start("sealing the objects", None, Unit::Items);
@@ -70,7 +71,8 @@ pub(super) fn write(
     }
     progress.start("checking the root file system", None, Unit::Items);
     let mut command = tool::command("e2fsck", PACKAGE)?;
-    tool::run("e2fsck", command.args(["-fn", &place]), progress)?;
+    command.args(["-fn", &place]);
+    tool::run("e2fsck", &mut command, Listen::All, progress)?;
     Ok(())
 }
 
@@ -87,7 +89,7 @@ fn seal(place: &str, staged: &Staged, progress: &dyn Progress) -> Result<(), Err
     fs::write(&file, script).at("write", &file)?;
     let mut command = tool::command("debugfs", PACKAGE)?;
     command.args(["-w", "-f"]).arg(&file).arg(place);
-    let said = tool::run("debugfs", &mut command, progress)?;
+    let said = tool::run("debugfs", &mut command, Listen::Errors, progress)?;
     // Its exit status says nothing of the commands; besides errors there is only its version.
     match said.lines().find(|line| !line.starts_with("debugfs 1.")) {
         None => Ok(()),

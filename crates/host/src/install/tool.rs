@@ -36,27 +36,40 @@ pub(super) fn command(program: &'static str, package: &'static str) -> Result<Co
     Ok(command)
 }
 
-/// Runs it to its end and gives what it said on standard error, or ends it when the person
-/// asks to stop.
+/// What of a program's output is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// Standard error.
+    Errors,
+    /// Standard output, too: the checkers tell there what is wrong.
+    All,
+}
+
+/// Runs it to its end and gives what it said, or ends it when the person asks to stop.
 pub(super) fn run(
     program: &'static str,
     command: &mut Command,
+    listen: Listen,
     progress: &dyn Progress,
 ) -> Result<String, Error> {
     let path = Path::new(command.get_program()).to_owned();
+    let (mut said, writer) = std::io::pipe().at("make a pipe for", &path)?;
+    let stdout = match listen {
+        Listen::Errors => Stdio::null(),
+        Listen::All => writer.try_clone().at("make a pipe for", &path)?.into(),
+    };
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
+        .stdout(stdout)
+        .stderr(writer)
         .spawn()
         .at("run", &path)?;
-    let errors = child.stderr.take();
+    // The command holds the other end of the pipe; without this it would never end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let reader = thread::spawn(move || {
         let mut text = Vec::new();
-        if let Some(mut errors) = errors {
-            let _ = errors.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
-            let _ = std::io::copy(&mut errors, &mut std::io::sink());
-        }
+        let _ = said.by_ref().take(MAX_OUTPUT).read_to_end(&mut text);
+        let _ = std::io::copy(&mut said, &mut std::io::sink());
         String::from_utf8_lossy(&text).into_owned()
     });
     let mut stopped = false;
@@ -83,4 +96,30 @@ pub(super) fn run(
         return Err(Error::Program { program, output });
     }
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elea_sys::progress::Silent;
+
+    fn shell(line: &str, listen: Listen) -> Result<String, Error> {
+        let mut command = command("sh", "dash").unwrap();
+        run("sh", command.args(["-c", line]), listen, &Silent)
+    }
+
+    #[test]
+    fn a_program_is_heard_and_its_failure_is_told() {
+        let line = "echo out; echo err >&2";
+        assert_eq!(shell(line, Listen::Errors).unwrap(), "err\n");
+        assert_eq!(shell(line, Listen::All).unwrap(), "out\nerr\n");
+        let failed = shell("echo wrong; exit 3", Listen::All).unwrap_err();
+        assert_eq!(failed.to_string(), "sh failed: wrong");
+        let failed = shell("exit 3", Listen::Errors).unwrap_err();
+        assert_eq!(failed.to_string(), "sh failed: exit status: 3");
+        let much = shell("head -c 1000000 /dev/zero | tr '\\0' x", Listen::All).unwrap();
+        assert_eq!(much.len() as u64, MAX_OUTPUT);
+        let none = command("no-such-program", "some-package").unwrap_err();
+        assert!(none.to_string().contains("some-package"), "{none}");
+    }
 }
