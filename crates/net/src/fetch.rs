@@ -55,15 +55,18 @@ struct Part {
     received: u64,
 }
 
-/// Fetches a blob into `folder`, continuing what is there, and checks its digest.
+/// Fetches a blob into `folder`, continuing what is there, and checks its digest. None if somebody
+/// else had it in hands meanwhile: then it may be in the store by now.
 pub(crate) fn fetch(
     registry: &Registry,
     descriptor: &Descriptor,
     folder: &Path,
     progress: &dyn Progress,
-) -> Result<Blob, NetError> {
+) -> Result<Option<Blob>, NetError> {
     let path = folder.join(descriptor.digest.to_string());
-    let mut part = open_part(&path, descriptor, progress)?;
+    let Some(mut part) = open_part(&path, descriptor, progress)? else {
+        return Ok(None);
+    };
     let mut attempt = 0;
     let mut damaged = false;
     loop {
@@ -80,11 +83,11 @@ pub(crate) fn fetch(
         }
         let actual = Digest::new(part.hasher.clone().finalize().into());
         if actual == descriptor.digest {
-            return Ok(Blob {
+            return Ok(Some(Blob {
                 path,
                 file: part.file,
                 received: part.received,
-            });
+            }));
         }
         // The part that was there before may be what is wrong: once more from the start.
         part.restart(&path)?;
@@ -100,12 +103,13 @@ pub(crate) fn fetch(
     }
 }
 
-/// Opens the partial blob, alone among all processes, and hashes what is there.
+/// Opens the partial blob, alone among all processes, and hashes what is there; none if it had to wait.
 fn open_part(
     path: &Path,
     descriptor: &Descriptor,
     progress: &dyn Progress,
-) -> Result<Part, NetError> {
+) -> Result<Option<Part>, NetError> {
+    let mut waited = false;
     let file = loop {
         let file = OpenOptions::new()
             .create(true)
@@ -115,16 +119,24 @@ fn open_part(
             .open(path)
             .at("open", path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // Another process may have finished and removed it meanwhile.
+            Ok(()) if waited => {
+                // If the other one has finished and removed it, this is a new, empty one.
+                if is_at(&file, path) && file.metadata().at("read", path)?.len() == 0 {
+                    fs::remove_file(path).at("remove", path)?;
+                }
+                return Ok(None);
+            }
+            // Another process may have finished and removed it in between.
             Ok(()) if is_at(&file, path) => break file,
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
+                waited = true;
                 if progress.cancelled() {
                     return Err(NetError::Cancelled);
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err(error) => return Err(Err::<(), _>(error).at("lock", path).unwrap_err().into()),
+            locked => locked.at("lock", path)?,
         }
     };
     let mut part = Part {
@@ -136,7 +148,7 @@ fn open_part(
     let there = part.file.metadata().at("read", path)?.len();
     if there > descriptor.size {
         part.restart(path)?;
-        return Ok(part);
+        return Ok(Some(part));
     }
     let mut piece = vec![0; PIECE];
     loop {
@@ -151,7 +163,7 @@ fn open_part(
         part.length += count as u64;
     }
     progress.advance(part.length);
-    Ok(part)
+    Ok(Some(part))
 }
 
 /// Whether `path` still names this file.

@@ -44,14 +44,14 @@ pub(crate) struct Request<'a> {
 
 /// An attempt that failed, and how long the server asks to wait before the next.
 pub(crate) struct Failed {
-    pub(crate) error: NetError,
+    error: Box<NetError>,
     after: Option<Duration>,
 }
 
 impl<E: Into<NetError>> From<E> for Failed {
     fn from(error: E) -> Self {
         Self {
-            error: error.into(),
+            error: Box::new(error.into()),
             after: None,
         }
     }
@@ -162,7 +162,7 @@ impl Http {
         progress: &dyn Progress,
     ) -> Result<(), NetError> {
         if attempt >= self.options.attempts || !failed.error.is_transient() {
-            return Err(failed.error);
+            return Err(*failed.error);
         }
         let doubled = self.options.backoff * (1 << (attempt - 1).min(10));
         let pause = failed.after.unwrap_or(doubled).min(MAX_PAUSE);
@@ -216,7 +216,7 @@ impl Http {
             let seconds = header_text(response.headers(), &header::RETRY_AFTER).parse();
             return Err(Failed {
                 after: seconds.ok().map(Duration::from_secs),
-                error: self.refusal(response, &url, progress),
+                error: Box::new(self.refusal(response, &url, progress)),
             });
         }
     }
@@ -271,8 +271,7 @@ impl Http {
             .headers()
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
-            .filter_map(|value| parse_challenge(value.to_str().ok()?))
-            .next();
+            .find_map(|value| parse_challenge(value.to_str().ok()?));
         let value = match (challenge, &self.credentials) {
             (Some(Challenge::Basic), Some(credentials)) => basic(credentials),
             (

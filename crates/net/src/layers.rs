@@ -205,7 +205,16 @@ impl Work<'_> {
         let descriptor = &wanted.layer;
         let (layer, received) = match self.source {
             Source::Registry(registry) => {
-                let blob = fetch::fetch(registry, descriptor, self.folder, &self.listener)?;
+                let blob = loop {
+                    if let Some(blob) =
+                        fetch::fetch(registry, descriptor, self.folder, &self.listener)?
+                    {
+                        break blob;
+                    }
+                    if let Some(layer) = known(self.store, wanted)? {
+                        return Ok((layer, 0));
+                    }
+                };
                 // Several are unpacked at once under one bar, which counts what comes.
                 let layer = self.import(descriptor, blob.reader()?, &Quiet(&self.listener))?;
                 let received = blob.received;

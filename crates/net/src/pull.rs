@@ -93,8 +93,13 @@ fn keep_present(
     match sealed {
         Ok(sealed) if sealed.image == image => Ok(Some(sealed)),
         // Damaged, or collected a moment ago: fetching mends it.
-        Ok(_) | Err(StoreError::NoObject { .. } | StoreError::NoImage { .. }) => Ok(None),
-        Err(StoreError::Damaged { .. } | StoreError::Image { .. }) => Ok(None),
+        Ok(_)
+        | Err(
+            StoreError::NoObject { .. }
+            | StoreError::NoImage { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Image { .. },
+        ) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

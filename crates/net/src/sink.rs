@@ -30,7 +30,7 @@ impl Sink {
         match reference {
             Reference::Registry(location) => match &location.target {
                 Target::Tag(tag) => Ok(Self {
-                    source: Source::Registry(Registry::new(location, options)?),
+                    source: Source::Registry(Box::new(Registry::new(location, options)?)),
                     repository: location.repository(),
                     tag: tag.clone(),
                 }),

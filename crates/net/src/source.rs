@@ -13,7 +13,7 @@ use std::io::Read;
 /// A place that images are read from.
 #[derive(Debug)]
 pub(crate) enum Source {
-    Registry(Registry),
+    Registry(Box<Registry>),
     Layout(Layout),
     Archive(Archive),
 }
@@ -43,7 +43,7 @@ impl Image {
     pub(crate) fn locate(reference: &Reference, options: &Options) -> Result<Self, NetError> {
         let (source, repository, target) = match reference {
             Reference::Registry(location) => (
-                Source::Registry(Registry::new(location, options)?),
+                Source::Registry(Box::new(Registry::new(location, options)?)),
                 Some(location.repository()),
                 location.target.clone(),
             ),

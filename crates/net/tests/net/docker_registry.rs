@@ -1,5 +1,6 @@
 //! A real registry on loopback, ended when it is dropped.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -43,7 +44,8 @@ impl DockerRegistry {
              http:\n  addr: 127.0.0.1:{port}\n"
         );
         if let Some((certificate, key)) = access.tls {
-            config += &format!(
+            let _ = write!(
+                config,
                 "  tls:\n    certificate: {}\n    key: {}\n",
                 certificate.display(),
                 key.display()
@@ -52,7 +54,8 @@ impl DockerRegistry {
         if let Some(line) = access.htpasswd {
             let path = folder.path().join("htpasswd");
             fs::write(&path, line).unwrap();
-            config += &format!(
+            let _ = write!(
+                config,
                 "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
                 path.display()
             );

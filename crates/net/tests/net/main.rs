@@ -1,8 +1,9 @@
 //! Pushing and pulling, against a real registry, other people's programs, and a server that lies.
 
 #![expect(
+    clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test whose program is missing says so"
+    reason = "a test ends where something fails, and says when a program is missing"
 )]
 
 mod cosign;

@@ -2,15 +2,23 @@
 
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{
-    Place, anything, has, key, options, reference, release, run, sha256, trusting,
+    Listener, Place, anything, has, key, options, reference, release, run, sha256, trusting,
 };
 use crate::server::{Asked, Reply, Repository, Server};
 use base64::Engine as _;
+use elea_formats::oci::reference::Reference;
+use elea_formats::oci::{Descriptor, Index, Manifest, Platform, media};
 use elea_formats::oci::{ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, VERSION};
-use elea_net::{NetError, Options, check, push, sign};
+use elea_formats::signature::{self, Claims};
+use elea_net::registry::Registry;
+use elea_net::{NetError, Options, check, pull, push, sign};
+use elea_store::Store;
+use elea_store::trust::Refusal;
 use elea_sys::progress::Silent;
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn skopeo_and_umoci_read_what_was_pushed() {
@@ -166,6 +174,160 @@ fn requests_are_no_more_than_needed() {
 }
 
 #[test]
+fn two_pulls_at_once_share_what_comes() {
+    let source = Place::new();
+    let layout = source.path("layout");
+    let image = source.system("hello", "1.0", 0);
+    let to = reference(&format!("oci:{}:1.0", layout.display()));
+    let pushed = push(&image.image, &source.store, &to, &options(), None, &Silent).unwrap();
+    let repository = Repository::new(&layout);
+    let server = Server::start(move |asked| {
+        let mut reply = repository.answer(asked);
+        if reply.body.len() > 1 << 20 {
+            // Long enough for the other one to come.
+            reply.pause = Duration::from_micros(100);
+        }
+        reply
+    });
+    let from = reference(&format!("registry:{}/hello:1.0", server.host()));
+    let there = Place::new();
+    let one_pull = || {
+        let store = Store::open(there.store.path()).unwrap();
+        let offer = check(&from, &store, &options(), &anything(), None, &Silent).unwrap();
+        pull(&offer, &store, &options(), &anything(), None, &Silent).unwrap()
+    };
+    let (one, two) = std::thread::scope(|scope| {
+        let (one, two) = (scope.spawn(one_pull), scope.spawn(one_pull));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    assert_eq!(
+        (one.image.image, two.image.image),
+        (image.image, image.image)
+    );
+    let large: u64 = 5 << 20;
+    assert!(one.fetched.min(two.fetched) < large && one.fetched.max(two.fetched) > large);
+    assert!(there.partial().is_empty(), "{:?}", there.partial());
+    assert!(pushed.layers > 0);
+}
+
+#[test]
+fn an_index_gives_this_machines_image_and_its_signature_counts() {
+    let Some(registry) = DockerRegistry::start(&Access::default()) else {
+        return;
+    };
+    let (here, there) = (Place::new(), Place::new());
+    let (key, image) = (key(), here.system("hello", "1.0", 0));
+    let at = |what: &str| reference(&format!("registry:{}/hello{what}", registry.host()));
+    let pushed = push(
+        &image.image,
+        &here.store,
+        &at(":one"),
+        &options(),
+        None,
+        &Silent,
+    )
+    .unwrap();
+    let Reference::Registry(location) = at(":all") else {
+        panic!("a registry")
+    };
+    let to = Registry::new(&location, &options()).unwrap();
+    let descriptor = |architecture: &str, digest| Descriptor {
+        media_type: media::MANIFEST.into(),
+        digest,
+        size: 1000,
+        annotations: BTreeMap::new(),
+        platform: Some(Platform {
+            os: "linux".into(),
+            architecture: architecture.into(),
+        }),
+    };
+    let index = |manifests| Index {
+        schema_version: 2,
+        media_type: Some(media::INDEX.into()),
+        manifests,
+    };
+    let put = |tag, index: &Index| to.put_manifest(tag, media::INDEX, &index.encode(), &Silent);
+    let ours = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let all = put("all", &index(vec![descriptor(ours, pushed.manifest)])).unwrap();
+    put("other", &index(vec![descriptor("s390x", pushed.manifest)])).unwrap();
+    let policy = trusting(&[&key]);
+    let error = there.check(&at(":other"), &policy).unwrap_err();
+    assert!(matches!(error, NetError::Platform { .. }), "{error}");
+    let error = there.check(&at(":all"), &policy).unwrap_err();
+    assert!(
+        matches!(error, NetError::Refused(Refusal::Unsigned { .. })),
+        "{error}"
+    );
+    // A signature of the index, as `cosign sign` of an index makes it.
+    let payload = signature::encode(&Claims {
+        repository: location.repository(),
+        manifest: all,
+        elea: None,
+    });
+    let signed = key.sign(&payload).unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(signed);
+    let digest = to.put_bytes(&payload, &Silent).unwrap();
+    let config = to.put_bytes(b"{}", &Silent).unwrap();
+    let small = |kind: &str, digest, size: usize, annotations| Descriptor {
+        media_type: kind.into(),
+        digest,
+        size: size as u64,
+        annotations,
+        platform: None,
+    };
+    let annotations = BTreeMap::from([(signature::ANNOTATION.to_owned(), text)]);
+    let list = Manifest {
+        schema_version: 2,
+        media_type: Some(media::MANIFEST.into()),
+        config: small(media::CONFIG, config, 2, BTreeMap::new()),
+        layers: vec![small(
+            media::SIMPLE_SIGNING,
+            digest,
+            payload.len(),
+            annotations,
+        )],
+        annotations: BTreeMap::new(),
+    };
+    to.put_manifest(
+        &format!("sha256-{all}.sig"),
+        media::MANIFEST,
+        &list.encode(),
+        &Silent,
+    )
+    .unwrap();
+    let pulled = there.pull(&at(":all"), &policy).unwrap();
+    assert_eq!(pulled.image.image, image.image);
+    assert_eq!(there.store.signatures(&image.image).unwrap().len(), 1);
+}
+
+#[test]
+fn a_push_can_be_stopped_and_tried_again() {
+    let Some(registry) = DockerRegistry::start(&Access::default()) else {
+        return;
+    };
+    let place = Place::new();
+    let image = place.system("hello", "1.0", 0);
+    let to = reference(&format!("registry:{}/hello:1.0", registry.host()));
+    let listener = Listener {
+        stop_after: 1,
+        ..Listener::default()
+    };
+    let error = push(&image.image, &place.store, &to, &options(), None, &listener).unwrap_err();
+    assert!(matches!(error, NetError::Cancelled), "{error}");
+    assert!(place.partial().is_empty());
+    assert!(matches!(
+        place.check(&to, &anything()),
+        Err(NetError::NotFound { .. })
+    ));
+    push(&image.image, &place.store, &to, &options(), None, &Silent).unwrap();
+    place.check(&to, &anything()).unwrap();
+}
+
+#[test]
 fn the_tag_moves_after_the_signature_is_served() {
     let place = Place::new();
     let image = place.system("hello", "1.0", 0);
@@ -195,7 +357,7 @@ fn the_tag_moves_after_the_signature_is_served() {
         .filter(|a| a.method == "PUT")
         .collect();
     assert_eq!(puts.len(), 1);
-    assert!(puts[0].path.ends_with(".sig"), "{puts:?}");
+    assert!(puts[0].path.contains("/manifests/sha256-"), "{puts:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A small HTTP server that serves an OCI layout as a repository, or lies about it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -155,7 +156,7 @@ fn send(mut stream: &TcpStream, request: &Asked, reply: &Reply) -> std::io::Resu
         reply.body.len()
     );
     for (name, value) in &reply.headers {
-        head += &format!("{name}: {value}\r\n");
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     if request.method != "HEAD" {
