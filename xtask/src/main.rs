@@ -14,6 +14,7 @@ use elea_testkit::Error;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+mod bench;
 mod demo;
 mod guest;
 mod packages;
@@ -33,7 +34,10 @@ usage: cargo xtask COMMAND
                        from one file to a machine that updates and heals itself
   test                 packages, every test, the demo, and the scenarios that fit
   vm NAME… | --list | --all [--work DIR]
-                       scenarios of failure on machines under QEMU";
+                       scenarios of failure on machines under QEMU
+  bench [--pairs N] [--work DIR]
+                       the figures of docs/bench/main-job.md
+  gen                  man pages and shell completions, into target/generated";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -46,6 +50,8 @@ fn main() -> ExitCode {
             Err(e) => Err(e),
         },
         "test" => return test::run(words),
+        "bench" => bench::run(words),
+        "gen" => generate(),
         "vm" => vm::run(words),
         _ => return usage(),
     };
@@ -56,6 +62,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes what is generated from the command line's types.
+fn generate() -> Result<()> {
+    let programs = programs::build()?;
+    let folder = programs::target_folder().join("generated");
+    show(Command::new(programs.elea).arg("generate").arg(&folder))?;
+    println!("written to {}", folder.display());
+    Ok(())
 }
 
 fn usage() -> ExitCode {

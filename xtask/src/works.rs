@@ -63,7 +63,12 @@ impl Release {
         }
     }
 
-    /// Its name in the store and its tag in the registry.
+    /// Its name in the store.
+    pub(crate) fn name(self) -> String {
+        format!("hello:{}", self.tag())
+    }
+
+    /// Its tag in the registry.
     pub(crate) fn tag(self) -> String {
         match self {
             Self::Third(kind) => format!("3.0-{}", kind.name()),
@@ -147,14 +152,17 @@ impl Works {
         format!("registry:{}/hello:stable", self.registry.guest_host())
     }
 
-    /// Builds a release; with a lock where one was made before.
+    /// Builds a release under its own name.
     pub(crate) fn build(&self, release: Release) -> Result<()> {
-        self.show_elea(&["build", &release.config()])
+        let initrd = self.programs.initrd.display().to_string();
+        let config = release.config();
+        let name = release.name();
+        self.show_elea(&["build", &config, "--name", &name, "--initrd", &initrd])
     }
 
     /// Pushes a release, signed, under its own tag and as what machines follow.
     pub(crate) fn publish(&self, release: Release) -> Result<()> {
-        let name = format!("hello:{}", release.version());
+        let name = release.name();
         let key = self.signer.private.display().to_string();
         for tag in [release.tag(), "stable".to_owned()] {
             let place = format!("registry:{}/hello:{tag}", self.registry.host());

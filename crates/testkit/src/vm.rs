@@ -296,6 +296,22 @@ impl Machine {
         self.console.since(self.began_at)
     }
 
+    /// Processor time that QEMU has used since it was started.
+    pub fn processor_time(&self) -> Result<Duration> {
+        let id = self.child.as_ref().map_or(0, Child::id);
+        let path = PathBuf::from(format!("/proc/{id}/stat"));
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        // `utime` and `stime` are the 12th and 13th field behind the name, in hundredths.
+        let fields = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     /// Waits until the console says something, looking from a place in its log on; gives the
     /// place behind it.
     pub fn wait_for(&mut self, text: &str, from: u64, limit: Duration) -> Result<u64> {

@@ -102,7 +102,7 @@ fn good_fails(stage: &mut Stage, name: &str) -> Result<Told> {
     let from = trial.guest.machine.console().length();
     trial.guest.machine.start()?;
     // The rescue menu waits for a person, here on the serial console.
-    trial.guest.machine.wait_for("rescue", from, LIMIT)?;
+    trial.guest.machine.wait_for("elea rescue>", from, LIMIT)?;
     trial.guest.machine.kill();
     trial.told(
         "2.0 fails twice, then 1.0 takes its place; when that fails too, the rescue menu",
