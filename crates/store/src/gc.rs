@@ -174,7 +174,7 @@ impl Store {
         for path in list(&self.path().join("tmp"))? {
             remove(&path)?;
         }
-        for folder in ["images", "refs"] {
+        for folder in ["images", "refs", "cache"] {
             for path in list(&self.path().join(folder))? {
                 let name = path.file_name().unwrap_or_default();
                 if name.as_encoded_bytes().starts_with(b".new-") {

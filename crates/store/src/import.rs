@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 mod dir;
+mod known;
 mod packed;
 mod pax;
 mod tar;
@@ -15,10 +16,12 @@ use elea_formats::form::INLINE_LIMIT;
 use elea_formats::oci::media;
 use elea_formats::tree::{Content, Tree};
 use elea_sys::progress::{Progress, Unit};
+use known::Known;
 use packed::{Hashing, Unpacked, Watched};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use tar::Archive;
 
 /// Files up to this size are read whole, so that nothing is written where the object exists.
@@ -39,10 +42,13 @@ impl Store {
     /// Reads a folder as a tree, its larger files as objects. Not yet canonical, not sealed.
     ///
     /// What is mounted inside belongs to the tree, except for the kernel's own file systems
-    /// (proc, sysfs and their like), whose places stay empty.
+    /// (proc, sysfs and their like), whose places stay empty. Files that did not change since an
+    /// earlier import into this store are not read again.
     pub fn import_dir(&self, path: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
         let writer = self.writer()?;
-        let tree = dir::import(&writer, path, progress)?;
+        let known = Known::load(self.path(), SystemTime::now());
+        let tree = dir::import(&writer, path, &known, progress)?;
+        known.save(self.path());
         writer.finish()?;
         Ok(tree)
     }

@@ -1,9 +1,11 @@
 //! A folder as a tree.
 //!
-//! One thread lists, then every core reads contents and attributes. A file that is replaced or
-//! written to between is noticed, since what was opened must be what was listed.
+//! One thread lists, then every core reads attributes, and the contents that are not known yet. A
+//! file that is replaced or written to between is noticed, since what was opened must be what was
+//! listed.
 
 use crate::Error;
+use crate::import::known::{self, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
 use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
@@ -61,17 +63,34 @@ struct Listing {
     leaves: Vec<Seen>,
     /// Leaves that have several names, by device and inode.
     links: HashMap<(u64, u64), LeafId>,
+    /// The file systems by device, where a file's state tells its content.
+    filesystems: HashMap<u64, Option<u64>>,
     /// Bytes of all regular files.
     bytes: u64,
+}
+
+/// What reading contents needs.
+struct Reader<'a> {
+    writer: &'a Writer<'a>,
+    known: &'a Known,
+    filesystems: &'a HashMap<u64, Option<u64>>,
+    progress: &'a dyn Progress,
 }
 
 pub(super) fn import(
     writer: &Writer<'_>,
     path: &Path,
+    known: &Known,
     progress: &dyn Progress,
 ) -> Result<Tree, Error> {
     let listing = list(path, progress)?;
     progress.start("import", Some(listing.bytes), Unit::Bytes);
+    let reader = Reader {
+        writer,
+        known,
+        filesystems: &listing.filesystems,
+        progress,
+    };
     let leaves = listing
         .leaves
         .par_iter()
@@ -79,7 +98,7 @@ pub(super) fn import(
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let content = read(writer, seen, progress)?;
+            let content = reader.read(seen)?;
             Ok(Leaf {
                 meta: meta(seen)?,
                 content,
@@ -131,6 +150,8 @@ fn list_folder(listing: &mut Listing, index: usize) -> Result<(), Error> {
     if index > 0 && is_kernels(&folder, &path)? {
         return Ok(());
     }
+    let filesystem = listing.filesystems.entry(device);
+    filesystem.or_insert_with(|| known::filesystem(&folder));
     let mut entries = Vec::new();
     for entry in Dir::read_from(&folder).at("list", &path)? {
         let entry = entry.at("list", &path)?;
@@ -252,76 +273,90 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PathError> {
     Ok(all)
 }
 
-fn read(writer: &Writer<'_>, seen: &Seen, progress: &dyn Progress) -> Result<Content, Error> {
-    let (path, status) = (&seen.path, &seen.status);
-    Ok(match FileType::from_raw_mode(status.st_mode) {
-        FileType::RegularFile if status.st_size == 0 => Content::Inline(Vec::new()),
-        FileType::RegularFile => read_file(writer, seen, progress)?,
-        FileType::Symlink => {
-            let target = rustix::fs::readlink(path, Vec::new()).at("read the link", path)?;
-            Content::Symlink(target.into_bytes())
-        }
-        FileType::BlockDevice => Content::BlockDevice(status.st_rdev),
-        FileType::CharacterDevice => Content::CharDevice(status.st_rdev),
-        FileType::Fifo => Content::Fifo,
-        FileType::Socket => Content::Socket,
-        FileType::Directory | FileType::Unknown => {
-            return Err(Error::Changed { path: path.clone() });
-        }
-    })
-}
+impl Reader<'_> {
+    fn read(&self, seen: &Seen) -> Result<Content, Error> {
+        let (path, status) = (&seen.path, &seen.status);
+        Ok(match FileType::from_raw_mode(status.st_mode) {
+            FileType::RegularFile if status.st_size == 0 => Content::Inline(Vec::new()),
+            FileType::RegularFile => self.find_or_read(seen)?,
+            FileType::Symlink => {
+                let target = rustix::fs::readlink(path, Vec::new()).at("read the link", path)?;
+                Content::Symlink(target.into_bytes())
+            }
+            FileType::BlockDevice => Content::BlockDevice(status.st_rdev),
+            FileType::CharacterDevice => Content::CharDevice(status.st_rdev),
+            FileType::Fifo => Content::Fifo,
+            FileType::Socket => Content::Socket,
+            FileType::Directory | FileType::Unknown => {
+                return Err(Error::Changed { path: path.clone() });
+            }
+        })
+    }
 
-fn read_file(writer: &Writer<'_>, seen: &Seen, progress: &dyn Progress) -> Result<Content, Error> {
-    let path = &seen.path;
-    // NONBLOCK: a FIFO that took the file's place must not hold us.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())
-        .map(File::from)
-        .at("open", path)?;
-    unchanged(&file, seen)?;
-    let size = seen.status.st_size.cast_unsigned();
-    let found = if size <= WHOLE {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-        // One more than expected shows that it grew.
-        (&file)
-            .take(size + 1)
-            .read_to_end(&mut bytes)
-            .at("read", path)?;
-        if bytes.len() as u64 != size {
-            return Err(Error::Changed { path: path.clone() });
+    fn find_or_read(&self, seen: &Seen) -> Result<Content, Error> {
+        let device = self.filesystems.get(&seen.status.st_dev);
+        let key = self.known.key(device.copied().flatten(), &seen.status);
+        let size = seen.status.st_size.cast_unsigned();
+        if let Some(digest) = key.and_then(|key| self.known.find(&key))
+            && self.writer.has(&digest, size)
+        {
+            self.progress.advance(size);
+            return Ok(Content::Object { digest, size });
         }
-        progress.advance(size);
-        content(writer, bytes)?
-    } else {
-        copy(writer, &file, seen, progress)?
-    };
-    unchanged(&file, seen)?;
-    Ok(found)
-}
+        let content = self.read_file(seen)?;
+        if let (Some(key), Content::Object { digest, .. }) = (key, &content) {
+            self.known.learn(key, *digest);
+        }
+        Ok(content)
+    }
 
-fn copy(
-    writer: &Writer<'_>,
-    mut file: &File,
-    seen: &Seen,
-    progress: &dyn Progress,
-) -> Result<Content, Error> {
-    let mut stream = writer.stream()?;
-    let to = stream.path();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        if progress.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        match file.read(&mut buffer).at("read", &seen.path)? {
-            0 => break,
-            length => {
-                stream.write_all(&buffer[..length]).at("write", &to)?;
-                progress.advance(length as u64);
+    fn read_file(&self, seen: &Seen) -> Result<Content, Error> {
+        let path = &seen.path;
+        // NONBLOCK: a FIFO that took the file's place must not hold us.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map(File::from)
+            .at("open", path)?;
+        unchanged(&file, seen)?;
+        let size = seen.status.st_size.cast_unsigned();
+        let found = if size <= WHOLE {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+            // One more than expected shows that it grew.
+            (&file)
+                .take(size + 1)
+                .read_to_end(&mut bytes)
+                .at("read", path)?;
+            if bytes.len() as u64 != size {
+                return Err(Error::Changed { path: path.clone() });
+            }
+            self.progress.advance(size);
+            content(self.writer, bytes)?
+        } else {
+            self.copy(&file, seen)?
+        };
+        unchanged(&file, seen)?;
+        Ok(found)
+    }
+
+    fn copy(&self, mut file: &File, seen: &Seen) -> Result<Content, Error> {
+        let mut stream = self.writer.stream()?;
+        let to = stream.path();
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            if self.progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            match file.read(&mut buffer).at("read", &seen.path)? {
+                0 => break,
+                length => {
+                    stream.write_all(&buffer[..length]).at("write", &to)?;
+                    self.progress.advance(length as u64);
+                }
             }
         }
+        let (digest, size) = stream.finish()?;
+        Ok(Content::Object { digest, size })
     }
-    let (digest, size) = stream.finish()?;
-    Ok(Content::Object { digest, size })
 }
 
 /// Whether the open file is what was listed, with the content that it had then.

@@ -1,0 +1,143 @@
+use super::*;
+use crate::Store;
+use crate::import::dir;
+use elea_formats::tree::{Content, Tree};
+use elea_sys::progress::Silent;
+use std::time::Duration;
+
+/// A store and a folder of one file, on a file system that notes changes; none if there is none.
+fn fixture() -> Option<(tempfile::TempDir, Store)> {
+    // The system's folder for temporary files is tmpfs on many machines.
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    fs::create_dir(dir.path().join("tree")).unwrap();
+    fs::write(dir.path().join("tree/file"), [b'a'; 1000]).unwrap();
+    if filesystem(File::open(dir.path()).unwrap()).is_none() {
+        println!("skipped: no ext4, btrfs, xfs or f2fs below the sources");
+        return None;
+    }
+    Some((dir, store))
+}
+
+/// As if the import began so many seconds from now.
+fn import(dir: &Path, store: &Store, seconds: u64) -> Tree {
+    let now = SystemTime::now() + Duration::from_secs(seconds);
+    let known = Known::load(store.path(), now);
+    let writer = store.writer().unwrap();
+    let tree = dir::import(&writer, &dir.join("tree"), &known, &Silent).unwrap();
+    known.save(store.path());
+    writer.finish().unwrap();
+    tree
+}
+
+fn digest(tree: &Tree) -> Digest {
+    match tree.leaves[0].content {
+        Content::Object { digest, size: 1000 } => digest,
+        _ => panic!("{:?}", tree.leaves[0].content),
+    }
+}
+
+fn measure(byte: u8) -> Digest {
+    elea_formats::verity::measure(&[byte; 1000])
+}
+
+/// Makes the store believe that the file holds `b`.
+fn forge(dir: &Path, store: &Store) {
+    let writer = store.writer().unwrap();
+    assert_eq!(writer.add(&[b'b'; 1000]).unwrap(), measure(b'b'));
+    writer.finish().unwrap();
+    let known = Known::load(store.path(), SystemTime::now() + Duration::from_secs(3600));
+    let file = File::open(dir.join("tree/file")).unwrap();
+    let status = rustix::fs::fstat(&file).unwrap();
+    let key = known.key(filesystem(&file), &status).unwrap();
+    known.learn(key, measure(b'b'));
+    known.save(store.path());
+}
+
+#[test]
+fn a_settled_file_is_not_read_again() {
+    let Some((dir, store)) = fixture() else {
+        return;
+    };
+    assert_eq!(digest(&import(dir.path(), &store, 100)), measure(b'a'));
+    forge(dir.path(), &store);
+    assert_eq!(digest(&import(dir.path(), &store, 200)), measure(b'b'));
+    // What changed is, though its size and its time of change by the user are the same.
+    let path = dir.path().join("tree/file");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    fs::write(&path, [b'c'; 1000]).unwrap();
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    assert_eq!(digest(&import(dir.path(), &store, 200)), measure(b'c'));
+}
+
+#[test]
+fn a_young_file_is_neither_believed_nor_kept() {
+    let Some((dir, store)) = fixture() else {
+        return;
+    };
+    assert_eq!(digest(&import(dir.path(), &store, 0)), measure(b'a'));
+    assert!(!store.path().join("cache/files").exists());
+    forge(dir.path(), &store);
+    assert_eq!(digest(&import(dir.path(), &store, 50)), measure(b'a'));
+}
+
+#[test]
+fn an_object_that_is_gone_is_made_again() {
+    let Some((dir, store)) = fixture() else {
+        return;
+    };
+    import(dir.path(), &store, 100);
+    let object = store.object_path(&measure(b'a'));
+    fs::remove_file(&object).unwrap();
+    import(dir.path(), &store, 100);
+    assert_eq!(fs::read(&object).unwrap(), [b'a'; 1000]);
+}
+
+#[test]
+fn a_damaged_cache_is_empty() {
+    let Some((dir, store)) = fixture() else {
+        return;
+    };
+    forge(dir.path(), &store);
+    let path = store.path().join("cache/files");
+    let whole = fs::read(&path).unwrap();
+    assert_eq!(whole.len(), MAGIC.len() + ENTRY + SUM);
+    assert_eq!(parse(&whole).count(), 1);
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        assert_eq!(parse(&bytes).count(), 0, "byte {at}");
+        assert_eq!(parse(&whole[..at]).count(), 0, "{at} bytes");
+    }
+    fs::write(&path, &whole[1..]).unwrap();
+    assert_eq!(digest(&import(dir.path(), &store, 100)), measure(b'a'));
+}
+
+#[test]
+fn what_was_of_no_use_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = |inode| Key {
+        filesystem: 1,
+        inode,
+        size: 2,
+        changed: (3, 4),
+        modified: (-5, 6),
+    };
+    let known = Known::default();
+    known.learn(key(1), measure(b'a'));
+    known.learn(key(2), measure(b'b'));
+    known.save(dir.path());
+    let known = Known::load(dir.path(), SystemTime::now());
+    assert_eq!(known.find(&key(1)), Some(measure(b'a')));
+    assert_eq!(known.find(&key(3)), None);
+    known.learn(key(3), measure(b'c'));
+    known.save(dir.path());
+    let bytes = fs::read(dir.path().join("cache/files")).unwrap();
+    let order: Vec<_> = parse(&bytes).map(|(key, _)| key.inode).collect();
+    assert_eq!(order, [2, 1, 3]);
+}
