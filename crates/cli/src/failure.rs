@@ -1,7 +1,7 @@
 //! Errors as a person sees them, and the exit code that scripts see.
 
 use elea_net::NetError;
-use elea_store::trust::{Refusal, TrustError};
+use elea_store::trust::Refusal;
 use std::error::Error;
 
 /// Exit codes: the contract of the command line.
@@ -91,7 +91,6 @@ impl<E: Error + 'static> From<E> for Failure {
 /// The exit code that an error of a library asks for, if it is not the common one.
 fn code_of(error: &(dyn Error + 'static)) -> Option<Code> {
     let verification = error.is::<Refusal>()
-        || error.is::<TrustError>()
         || error
             .downcast_ref::<NetError>()
             .is_some_and(NetError::is_verification);

@@ -8,6 +8,8 @@ mod config;
 mod help;
 #[path = "cli/images.rs"]
 mod images;
+#[path = "cli/install.rs"]
+mod install;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refusals.rs"]
