@@ -121,6 +121,14 @@ impl Context {
         )
     }
 
+    /// Errors of a lock or a build: those of the config are drawn with their lines.
+    pub(crate) fn build_error(&self, error: elea_compose::lock::Error) -> Failure {
+        match error {
+            elea_compose::lock::Error::Config(errors) => self.config_errors(&errors),
+            other => Failure::from(other),
+        }
+    }
+
     /// A line for the person, on stderr.
     pub(crate) fn say(&self, line: &str) {
         if !self.global.quiet {

@@ -1,6 +1,9 @@
 //! Options that several commands take.
 
+use crate::context::Context;
 use crate::failure::Outcome;
+use crate::places;
+use elea_compose::lock;
 use elea_net::Options;
 use elea_store::trust::{Keys, Policy};
 use std::path::{Path, PathBuf};
@@ -41,10 +44,10 @@ pub(crate) struct Trust {
     pub(crate) keys: Vec<PathBuf>,
     /// Take an image that no trusted key signed
     #[arg(long)]
-    allow_unsigned: bool,
+    pub(crate) allow_unsigned: bool,
     /// Take a lower version or security epoch
     #[arg(long)]
-    allow_downgrade: bool,
+    pub(crate) allow_downgrade: bool,
 }
 
 impl Trust {
@@ -55,6 +58,52 @@ impl Trust {
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
             any_repository: false,
+        })
+    }
+}
+
+/// The size of a disk file that a build writes, in bytes; the root grows at the first boot.
+pub(crate) const DISK: u64 = 8 << 30;
+
+/// What a build takes beside its config.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inputs {
+    /// Fetch and resolve nothing: the lock and the packages that are kept must do
+    #[arg(long)]
+    locked: bool,
+    /// Take newer versions of packages where the archives have them
+    #[arg(long, conflicts_with = "locked")]
+    update: bool,
+    /// Where fetched packages are kept [default: cache/packages beside the store]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Where the work is done, in some gigabytes [default: $TMPDIR or /var/tmp]
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// The program `elea` that goes into the image [default: this one]
+    #[arg(long, value_name = "FILE")]
+    elea: Option<PathBuf>,
+    /// The static program `elea-initrd` [default: looked for beside this one]
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+}
+
+impl Inputs {
+    pub(crate) fn options(&self, context: &Context) -> Outcome<lock::Options> {
+        let given = |path: &Option<PathBuf>, other: fn() -> Outcome<PathBuf>| match path {
+            Some(path) => Ok(path.clone()),
+            None => other(),
+        };
+        Ok(lock::Options {
+            cache: self
+                .cache
+                .clone()
+                .unwrap_or_else(|| lock::Options::cache_beside(&context.store_path())),
+            work: self.work.clone().unwrap_or_else(places::scratch),
+            locked: self.locked,
+            update: self.update,
+            elea: given(&self.elea, places::this_program)?,
+            initrd: given(&self.initrd, places::initrd_program)?,
         })
     }
 }

@@ -157,3 +157,32 @@ pub(crate) fn name_of(reference: &Reference) -> Option<String> {
 pub(crate) fn scratch() -> PathBuf {
     std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
 }
+
+/// This program's file, which goes into images.
+pub(crate) fn this_program() -> Outcome<PathBuf> {
+    Ok(std::env::current_exe()?)
+}
+
+/// `elea-initrd`, the static one: where a package puts it, or where cargo does.
+pub(crate) fn initrd_program() -> Outcome<PathBuf> {
+    const NAME: &str = "elea-initrd";
+    let this = this_program()?;
+    let folder = folder_of(&this);
+    let profile = folder.file_name().unwrap_or_default();
+    let target = format!("../{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let places = [
+        folder.join(target).join(profile).join(NAME),
+        folder.join("../lib/elea").join(NAME),
+        folder.join(NAME),
+    ];
+    places
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::new(
+                Code::Failed,
+                format!("there is no `{NAME}` beside {}", this.display()),
+            )
+            .hint("`cargo xtask demo` builds it; `--initrd FILE` names it")
+        })
+}

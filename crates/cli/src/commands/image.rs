@@ -16,6 +16,7 @@ mod tag;
 mod verify;
 
 pub(crate) use diff::lines;
+pub(crate) use export::tar;
 
 use crate::context::Context;
 use crate::failure::Outcome;

@@ -64,7 +64,7 @@ fn whole(path: &Path, content: &[u8]) -> Outcome<()> {
 }
 
 /// A file appears only when it is complete.
-fn tar(
+pub(crate) fn tar(
     store: &Store,
     tree: &elea_formats::tree::Tree,
     path: &Path,

@@ -1,0 +1,172 @@
+//! `elea build`.
+
+use crate::commands::image::tar;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Outcome};
+use crate::{options, places, text};
+use elea_compose::{build, lock};
+use elea_formats::digest::Digest;
+use elea_formats::oci::reference::Reference;
+use elea_host::install::{self, Contents, Target};
+use elea_store::Store;
+use elea_sys::progress::Progress;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Make an image from a config: packages, files, users, services
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The config's file
+    #[arg(default_value = options::CONFIG)]
+    config: PathBuf,
+    #[command(flatten)]
+    inputs: options::Inputs,
+    /// Build it again and compare with the image of the same name
+    #[arg(long, conflicts_with = "outputs")]
+    check: bool,
+    /// Write it out too: disk:FILE, oci:DIR:TAG or tar:FILE
+    #[arg(short, long = "output", value_name = "TO")]
+    outputs: Vec<Reference>,
+    /// The name that it gets in the store [default: NAME:VERSION of the config]
+    #[arg(long, value_name = "REF", value_parser = places::parse_name)]
+    name: Option<String>,
+    /// Show which packages the lock would get, and build nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    image: Digest,
+    name: String,
+    version: String,
+    packages: usize,
+    files: u64,
+    bytes: u64,
+    lock: PathBuf,
+    lock_changed: bool,
+    outputs: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let config = context.config(&args.config)?;
+    if !args.dry_run {
+        context.need_root("building an image")?;
+    }
+    let bars = context.bars();
+    let options = args.inputs.options(context)?;
+    let before = lock::load(&config)?;
+    let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
+    if args.dry_run {
+        return super::lock::show(&config, &resolved, true, context);
+    }
+    let store = context.store_or_new()?;
+    let _lease = store.lease("elea build")?;
+    // A build that fails later begins with the same packages.
+    if before.is_none_or(|b| !b.own || b.lock != resolved) && !args.check {
+        lock::save(&config, &resolved)?;
+    }
+    let built = build::build(&config, &resolved, &store, &options, &bars)
+        .map_err(|e| context.build_error(e))?;
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{}:{}", config.system.name, config.system.version));
+    if args.check {
+        return compare(&store, &name, &built.image, context);
+    }
+    if built.lock_changed {
+        lock::save(&config, &built.lock)?;
+    }
+    store.set_ref(&name, &built.image)?;
+    for output in &args.outputs {
+        write(&store, &built.image, output, context, &bars)?;
+    }
+    let shown = Shown {
+        schema: "elea.build/1",
+        image: built.image,
+        name,
+        version: config.system.version.clone(),
+        packages: built.lock.packages.len(),
+        files: built.manifest.files,
+        bytes: built.manifest.bytes,
+        lock: lock::path_of(&config.path),
+        lock_changed: built.lock_changed,
+        outputs: args.outputs.iter().map(ToString::to_string).collect(),
+    };
+    context.show(&shown, |s| {
+        format!(
+            "{}\n{}: {}, {}, {}\n",
+            s.image,
+            s.name,
+            text::count(s.packages as u64, "package"),
+            text::count(s.files, "file"),
+            text::size(s.bytes)
+        )
+    })
+}
+
+fn compare(store: &Store, name: &str, built: &Digest, context: &Context) -> Outcome {
+    let known = store.resolve(name)?;
+    if known == *built {
+        context.say(&format!("{name}: built again, and the same: {built}"));
+        return Ok(Code::Done);
+    }
+    Err(Failure::new(
+        Code::Verification,
+        format!("the build gave {built}, and `{name}` is {known}"),
+    )
+    .hint(format!(
+        "`elea image diff {} {}` shows what differs",
+        known.short(),
+        built.short()
+    )))
+}
+
+fn write(
+    store: &Store,
+    image: &Digest,
+    output: &Reference,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Outcome<()> {
+    match output {
+        Reference::Tar(path) => {
+            let path = path.as_deref().unwrap_or(Path::new("-"));
+            tar(store, &store.tree(image)?, path, progress)
+        }
+        Reference::Disk(path) => disk(store, image, path, context, progress),
+        other => {
+            elea_net::push(
+                image,
+                store,
+                other,
+                &elea_net::Options::default(),
+                None,
+                progress,
+            )?;
+            Ok(())
+        }
+    }
+}
+
+/// A disk file as `elea install` makes it, with its usual choices.
+fn disk(
+    store: &Store,
+    image: &Digest,
+    path: &Path,
+    context: &Context,
+    progress: &dyn Progress,
+) -> Outcome<()> {
+    let size = (!path.exists()).then_some(options::DISK);
+    let target = Target::inspect(path, size)?;
+    let contents = Contents::load(store, image)?;
+    let options = install::Options {
+        wipe: context.global.yes,
+        ..install::Options::default()
+    };
+    let plan = install::plan(&contents, &target, &options)?;
+    install::apply(&plan, &contents, store.path(), &places::scratch(), progress)?;
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! `elea lock`.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use crate::{options, text};
+use elea_compose::config::Config;
+use elea_compose::lock::{self, Lock};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Pin the packages of a config: write its lock, and build nothing
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The config's file
+    #[arg(default_value = options::CONFIG)]
+    config: PathBuf,
+    #[command(flatten)]
+    inputs: options::Inputs,
+    /// Show what would change and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    lock: PathBuf,
+    packages: usize,
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let config = context.config(&args.config)?;
+    let options = args.inputs.options(context)?;
+    let resolved =
+        lock::resolve(&config, &options, &context.bars()).map_err(|e| context.build_error(e))?;
+    if !args.dry_run {
+        lock::save(&config, &resolved)?;
+    }
+    show(&config, &resolved, args.dry_run, context)
+}
+
+/// Prints how many packages there are, and what is other than before.
+pub(super) fn show(config: &Config, lock: &Lock, dry_run: bool, context: &Context) -> Outcome {
+    let shown = Shown {
+        schema: "elea.lock-change/1",
+        lock: lock::path_of(&config.path),
+        packages: lock.packages.len(),
+        dry_run,
+    };
+    context.show(&shown, |s| {
+        let path = s.lock.display();
+        let number = text::count(s.packages as u64, "package");
+        format!("{path}: {number}\n")
+    })
+}
