@@ -1,15 +1,17 @@
 //! One HTTP client for one registry: authentication, redirects, retries and limits.
 
-use crate::auth::{Challenge, Credentials, parse_challenge};
+mod client;
+mod login;
+
+use crate::auth::Credentials;
 use crate::stream::{Meter, Stream, perform};
 use crate::{NetError, Options};
-use base64::Engine as _;
-use elea_sys::At as _;
+use client::client;
 use elea_sys::progress::Progress;
-use reqwest::blocking::{Client, ClientBuilder, Response};
+use reqwest::blocking::{Client, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Method, StatusCode, Url};
-use std::path::{Path, PathBuf};
+use reqwest::{Method, StatusCode, Url};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,6 @@ const MAX_REDIRECTS: usize = 5;
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// The largest error answer or token that is read, in bytes.
 const MAX_ANSWER: u64 = 64 << 10;
-/// Where distributions keep the certificates that they trust.
-const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// A client for one registry.
 pub(crate) struct Http {
@@ -251,97 +251,6 @@ impl Http {
         perform(builder, url, meter, progress)
     }
 
-    fn authorization(&self) -> Option<HeaderValue> {
-        lock(&self.authorization).clone()
-    }
-
-    /// Gets what a challenge asks for; false if there is nothing to answer with. `sent` is what was
-    /// refused; if another request got something else meanwhile, that is used.
-    fn answer_challenge(
-        &self,
-        response: &Response,
-        sent: Option<&HeaderValue>,
-        progress: &dyn Progress,
-    ) -> Result<bool, NetError> {
-        let _one = lock(&self.login);
-        if self.authorization().as_ref() != sent {
-            return Ok(true);
-        }
-        let challenge = response
-            .headers()
-            .get_all(header::WWW_AUTHENTICATE)
-            .iter()
-            .find_map(|value| parse_challenge(value.to_str().ok()?));
-        let value = match (challenge, &self.credentials) {
-            (Some(Challenge::Basic), Some(credentials)) => basic(credentials),
-            (
-                Some(Challenge::Bearer {
-                    realm,
-                    service,
-                    scope,
-                }),
-                _,
-            ) => {
-                format!("Bearer {}", self.token(&realm, service, scope, progress)?)
-            }
-            _ => return Ok(false),
-        };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| NetError::Connection {
-            action: "log in to",
-            url: shown(response.url()),
-            reason: "the token has characters that no token has".into(),
-        })?;
-        value.set_sensitive(true);
-        *lock(&self.authorization) = Some(value);
-        Ok(true)
-    }
-
-    fn token(
-        &self,
-        realm: &str,
-        service: Option<String>,
-        scope: Option<String>,
-        progress: &dyn Progress,
-    ) -> Result<String, NetError> {
-        #[derive(serde::Deserialize)]
-        struct Answer {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
-        let mut url = Url::parse(realm)
-            .ok()
-            .filter(|url| self.may_go(url))
-            .ok_or_else(|| NetError::Redirect {
-                url: self.base.to_string(),
-                to: realm.chars().take(200).collect(),
-                reason: "that is no address to ask for a token (https is needed)",
-            })?;
-        for (name, value) in [("service", service), ("scope", scope)] {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, &value);
-            }
-        }
-        let mut builder = self.client.get(url.clone());
-        if let Some(credentials) = &self.credentials {
-            builder = builder.header(header::AUTHORIZATION, basic(credentials));
-        }
-        let response = perform(builder, &url, None, progress)?;
-        if !response.status().is_success() {
-            return Err(self.refusal(response, &url, progress));
-        }
-        let bytes = self
-            .stream(response, &format!("the token of {}", shown(&url)))?
-            .read(MAX_ANSWER, progress)?;
-        serde_json::from_slice::<Answer>(&bytes)
-            .ok()
-            .and_then(|answer| answer.token.or(answer.access_token))
-            .ok_or_else(|| NetError::Connection {
-                action: "log in to",
-                url: shown(&url),
-                reason: "the answer holds no token".into(),
-            })
-    }
-
     /// The content of an answer; a server may be as slow as it may be silent.
     pub(crate) fn stream(&self, response: Response, what: &str) -> Result<Stream, NetError> {
         Stream::new(response, what, self.options.idle_timeout)
@@ -412,59 +321,6 @@ impl Request<'_> {
     fn is_safe(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD)
     }
-}
-
-fn client(loopback: bool, plain: bool, options: &Options) -> Result<Client, NetError> {
-    // The first caller sets it for the process; a second one finds it set.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let certificates = certificates(plain, options)?;
-    let mut builder: ClientBuilder = Client::builder()
-        .user_agent(concat!("elea/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(options.connect_timeout)
-        .timeout(options.idle_timeout)
-        .tls_certs_only(certificates);
-    if loopback {
-        builder = builder.no_proxy();
-    }
-    builder.build().map_err(|e| NetError::Connection {
-        action: "prepare",
-        url: "the HTTP client".into(),
-        reason: reason(&e),
-    })
-}
-
-/// The certificates to trust: those of the given file, of `$SSL_CERT_FILE`, or the system's. A system
-/// without any is an error only where TLS is used.
-fn certificates(plain: bool, options: &Options) -> Result<Vec<Certificate>, NetError> {
-    let given = options
-        .ca_file
-        .clone()
-        .or_else(|| std::env::var_os("SSL_CERT_FILE").map(PathBuf::from));
-    let path = match given {
-        Some(path) => path,
-        None if plain => return Ok(Vec::new()),
-        None => PathBuf::from(SYSTEM_CERTIFICATES),
-    };
-    let bytes = match std::fs::read(&path) {
-        Err(_) if plain && options.ca_file.is_none() => return Ok(Vec::new()),
-        bytes => bytes.at("read", &path)?,
-    };
-    let fail = |reason: String| NetError::Certificates {
-        path: path.clone(),
-        reason,
-    };
-    let certificates = Certificate::from_pem_bundle(&bytes).map_err(|e| fail(reason(&e)))?;
-    if certificates.is_empty() {
-        return Err(fail("there is no PEM certificate in it".into()));
-    }
-    Ok(certificates)
-}
-
-fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.user, credentials.password);
-    let text = base64::engine::general_purpose::STANDARD.encode(pair);
-    format!("Basic {text}")
 }
 
 /// A header's value, empty if it is absent or not text.

@@ -13,7 +13,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A store in a folder that is removed with it.
@@ -229,25 +228,45 @@ pub(crate) fn sha256(text: &str) -> Digest {
     text.strip_prefix("sha256:").unwrap().parse().unwrap()
 }
 
-/// Listens, and asks to stop once enough was fetched.
+/// Listens, and asks to stop once a step has gone far enough.
 #[derive(Debug, Default)]
 pub(crate) struct Listener {
-    pub(crate) bytes: AtomicU64,
+    /// The steps, and how far each went.
+    steps: Mutex<Vec<(String, u64)>>,
     pub(crate) notes: Mutex<Vec<String>>,
-    /// Stops after so many bytes; never if 0.
-    pub(crate) stop_after: u64,
+    /// The step to stop in, and after how many bytes of it.
+    pub(crate) stop: Option<(&'static str, u64)>,
+}
+
+impl Listener {
+    /// Stops in a step after so many bytes of it.
+    pub(crate) fn stopping(step: &'static str, after: u64) -> Self {
+        Self {
+            stop: Some((step, after)),
+            ..Self::default()
+        }
+    }
+
+    /// How far a step went.
+    pub(crate) fn bytes_of(&self, step: &str) -> Option<u64> {
+        let steps = self.steps.lock().unwrap();
+        steps.iter().find(|(name, _)| name == step).map(|(_, b)| *b)
+    }
 }
 
 impl Progress for Listener {
-    fn start(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn start(&self, step: &str, _: Option<u64>, _: Unit) {
+        self.steps.lock().unwrap().push((step.into(), 0));
+    }
     fn advance(&self, amount: u64) {
-        self.bytes.fetch_add(amount, Ordering::SeqCst);
+        self.steps.lock().unwrap().last_mut().unwrap().1 += amount;
     }
     fn finish(&self) {}
     fn note(&self, text: &str) {
         self.notes.lock().unwrap().push(text.into());
     }
     fn cancelled(&self) -> bool {
-        self.stop_after > 0 && self.bytes.load(Ordering::SeqCst) >= self.stop_after
+        self.stop
+            .is_some_and(|(step, after)| self.bytes_of(step).is_some_and(|bytes| bytes >= after))
     }
 }

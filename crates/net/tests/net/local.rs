@@ -5,7 +5,6 @@ use elea_net::{check, pull, push};
 use elea_sys::progress::Silent;
 use std::fs;
 use std::process::Command;
-use std::sync::atomic::Ordering;
 
 #[test]
 fn a_layout_takes_an_image_and_gives_it_back() {
@@ -40,7 +39,7 @@ fn a_layout_takes_an_image_and_gives_it_back() {
     assert_eq!(pulled.image.image, image.image);
     assert_eq!(pulled.image.oci_manifest, Some(pushed.manifest));
     assert_eq!((pulled.fetched, pulled.layers_fetched), (0, pushed.layers));
-    assert_eq!(listener.bytes.load(Ordering::SeqCst), offer.total);
+    assert_eq!(listener.bytes_of("fetching"), Some(offer.total));
     assert_eq!(there.store.signatures(&image.image).unwrap().len(), 1);
     assert!(there.partial().is_empty());
 

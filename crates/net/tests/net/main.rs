@@ -6,11 +6,15 @@
     reason = "a test ends where something fails, and says when a program is missing"
 )]
 
+mod access;
 mod cosign;
 mod docker_registry;
 mod fixture;
 mod hostile;
+mod liar;
 mod local;
+mod pushing;
 mod registry;
 mod server;
+mod transfers;
 mod trust;

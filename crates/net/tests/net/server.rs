@@ -59,6 +59,15 @@ pub(crate) struct Server {
 impl Server {
     /// Answers each request by `answer`.
     pub(crate) fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::new(answer, false)
+    }
+
+    /// Answers so too, but reads no upload while it lives.
+    pub(crate) fn stalling(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::new(answer, true)
+    }
+
+    fn new(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static, stalls: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let stop = Arc::new(AtomicBool::new(false));
@@ -72,8 +81,9 @@ impl Server {
                         break;
                     }
                     let (answer, asked) = (answer.clone(), asked.clone());
+                    let stall = stalls.then(|| stop.clone());
                     std::thread::spawn(move || {
-                        let _ = serve(&stream.unwrap(), &*answer, &asked);
+                        let _ = serve(&stream.unwrap(), &*answer, &asked, stall.as_deref());
                     });
                 }
             }
@@ -120,6 +130,7 @@ fn serve(
     stream: &TcpStream,
     answer: &dyn Fn(&Asked) -> Reply,
     asked: &Mutex<Vec<Asked>>,
+    stall: Option<&AtomicBool>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut reader = BufReader::new(stream);
@@ -141,6 +152,9 @@ fn serve(
                 .headers
                 .insert(name.to_ascii_lowercase(), value.trim().into());
         }
+    }
+    while request.method == "PUT" && stall.is_some_and(|stop| !stop.load(Ordering::SeqCst)) {
+        std::thread::sleep(Duration::from_millis(20));
     }
     let length = request.headers.get("content-length");
     let length: u64 = length.and_then(|l| l.parse().ok()).unwrap_or(0);
