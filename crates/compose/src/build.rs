@@ -129,7 +129,7 @@ pub(crate) fn tree(
     let packages: Vec<&Package> = lock.packages.iter().collect();
     bootstrap::repository(&repository, &packages, &cache, &log, progress)?;
     let tree = work.join("tree");
-    bootstrap::tree(&tree, &repository, lock, &log, progress)?;
+    bootstrap::tree(work, lock, &log, progress)?;
     progress.start("finish", None, Unit::Items);
     let job = finish::Job {
         config,

@@ -126,6 +126,8 @@ pub enum Content {
 pub struct User {
     /// The number; none takes the next free one and the lock keeps it.
     pub uid: Option<u32>,
+    /// Whether it is no person: its number is one of the system's.
+    pub system: bool,
     /// Groups besides its own.
     pub groups: Vec<String>,
     /// Keys that may log in, as lines of `authorized_keys`.

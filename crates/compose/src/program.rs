@@ -2,6 +2,7 @@
 
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 const LIMIT: u64 = 256 << 20;
 /// How often it is looked whether a program ended or is to be stopped.
 const PULSE: Duration = Duration::from_millis(30);
+/// A look at what a program does is taken at every so many pulses.
+const LOOK: u32 = 16;
 /// How long a program has to end after it was asked to.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -67,29 +70,56 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
-/// A program cut off from the network, from other processes and from the mounts of the
-/// machine, that dies with us. `prepare` is a line of shell that runs first in there.
-pub(crate) fn sandboxed(prepare: &str, arguments: &[&std::ffi::OsStr]) -> Command {
-    let mut command = program("setpriv");
-    command
-        .args(["--pdeathsig=KILL", "--", "unshare"])
-        .args(["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"])
-        .args(["--kill-child=KILL", "--propagation=private", "--"])
-        .args(["/bin/sh", "-c"])
-        .arg(format!(
-            "umask 022; hostname localhost 2>/dev/null; {prepare}exec \"$@\""
-        ))
-        .arg("sh")
-        .args(arguments);
-    command
+/// Where programs are cut off from the network, from other processes and from the mounts of the
+/// machine, and die with us.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sandbox<'a> {
+    /// The folder that they see as `/mnt`, so that no result depends on where it is.
+    pub(crate) work: &'a Path,
+    /// Lines of shell that run first.
+    pub(crate) prepare: &'a str,
+    /// The time that they take for now, in seconds since 1970.
+    pub(crate) time: i64,
+}
+
+impl Sandbox<'_> {
+    /// A program in there.
+    pub(crate) fn command(&self, arguments: &[&OsStr]) -> Command {
+        let script = format!(
+            "set -e\numask 022\nhostname localhost\nmount --bind \"$1\" /mnt\nshift\ncd /\n{}exec \"$@\"\n",
+            self.prepare
+        );
+        let mut command = program("setpriv");
+        command
+            .args(["--pdeathsig=KILL", "--", "unshare"])
+            .args(["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"])
+            .args(["--kill-child=KILL", "--propagation=private", "--"])
+            .args(["/bin/sh", "-c", &script, "sh"])
+            .arg(self.work)
+            .args(arguments)
+            .env("SOURCE_DATE_EPOCH", self.time.to_string())
+            .env("TMPDIR", "/mnt");
+        command
+    }
 }
 
 /// Runs a program to its end; its words go into the file `log`, what it prints is returned.
 pub(crate) fn run(
+    command: Command,
+    package: &'static str,
+    log: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<u8>, ProgramError> {
+    run_watched(command, package, log, progress, || {})
+}
+
+/// The same, with a look at what it does every now and then.
+pub(crate) fn run_watched(
     mut command: Command,
     package: &'static str,
     log: &Path,
     progress: &dyn Progress,
+    look: impl FnMut(),
 ) -> Result<Vec<u8>, ProgramError> {
     let mut output = tempfile::tempfile().at("create a temporary file", std::env::temp_dir())?;
     let words = File::options()
@@ -106,7 +136,7 @@ pub(crate) fn run(
         package,
         source,
     })?;
-    let status = wait(child, progress)?;
+    let status = wait(child, progress, look)?;
     output.seek(SeekFrom::Start(0)).at("read", log)?;
     let mut printed = Vec::new();
     output
@@ -125,9 +155,18 @@ pub(crate) fn run(
     })
 }
 
-fn wait(mut child: Child, progress: &dyn Progress) -> Result<ExitStatus, ProgramError> {
+fn wait(
+    mut child: Child,
+    progress: &dyn Progress,
+    mut look: impl FnMut(),
+) -> Result<ExitStatus, ProgramError> {
     let name = Path::new("a program");
+    let mut pulse: u32 = 0;
     loop {
+        pulse = pulse.wrapping_add(1);
+        if pulse.is_multiple_of(LOOK) {
+            look();
+        }
         if let Some(status) = child.try_wait().at("wait for", name)? {
             return Ok(status);
         }

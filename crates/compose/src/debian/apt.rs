@@ -9,6 +9,7 @@ use elea_sys::At as _;
 use elea_sys::progress::Progress;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 /// An index of packages or a release file is never larger, in bytes.
@@ -74,7 +75,7 @@ impl Apt {
         write("status", "")?;
         let mut list = sources::encode(setup.archives);
         if let Some(local) = setup.local {
-            let _ = writeln!(list, "deb [trusted=yes] copy:{} ./", local.display());
+            let _ = writeln!(list, "deb [trusted=yes] copy:{} ./", escaped(local));
         }
         write("sources.list", &list)?;
         let mut pins = String::new();
@@ -221,6 +222,19 @@ fn parse_release(bytes: &[u8]) -> Option<Release> {
         date: field("Date")?,
         digest: Digest::sha256(bytes),
     })
+}
+
+/// A path as part of a URL.
+fn escaped(path: &Path) -> String {
+    let mut out = String::new();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            let _ = write!(out, "%{byte:02x}");
+        }
+    }
+    out
 }
 
 fn configuration(folder: &Path, setup: &Setup<'_>, inherited: &str) -> String {

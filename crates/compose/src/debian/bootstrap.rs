@@ -99,32 +99,31 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)?)
 }
 
-/// Makes the tree of a lock's packages at `target`, from a [`repository`] of them.
+/// Makes the tree of a lock's packages as `tree` in `work`, from a [`repository`] of them that is
+/// `packages` there.
 pub(crate) fn tree(
-    target: &Path,
-    repository: &Path,
+    work: &Path,
     lock: &Lock,
     log: &Path,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    progress.start("install packages", None, Unit::Items);
-    let mut include = format!("{BOOT_PACKAGE}=1");
+    let total = lock.packages.len() as u64 + 1;
+    progress.start("install packages", Some(total), Unit::Items);
+    let mut include = format!("--include={BOOT_PACKAGE}=1");
     for package in &lock.packages {
         let _ = write!(include, ",{}={}", package.name, package.version);
     }
     // The machine's name and name servers must not get into the tree.
-    let neutral = repository.join("neutral");
-    fs::write(&neutral, "localhost\n").at("write", &neutral)?;
-    let nothing = repository.join("nothing");
-    fs::write(&nothing, "").at("write", &nothing)?;
-    let hide = format!(
-        "mount --bind {} /etc/hostname && {{ test ! -e /etc/resolv.conf || mount --bind {} \"$(readlink -f /etc/resolv.conf)\"; }} && ",
-        quoted(&neutral),
-        quoted(&nothing)
-    );
-    let source = format!("deb [trusted=yes] copy:{} ./", repository.display());
-    let include = format!("--include={include}");
-    let arguments: [&OsStr; 9] = [
+    for (name, text) in [("hostname", "localhost\n"), ("resolv.conf", "")] {
+        let path = work.join(name);
+        fs::write(&path, text).at("write", &path)?;
+    }
+    let command = program::Sandbox {
+        work,
+        prepare: HIDE,
+        time: lock.epoch,
+    }
+    .command(&[
         OsStr::new("mmdebstrap"),
         OsStr::new("--variant=essential"),
         OsStr::new("--mode=root"),
@@ -132,23 +131,26 @@ pub(crate) fn tree(
         OsStr::new("--aptopt=APT::Sandbox::User \"root\""),
         OsStr::new(&include),
         OsStr::new(""),
-        target.as_os_str(),
-        OsStr::new(&source),
-    ];
-    let hide = if Path::new("/etc/hostname").exists() {
-        hide
-    } else {
-        String::new()
+        OsStr::new("/mnt/tree"),
+        OsStr::new("deb [trusted=yes] copy:/mnt/packages ./"),
+    ]);
+    let database = work.join("tree/var/lib/dpkg/info");
+    let mut seen = 0;
+    let look = || {
+        let lists = fs::read_dir(&database).into_iter().flatten().flatten();
+        let now = lists
+            .filter(|entry| entry.path().extension().is_some_and(|e| e == "list"))
+            .count() as u64;
+        progress.advance(now.min(total).saturating_sub(seen));
+        seen = seen.max(now.min(total));
     };
-    let mut command = program::sandboxed(&hide, &arguments);
-    command
-        .env("SOURCE_DATE_EPOCH", lock.epoch.to_string())
-        .env("TMPDIR", repository);
-    program::run(command, "mmdebstrap", log, progress)?;
+    program::run_watched(command, "mmdebstrap", log, progress, look)?;
     Ok(())
 }
 
-/// A path as a word of the shell.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
+/// Lays neutral files over those of the machine that mmdebstrap copies.
+const HIDE: &str = "\
+for name in hostname resolv.conf; do
+  if test -e /etc/$name; then mount --bind /mnt/$name \"$(readlink -f /etc/$name)\" || exit 1; fi
+done
+";

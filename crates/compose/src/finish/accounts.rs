@@ -88,10 +88,14 @@ fn plan(found: &[(String, u32)], pins: &BTreeMap<String, u32>) -> Result<Plan, S
 /// A free number of the same kind: of the system (100–999) from above, of people from below.
 fn free(old: u32, taken: &BTreeSet<u32>) -> Option<u32> {
     if old < 1000 {
-        (100..1000).rev().find(|n| !taken.contains(n))
+        system(taken)
     } else {
         person(taken)
     }
+}
+
+fn system(taken: &BTreeSet<u32>) -> Option<u32> {
+    (100..1000).rev().find(|n| !taken.contains(n))
 }
 
 fn person(taken: &BTreeSet<u32>) -> Option<u32> {

@@ -121,15 +121,22 @@ fn made_by_systemd(unit: &str) -> bool {
 
 /// Runs the tree's own `systemctl` in it.
 fn systemctl(job: &Job<'_>, arguments: &[&str]) -> Result<String, Error> {
-    let mut all: Vec<&OsStr> = vec![
-        OsStr::new("chroot"),
-        job.tree.as_os_str(),
-        OsStr::new("/usr/bin/env"),
-        OsStr::new("SYSTEMD_OFFLINE=1"),
-        OsStr::new("/usr/bin/systemctl"),
-    ];
+    let mut all: Vec<&OsStr> = [
+        "chroot",
+        "/mnt/tree",
+        "/usr/bin/env",
+        "SYSTEMD_OFFLINE=1",
+        "/usr/bin/systemctl",
+    ]
+    .map(OsStr::new)
+    .to_vec();
     all.extend(arguments.iter().map(OsStr::new));
-    let command = program::sandboxed("", &all);
+    let command = program::Sandbox {
+        work: job.work,
+        prepare: "mount -t proc proc /mnt/tree/proc\n",
+        time: job.lock.epoch,
+    }
+    .command(&all);
     let printed = program::run(command, "util-linux", job.log, job.progress)?;
     Ok(String::from_utf8_lossy(&printed).into_owned())
 }

@@ -52,9 +52,11 @@ fn user(reader: &mut Reader, fields: &mut Fields, uid: Option<Located<u64>>) -> 
     };
     let comment = reader.checked(fields, "comment", comment, "one line without `:` and `,`");
     let sudo = reader.boolean(fields, "sudo");
+    let system = reader.boolean(fields, "system");
     let text = |located: Option<Located<String>>| located.map(|l| l.value);
     User {
         uid: uid.and_then(|n| u32::try_from(n.value).ok()),
+        system: system.unwrap_or(false),
         groups: values(groups),
         ssh_keys: values(keys),
         password: text(password),

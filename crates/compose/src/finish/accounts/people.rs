@@ -2,7 +2,7 @@
 
 use super::super::Job;
 use super::super::tree::{ROOT, Tree};
-use super::person;
+use super::{person, system};
 use crate::config::User;
 use crate::lock::{Error, Lock};
 use elea_sys::PathError;
@@ -138,10 +138,10 @@ pub(super) fn add(
     for (name, group) in &config.groups {
         if !texts.group.iter().any(|r| r[0] == *name) {
             let wish = group.gid;
-            let gid = number(&mut lock.groups, name, wish, None).map_err(Error::Tree);
+            let gid = number(&mut lock.groups, name, wish, None, person);
             match gid {
                 Ok(gid) => texts.add_group(name, gid),
-                Err(e) => wrong.push((format!("groups.{name}.gid"), e.to_string(), None)),
+                Err(what) => wrong.push((format!("groups.{name}.gid"), what, None)),
             }
         }
     }
@@ -188,6 +188,7 @@ fn number(
     name: &str,
     wish: Option<u32>,
     better: Option<u32>,
+    next: fn(&BTreeSet<u32>) -> Option<u32>,
 ) -> Result<u32, String> {
     if let Some(pin) = pins.get(name) {
         return match wish {
@@ -207,7 +208,7 @@ fn number(
         Some(wish) => wish,
         None => better
             .filter(|n| !taken.contains(n))
-            .or_else(|| person(&taken))
+            .or_else(|| next(&taken))
             .ok_or_else(|| format!("no number is free for `{name}`"))?,
     };
     pins.insert(name.to_owned(), number);
@@ -215,12 +216,13 @@ fn number(
 }
 
 fn create(texts: &mut Texts, lock: &mut Lock, name: &str, user: &User) -> Result<(), String> {
-    let uid = number(&mut lock.users, name, user.uid, None)?;
+    let next = if user.system { system } else { person };
+    let uid = number(&mut lock.users, name, user.uid, None, next)?;
     let existing = texts.group.iter().find(|r| r[0] == name);
     let gid = match existing.and_then(|r| r.get(2)?.parse().ok()) {
         Some(gid) => gid,
         None => {
-            let gid = number(&mut lock.groups, name, None, Some(uid))?;
+            let gid = number(&mut lock.groups, name, None, Some(uid), next)?;
             texts.add_group(name, gid);
             gid
         }
