@@ -1,7 +1,9 @@
 //! Layouts and archives.
 
 use crate::fixture::{Listener, Place, anything, has, key, options, reference, run, trusting};
+use elea_formats::form::Form;
 use elea_net::{check, pull, push};
+use elea_store::Origin;
 use elea_sys::progress::Silent;
 use std::fs;
 use std::process::Command;
@@ -145,4 +147,35 @@ fn a_changed_blob_of_a_layout_is_refused() {
     for text in ["oci:/nowhere:1.0", "oci-archive:/nowhere"] {
         assert!(there.check(&reference(text), &anything()).is_err());
     }
+}
+
+#[test]
+fn an_image_in_the_form_raw_comes_back_the_same() {
+    let (here, there) = (Place::new(), Place::new());
+    let root = here.path("tree");
+    crate::fixture::write_system(&root, "hello", "1.0", 0);
+    // Fractions of a second are in this form.
+    run(Command::new("touch")
+        .args(["-d", "@1700000000.123456789"])
+        .arg(root.join("etc/hostname")));
+    let tree = here.store.import_dir(&root, &Silent).unwrap();
+    let image = here
+        .store
+        .seal(tree, Form::Raw, &Origin::default())
+        .unwrap();
+    let layout = reference(&format!("oci:{}:1.0", here.path("layout").display()));
+    push(
+        &image.image,
+        &here.store,
+        &layout,
+        &options(),
+        None,
+        &Silent,
+    )
+    .unwrap();
+    let pulled = there.pull(&layout, &anything()).unwrap();
+    assert_eq!(
+        (pulled.image.image, pulled.image.form),
+        (image.image, "raw".into())
+    );
 }
