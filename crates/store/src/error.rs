@@ -64,7 +64,7 @@ pub enum Error {
         name: String,
     },
     /// An object's content is not what its name says.
-    #[error("{} is damaged: its content is {found}; `elea store fsck` finds the images that use it, importing it again mends it", path.display())]
+    #[error("{} is damaged: its content is {found}; `elea store fsck` finds the images that use it; remove it and import them again", path.display())]
     Damaged {
         /// The object.
         path: PathBuf,
@@ -163,6 +163,9 @@ pub enum Error {
         /// Bytes that are free.
         available: u64,
     },
+    /// The threads that work could not be started.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A mount failed.
     #[error(transparent)]
     Mount(#[from] MountError),

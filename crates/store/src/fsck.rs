@@ -3,7 +3,7 @@
 use crate::gc::object_name;
 use crate::image::{load, target_name};
 use crate::refs::target;
-use crate::store::list;
+use crate::store::{list, threads};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::erofs;
@@ -68,18 +68,17 @@ impl Store {
         self.check_refs(&mut findings)?;
         let found = self.list_objects()?;
         progress.start("check", Some(found.len() as u64), Unit::Items);
-        let checked = found
-            .par_iter()
-            .map(|one| {
-                if progress.cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                let expected = one.digest.and_then(|digest| uses.get(&digest));
-                let result = check(one, expected.and_then(|u| u.size));
-                progress.advance(1);
-                Ok(result)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let one = |one: &Found| {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let expected = one.digest.and_then(|digest| uses.get(&digest));
+            let result = check(one, expected.and_then(|u| u.size));
+            progress.advance(1);
+            Ok(result)
+        };
+        let checked =
+            threads()?.install(|| found.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
         let there: BTreeSet<Digest> = found.iter().filter_map(|one| one.digest).collect();
         for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
             findings.push(Finding {

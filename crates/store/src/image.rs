@@ -79,7 +79,7 @@ impl Store {
         }
         let (files, contents) = self.count(&tree)?;
         let release = self.release(&tree)?;
-        let digest = writer.add(&erofs::write(&tree))?;
+        let digest = writer.mend(&erofs::write(&tree))?;
         drop(tree);
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);

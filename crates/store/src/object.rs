@@ -117,6 +117,18 @@ impl<'s> Writer<'s> {
         Ok(digest)
     }
 
+    /// Adds content that is in memory, and replaces what is there under its name if it is not the same.
+    pub(crate) fn mend(&self, content: &[u8]) -> Result<Digest, Error> {
+        let digest = self.add(content)?;
+        let sound = self.store.read_object(&digest, content.len() as u64);
+        if sound.is_err() {
+            let mut new = NewObject::create(self)?;
+            new.file.write_all(content).at("write", &new.path)?;
+            new.place(&digest)?;
+        }
+        Ok(digest)
+    }
+
     /// Begins an object whose content comes in pieces.
     pub(crate) fn stream(&self) -> Result<Stream<'_, 's>, Error> {
         Ok(Stream {

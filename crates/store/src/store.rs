@@ -128,6 +128,14 @@ impl Store {
     }
 }
 
+/// Threads for one operation. A process's lasting ones keep the mounts that it had when they were
+/// started, and Elea writes from a mount namespace of its own.
+pub(crate) fn threads() -> Result<rayon::ThreadPool, Error> {
+    Ok(rayon::ThreadPoolBuilder::new()
+        .thread_name(|n| format!("store-{n}"))
+        .build()?)
+}
+
 /// The names in a folder, sorted; none if it is absent.
 pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>, PathError> {
     let entries = match fs::read_dir(folder) {

@@ -3,6 +3,7 @@
 use super::Packed;
 use super::cut::Part;
 use super::tar::{Archive, Names};
+use crate::store::threads;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::oci::media;
@@ -33,11 +34,13 @@ pub(super) fn layers(
     );
     let mut order: Vec<(usize, &Part)> = parts.iter().enumerate().collect();
     order.sort_by_key(|(index, part)| (std::cmp::Reverse(part.bytes), *index));
-    let mut packed = order
-        .into_par_iter()
-        .with_max_len(1)
-        .map(|(index, part)| Ok((index, pack(store, tree, part, folder, progress)?)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let mut packed = threads()?.install(|| {
+        order
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|(index, part)| Ok((index, pack(store, tree, part, folder, progress)?)))
+            .collect::<Result<Vec<_>, Error>>()
+    })?;
     packed.sort_by_key(|(index, _)| *index);
     progress.finish();
     Ok(packed.into_iter().map(|(_, packed)| packed).collect())

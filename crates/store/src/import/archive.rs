@@ -8,6 +8,7 @@ use super::{WHOLE, content};
 use crate::Error;
 use crate::layer::{Step, What};
 use crate::object::Writer;
+use crate::store::threads;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::tree::{Content, Leaf};
 use elea_sys::At as _;
@@ -55,7 +56,7 @@ pub(super) fn read<R: Read>(
         done: Mutex::default(),
     };
     let mut steps = Vec::new();
-    rayon::in_place_scope(|scope| {
+    threads()?.in_place_scope(|scope| {
         let mut names = 0;
         while let Some(entry) = archive.next()? {
             let attributes = &entry.meta.xattrs;

@@ -8,6 +8,7 @@ use crate::Error;
 use crate::import::known::{self, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
+use crate::store::threads;
 use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
@@ -91,25 +92,25 @@ pub(super) fn import(
         filesystems: &listing.filesystems,
         progress,
     };
-    let leaves = listing
-        .leaves
-        .par_iter()
-        .map(|seen| {
-            if progress.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let content = reader.read(seen)?;
-            Ok(Leaf {
-                meta: meta(seen)?,
-                content,
-            })
+    let leaf = |seen: &Seen| {
+        if progress.cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let content = reader.read(seen)?;
+        Ok(Leaf {
+            meta: meta(seen)?,
+            content,
         })
-        .collect::<Result<Vec<_>, _>>()?;
-    let metas = listing
-        .folders
-        .par_iter()
-        .map(|(seen, _)| meta(seen))
-        .collect::<Result<Vec<_>, _>>()?;
+    };
+    let (leaves, metas) = threads()?.install(|| {
+        let leaves = listing.leaves.par_iter().map(leaf);
+        let metas = listing.folders.par_iter().map(|(seen, _)| meta(seen));
+        (
+            leaves.collect::<Result<Vec<_>, _>>(),
+            metas.collect::<Result<Vec<_>, _>>(),
+        )
+    });
+    let (leaves, metas) = (leaves?, metas?);
     let root = nest(listing.folders, metas);
     progress.finish();
     Ok(Tree { root, leaves })

@@ -27,6 +27,17 @@ fn a_folder_becomes_an_image_that_reads_back() {
         .seal(import(&store, &source), Form::Os1, &origin())
         .unwrap();
     assert_eq!(again.image, manifest.image);
+    // A damaged image file of the same size is replaced, too.
+    let path = store.object_path(&manifest.image);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1200] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert!(store.tree(&manifest.image).is_err());
+    store
+        .seal(import(&store, &source), Form::Os1, &origin())
+        .unwrap();
+    assert!(store.tree(&manifest.image).is_ok());
     assert_eq!(store.images().unwrap().len(), 1);
     let raw = store.seal(tree, Form::Raw, &origin()).unwrap();
     assert_ne!(raw.image, manifest.image);
