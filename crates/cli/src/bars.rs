@@ -52,10 +52,10 @@ impl Bars {
             bar.finish_and_clear();
         }
         let seconds = step.begun.elapsed().as_secs_f64();
-        let amount = match step.unit {
-            Unit::Bytes => DecimalBytes(step.done).to_string(),
-            Unit::Items if step.done == 0 => String::new(),
-            Unit::Items => step.done.to_string(),
+        let amount = match (step.done, step.unit) {
+            (0, _) => String::new(),
+            (done, Unit::Bytes) => DecimalBytes(done).to_string(),
+            (done, Unit::Items) => done.to_string(),
         };
         let amount = if amount.is_empty() {
             amount
