@@ -1,12 +1,23 @@
 //! The commands, one file each.
 
+mod agent;
 mod build;
 mod config;
+mod diff;
+mod etc;
 mod generate;
+mod generations;
 mod image;
 mod install;
 mod lock;
+mod log;
+mod pin;
+mod retry;
+mod rollback;
+mod status;
 mod store;
+mod switch;
+mod upgrade;
 mod version;
 
 use crate::context::Context;
@@ -18,6 +29,19 @@ pub(crate) enum Command {
     Build(build::Args),
     Lock(lock::Args),
     Install(install::Args),
+    Status(status::Args),
+    Upgrade(upgrade::Args),
+    Switch(switch::Args),
+    Rollback(rollback::Args),
+    Retry(retry::Args),
+    Generations(generations::Args),
+    Diff(diff::Args),
+    Pin(pin::Args),
+    Unpin(pin::Unpin),
+    Log(log::Args),
+    /// This machine's edits of /etc
+    #[command(subcommand)]
+    Etc(etc::Command),
     /// Images: import, compare, push, pull, sign
     #[command(subcommand)]
     Image(image::Command),
@@ -28,6 +52,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Store(store::Command),
     Version(version::Args),
+    #[command(subcommand, hide = true)]
+    Agent(agent::Command),
     #[command(hide = true)]
     Generate(generate::Args),
 }
@@ -39,6 +65,18 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Lock(args) => lock::run(&args, context),
         Command::Image(command) => image::run(command, context),
         Command::Install(args) => install::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Upgrade(args) => upgrade::run(&args, context),
+        Command::Switch(args) => switch::run(&args, context),
+        Command::Rollback(args) => rollback::run(&args, context),
+        Command::Retry(args) => retry::run(&args, context),
+        Command::Generations(args) => generations::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Pin(args) => pin::run(&args, context),
+        Command::Unpin(args) => pin::unpin(&args, context),
+        Command::Log(args) => log::run(&args, context),
+        Command::Etc(command) => etc::run(command, context),
+        Command::Agent(command) => agent::run(&command, context),
         Command::Config(command) => config::run(command, context),
         Command::Store(command) => store::run(command, context),
         Command::Version(args) => version::run(&args, context),

@@ -2,9 +2,12 @@
 
 use crate::bars::Bars;
 use crate::failure::{Code, Failure, Outcome};
+use crate::options::Restart;
 use crate::text;
 use elea_compose::config::{Config, Errors};
 use elea_formats::digest::Digest;
+use elea_host::Machine;
+use elea_host::choose::Changed;
 use elea_store::Store;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -77,11 +80,6 @@ impl Context {
         })
     }
 
-    /// The store, made if it is absent.
-    pub(crate) fn store_or_new(&self) -> Outcome<Store> {
-        Ok(Store::open_or_init(&self.store_path())?)
-    }
-
     /// A listener for long work.
     pub(crate) fn bars(&self) -> Bars {
         Bars::new(self.global.quiet, Arc::clone(&self.cancelled))
@@ -97,6 +95,42 @@ impl Context {
             text(value)
         };
         print(out.as_bytes())?;
+        Ok(Code::Done)
+    }
+
+    /// The machine that the root is of. `by` is what its log and those who wait are told.
+    pub(crate) fn machine(&self, by: &str) -> Outcome<Machine> {
+        self.need_root(&format!("`{by}`"))?;
+        Ok(Machine::open(&self.global.root, by)?)
+    }
+
+    /// Prints a change of what boots, and sees to the reboot that it needs.
+    pub(crate) fn changed(&self, changed: &Changed, restart: &Restart) -> Outcome {
+        self.show(changed, |c| {
+            let would = if c.dry_run { "would " } else { "" };
+            format!("{would}{}\n", c.what)
+        })?;
+        self.restart(changed.reboot && !changed.dry_run, restart)
+    }
+
+    /// Reboots, or says that it is needed, as was asked for.
+    pub(crate) fn restart(&self, needed: bool, restart: &Restart) -> Outcome {
+        if !needed {
+            return Ok(Code::Done);
+        }
+        if restart.reboot {
+            self.say("rebooting");
+            if !elea_host::reboot() {
+                return Err(
+                    Failure::new(Code::Failed, "systemd did not take the order to reboot")
+                        .hint("reboot by hand; everything is ready for it"),
+                );
+            }
+        } else if restart.exit_reboot {
+            return Ok(Code::Reboot);
+        } else {
+            self.say("it takes effect at the next reboot");
+        }
         Ok(Code::Done)
     }
 
@@ -136,27 +170,55 @@ impl Context {
         }
     }
 
+    /// Whether the store is the one of the machine below the root; a machine's store that is named by
+    /// `--store` is refused, since its generations need what no name keeps.
+    fn is_machines(&self) -> Outcome<bool> {
+        let path = self.store_path();
+        if !path.join("../generations").is_dir() {
+            return Ok(false);
+        }
+        if self.global.store.is_none() {
+            return Ok(true);
+        }
+        let text = format!(
+            "{} is the store of a machine, whose generations need it",
+            path.display()
+        );
+        Err(Failure::new(Code::Usage, text)
+            .hint("leave `--store` out; `--root DIR` names the machine if it is not this one"))
+    }
+
+    /// The machine whose store this is, if it is one's.
+    pub(crate) fn machine_of_store(&self, by: &str) -> Outcome<Option<Machine>> {
+        Ok(if self.is_machines()? {
+            Some(self.machine(by)?)
+        } else {
+            None
+        })
+    }
+
+    /// The store for a command that changes names. A machine's is written to from a place where it
+    /// can be.
+    pub(crate) fn store_to_change(&self, by: &str) -> Outcome<Store> {
+        Ok(self.store_and_roots(by)?.0)
+    }
+
+    /// The store for a command that adds to it, made if it is absent.
+    pub(crate) fn store_or_new(&self, by: &str) -> Outcome<Store> {
+        if self.is_machines()? {
+            return Ok(self.machine(by)?.store()?);
+        }
+        Ok(Store::open_or_init(&self.store_path())?)
+    }
+
     /// The store for a command that removes from it, and the images that no name keeps but
     /// a machine's generations do.
     pub(crate) fn store_and_roots(&self, by: &str) -> Outcome<(Store, Vec<Digest>)> {
-        let path = self.store_path();
-        let is_machine = path.join("../generations").is_dir();
-        if !is_machine {
+        if !self.is_machines()? {
             return Ok((self.store()?, Vec::new()));
         }
-        if self.global.store.is_some() {
-            let text = format!(
-                "{} is the store of a machine, whose generations need it",
-                path.display()
-            );
-            return Err(Failure::new(Code::Usage, text).hint(
-                "leave `--store` out; `--root DIR` names the machine if it is not this one",
-            ));
-        }
-        Err(Failure::new(
-            Code::Failed,
-            format!("`{by}` on a machine is not there yet"),
-        ))
+        let machine = self.machine(by)?;
+        Ok((machine.store()?, machine.roots()?))
     }
 
     /// Asks before something that cannot be undone. Without a terminal the answer is no.

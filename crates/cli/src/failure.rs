@@ -1,5 +1,6 @@
 //! Errors as a person sees them, and the exit code that scripts see.
 
+use elea_host::install;
 use elea_net::NetError;
 use elea_store::trust::Refusal;
 use std::error::Error;
@@ -49,12 +50,6 @@ impl Failure {
         self
     }
 
-    /// The same failure with another exit code.
-    pub(crate) fn with_code(mut self, code: Code) -> Self {
-        self.code = code;
-        self
-    }
-
     /// The whole message. Work that was interrupted says so, whatever library ended it.
     pub(crate) fn message(&self, interrupted: bool) -> String {
         if interrupted {
@@ -88,14 +83,25 @@ impl<E: Error + 'static> From<E> for Failure {
     }
 }
 
-/// The exit code that an error of a library asks for, if it is not the common one.
+/// The exit code that an error of a library asks for, if it is not the common one. Libraries wrap
+/// each other's errors, and a transparent wrapper is no cause of its own.
 fn code_of(error: &(dyn Error + 'static)) -> Option<Code> {
-    let verification = error.is::<Refusal>()
-        || error
-            .downcast_ref::<NetError>()
-            .is_some_and(NetError::is_verification);
-    if verification {
-        return Some(Code::Verification);
-    }
-    None
+    let store = |e: &elea_store::Error| {
+        matches!(
+            e,
+            elea_store::Error::Damaged { .. } | elea_store::Error::Blob { .. }
+        )
+    };
+    let verification = if let Some(e) = error.downcast_ref::<NetError>() {
+        e.is_verification()
+    } else if let Some(e) = error.downcast_ref::<elea_store::Error>() {
+        store(e)
+    } else if let Some(e) = error.downcast_ref::<elea_host::Error>() {
+        e.is_verification() || matches!(e, elea_host::Error::Store(e) if store(e))
+    } else if let Some(e) = error.downcast_ref::<install::Error>() {
+        matches!(e, install::Error::Store(e) if store(e))
+    } else {
+        error.is::<Refusal>()
+    };
+    verification.then_some(Code::Verification)
 }

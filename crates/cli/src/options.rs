@@ -4,9 +4,11 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::places;
 use elea_compose::lock;
+use elea_host::choose;
 use elea_net::Options;
 use elea_store::trust::{Keys, Policy};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The config where none is named.
 pub(crate) const CONFIG: &str = "elea.toml";
@@ -106,6 +108,41 @@ impl Inputs {
             initrd: given(&self.initrd, places::initrd_program)?,
         })
     }
+}
+
+/// How this machine is changed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Change {
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// If another elea is at work, wait for it, at most this many seconds (without a number: an hour)
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600")]
+    wait: Option<u64>,
+}
+
+impl Change {
+    pub(crate) fn options(&self) -> choose::Options {
+        choose::Options {
+            dry_run: self.dry_run,
+            wait: self.wait(),
+        }
+    }
+
+    pub(crate) fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait.unwrap_or(0))
+    }
+}
+
+/// What is done about the reboot that a change needs.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Restart {
+    /// Reboot afterwards, if that is needed
+    #[arg(long)]
+    pub(crate) reboot: bool,
+    /// Exit with code 100 if a reboot is needed
+    #[arg(long, conflicts_with = "reboot")]
+    pub(crate) exit_reboot: bool,
 }
 
 /// A size in bytes: a number, with K, M, G or T behind it for powers of 1024.

@@ -39,7 +39,7 @@ fn as_text<S: Serializer>(path: &[u8], serializer: S) -> Result<S::Ok, S::Error>
 }
 
 /// A path for people and JSON.
-pub(crate) fn text(path: &[u8]) -> String {
+pub fn text(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok(text) => text.to_owned(),
         Err(_) => path.escape_ascii().to_string(),

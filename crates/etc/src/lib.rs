@@ -15,7 +15,7 @@ mod owner;
 mod plan;
 
 pub use apply::apply;
-pub use edits::{Change, Edit, edits};
+pub use edits::{Change, Edit, edits, text};
 pub use plan::{Plan, Report, plan};
 
 use elea_sys::PathError;

@@ -35,3 +35,4 @@ pub mod view;
 
 pub use error::Error;
 pub use machine::Machine;
+pub use systemd::reboot;

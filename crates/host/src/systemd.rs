@@ -95,7 +95,7 @@ pub(crate) fn flush_journal() {
 }
 
 /// Asks systemd to restart the machine; returns at once. True if it took the order.
-pub(crate) fn reboot() -> bool {
+pub fn reboot() -> bool {
     run("systemctl", &["--no-block", "reboot"]).is_some_and(|o| o.status.success())
 }
 

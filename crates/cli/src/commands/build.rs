@@ -59,9 +59,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let before = lock::load(&config)?;
     let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {
-        return super::lock::show(&config, &resolved, true, context);
+        return super::lock::show(&config, before.as_ref(), &resolved, true, context);
     }
-    let store = context.store_or_new()?;
+    let store = context.store_or_new("elea build")?;
     let _lease = store.lease("elea build")?;
     // A build that fails later begins with the same packages.
     if before.is_none_or(|b| !b.own || b.lock != resolved) && !args.check {

@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         context.need_root("writing a disk")?;
     }
     let target = Target::inspect(&args.disk, args.size)?;
-    let store = context.store_or_new()?;
+    let store = context.store_or_new("elea install")?;
     let bars = context.bars();
     let policy = args.trust.policy(&context.global.root)?;
     let found = places::image(&store, &args.image, &args.network.options(), &policy, &bars)?;

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let store = context.store_or_new()?;
+    let store = context.store_or_new("elea image import")?;
     let _lease = store.lease("elea image import")?;
     let (tree, origin) = places::tree(&store, &args.source, &context.bars())?;
     let manifest = store.seal(tree, args.form, &origin)?;

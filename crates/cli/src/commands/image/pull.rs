@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         args.network.options(),
         args.trust.policy(&context.global.root)?,
     );
-    let (store, bars) = (context.store_or_new()?, context.bars());
+    let (store, bars) = (context.store_or_new("elea image pull")?, context.bars());
     let offer = elea_net::check(&args.from, &store, &options, &policy, None, &bars)?;
     if args.dry_run {
         let (missing, total) = (text::size(offer.missing), text::size(offer.total));

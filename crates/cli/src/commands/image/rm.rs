@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let store = context.store()?;
+    let store = context.store_to_change("elea image rm")?;
     let refs = store.refs()?;
     // All or nothing: a typing mistake in the last name removes none of them.
     if let Some(name) = args.names.iter().find(|name| !refs.contains_key(*name)) {

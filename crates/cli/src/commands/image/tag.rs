@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let store = context.store()?;
+    let store = context.store_to_change("elea image tag")?;
     let image = store.resolve(&args.image)?;
     if args.dry_run {
         context.say(&format!("would name {} `{}`", image.short(), args.name));

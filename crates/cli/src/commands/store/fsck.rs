@@ -3,18 +3,43 @@
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::text;
+use elea_host::fsck::Report;
 use elea_store::Check;
+use serde::Serialize;
 
 /// Read every byte of the store and name everything that is wrong
+///
+/// On a machine its boot partition, entries, generations and log are checked too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    check: Check,
+    /// What the machine's other disks and files say, if the store is a machine's.
+    machine: Option<Report>,
+}
+
 pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
-    let store = context.store()?;
+    let machine = context.machine_of_store("elea store fsck")?;
+    let store = match &machine {
+        Some(machine) => machine.store()?,
+        None => context.store()?,
+    };
     let check = store.fsck(&context.bars())?;
     let names = store.refs()?;
-    context.show(&check, |check| {
-        let mut out = String::new();
+    let found = match &machine {
+        Some(machine) => Some(elea_host::fsck::check(&machine.view()?, machine.disks()?)?),
+        None => None,
+    };
+    let clean = check.findings.is_empty() && found.as_ref().is_none_or(Report::is_clean);
+    let shown = Shown {
+        check,
+        machine: found,
+    };
+    context.show(&shown, |shown| {
+        let (check, mut out) = (&shown.check, String::new());
         for finding in &check.findings {
             out.push_str(&format!("{}: {}\n", finding.path.display(), finding.what));
             for image in &finding.images {
@@ -24,10 +49,14 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
                 out.push('\n');
             }
         }
+        for finding in shown.machine.iter().flat_map(|report| &report.findings) {
+            let what = text::word(&finding.severity);
+            out.push_str(&format!("{what}: {}\n", finding.what));
+        }
         out.push_str(&summary(check));
         out
     })?;
-    Ok(if check.findings.is_empty() {
+    Ok(if clean {
         Code::Done
     } else {
         Code::Verification

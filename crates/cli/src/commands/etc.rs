@@ -1,0 +1,21 @@
+//! `elea etc`.
+
+mod diff;
+mod reset;
+
+use crate::context::Context;
+use crate::failure::Outcome;
+
+/// The commands about this machine's edits of `/etc`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Diff(diff::Args),
+    Reset(reset::Args),
+}
+
+pub(crate) fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Reset(args) => reset::run(&args, context),
+    }
+}
