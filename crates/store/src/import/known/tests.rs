@@ -46,7 +46,7 @@ fn forge(dir: &Path, store: &Store) {
     let writer = store.writer().unwrap();
     assert_eq!(writer.add(&[b'b'; 1000]).unwrap(), measure(b'b'));
     writer.finish().unwrap();
-    let known = Known::load(store.path(), SystemTime::now() + Duration::from_secs(3600));
+    let known = Known::load(store.path(), SystemTime::now() + Duration::from_hours(1));
     let file = File::open(dir.join("tree/file")).unwrap();
     let status = rustix::fs::fstat(&file).unwrap();
     let key = known.key(filesystem(&file), &status).unwrap();
