@@ -1,182 +1,149 @@
 //! `cargo xtask bench`: the figures of the main job, measured on the machine at hand.
 
 mod boot;
+mod build;
 mod import;
+mod measure;
 mod plain;
+mod report;
 
 use crate::programs::target_folder;
 use crate::vm::Stage;
 use crate::works::{Release, Works};
-use crate::{Result, packages, talk, workspace};
-use elea_testkit::registry::Fetched;
-use elea_testkit::{Error, run as must};
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use crate::{Result, packages, talk};
+use elea_testkit::Error;
+use report::Section;
+use std::path::PathBuf;
 
 /// What the figures need beside the demo's packages.
-const PACKAGES: &[&str] = &["busybox-static", "cpio", "nix-bin", "ostree"];
+const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 
-/// A line of the table.
-#[derive(Debug)]
-pub(crate) struct Figure {
-    /// What was measured.
-    pub(crate) what: String,
-    /// What came out, with its unit.
-    pub(crate) value: String,
-    /// How.
-    pub(crate) how: String,
+/// What can be measured alone, in the order of the document.
+const PARTS: [&str; 5] = ["import", "build", "fetch", "boot", "sizes"];
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Options {
+    /// The folder of it all.
+    work: PathBuf,
+    /// How often each is measured.
+    rounds: usize,
+    /// A tree to import instead of the example's.
+    tree: Option<PathBuf>,
+    /// The parts; all of them if none is named.
+    parts: Vec<String>,
 }
 
-impl Figure {
-    fn new(what: &str, value: String, how: &str) -> Self {
-        talk::note(&format!("{what}: {value}"));
-        Self {
-            what: what.into(),
-            value,
-            how: how.into(),
-        }
-    }
-}
-
-/// Measures everything and writes `docs/bench/main-job.md`.
-pub(crate) fn run(words: &[String]) -> Result<()> {
-    let (mut work, mut pairs) = (target_folder().join("bench"), 5);
-    let mut rest = words.iter();
-    while let Some(word) = rest.next() {
-        let value = rest.next().map(String::as_str).unwrap_or_default();
-        match word.as_str() {
-            "--work" => work = PathBuf::from(value),
-            "--pairs" => {
-                pairs = value
-                    .parse()
-                    .map_err(|_| Error::other("--pairs needs a number"))?;
+impl Options {
+    fn parse(words: &[String]) -> Result<Self> {
+        let mut options = Self {
+            work: target_folder().join("bench"),
+            rounds: 5,
+            tree: None,
+            parts: Vec::new(),
+        };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut value = || {
+                words
+                    .next()
+                    .ok_or_else(|| Error::other(format!("{word} needs a value")))
+            };
+            match word.as_str() {
+                "--work" => options.work = value()?.into(),
+                "--tree" => options.tree = Some(value()?.into()),
+                "--rounds" => {
+                    let number = value()?.parse().ok().filter(|n| *n > 0);
+                    options.rounds =
+                        number.ok_or_else(|| Error::other("--rounds needs a number from 1 on"))?;
+                }
+                part if PARTS.contains(&part) => options.parts.push(part.to_owned()),
+                other => {
+                    return Err(Error::other(format!(
+                        "bench knows no `{other}`; the parts are {}",
+                        PARTS.join(", ")
+                    )));
+                }
             }
-            _ => return Err(Error::other(format!("bench has no option `{word}`"))),
+        }
+        Ok(options)
+    }
+
+    /// The command line, without the folders of this machine.
+    fn line(&self) -> String {
+        let head = format!("cargo xtask bench --rounds {}", self.rounds);
+        std::iter::once(head.as_str())
+            .chain(self.parts.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn wants(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.iter().any(|p| p == part)
+    }
+}
+
+/// Measures what is asked for and writes `docs/bench/main-job.md` of all parts that were
+/// measured in this folder.
+pub(crate) fn run(line: &[String]) -> Result<()> {
+    let options = Options::parse(line)?;
+    packages::install(&[packages::DEMO, PACKAGES])?;
+    let works = Works::open(&options.work)?;
+    let folder = works.folder.clone();
+    let keep = |part: &str, section: &Section| report::keep(&folder, part, section);
+    let rounds = options.rounds;
+    if options.wants("build") {
+        talk::headline("build with a warm package cache");
+        keep("build", &build::builds(&works, rounds)?)?;
+    }
+    if options.wants("fetch") {
+        talk::headline("bytes fetched");
+        keep("fetch", &build::fetches(&works)?)?;
+    }
+    if options.wants("import") {
+        talk::headline("import of one tree");
+        let tree = if let Some(tree) = &options.tree {
+            tree.clone()
+        } else {
+            works.build(Release::First)?;
+            import::tree(&works)?
+        };
+        let place = folder.join("imports");
+        let section = import::measure(&works.programs.elea, &tree, &place, rounds)?;
+        keep("import", &section)?;
+    }
+    if options.wants("sizes") {
+        talk::headline("the programs");
+        keep("sizes", &build::sizes(&works)?)?;
+    }
+    if options.wants("boot") {
+        talk::headline("boots");
+        works.build(Release::First)?;
+        let tree = import::tree(&works)?;
+        keep("boot", &boot::measure(Stage::of(works), &tree, rounds)?)?;
+    }
+    report::document(&folder, &PARTS, &options.line())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_and_options_are_read_and_others_refused() {
+        let parse = |line: &str| {
+            let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            Options::parse(&words)
+        };
+        let all = parse("--rounds 3 --work /w").unwrap();
+        assert!(PARTS.iter().all(|part| all.wants(part)));
+        assert_eq!((all.rounds, all.work), (3, PathBuf::from("/w")));
+        let some = parse("import --tree /t sizes").unwrap();
+        assert!(some.wants("import") && some.wants("sizes") && !some.wants("boot"));
+        assert_eq!(some.tree, Some(PathBuf::from("/t")));
+        assert_eq!(some.line(), "cargo xtask bench --rounds 5 import sizes");
+        for bad in ["exports", "--rounds 0", "--rounds", "--pairs 3"] {
+            assert!(parse(bad).is_err(), "{bad}");
         }
     }
-    packages::install(&[packages::DEMO, PACKAGES])?;
-    let works = Works::open(&work)?;
-    let mut figures = Vec::new();
-    talk::headline("builds");
-    builds(&works, &mut figures)?;
-    talk::headline("bytes fetched");
-    fetches(&works, &mut figures)?;
-    talk::headline("import of one tree");
-    let tree = import::tree(&works)?;
-    import::measure(&works, &tree, &mut figures)?;
-    talk::headline("sizes");
-    sizes(&works, &mut figures)?;
-    talk::headline("boots");
-    boot::measure(Stage::of(works), &tree, pairs, &mut figures)?;
-    write(&figures)
-}
-
-/// Runs something and gives how long it took.
-pub(crate) fn time<T>(run: impl FnOnce() -> Result<T>) -> Result<Duration> {
-    let begun = Instant::now();
-    run()?;
-    Ok(begun.elapsed())
-}
-
-/// The middle one.
-pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-/// Seconds with one digit behind the point.
-pub(crate) fn seconds(time: Duration) -> String {
-    format!("{:.1} s", time.as_secs_f64())
-}
-
-fn builds(works: &Works, figures: &mut Vec<Figure>) -> Result<()> {
-    works.build(Release::First)?;
-    let again = time(|| works.build(Release::First))?;
-    figures.push(Figure::new(
-        "build of 1.0 with warm package cache",
-        seconds(again),
-        "`elea build examples/hello/elea.toml`, the second time",
-    ));
-    works.build(Release::Second)
-}
-
-fn fetches(works: &Works, figures: &mut Vec<Figure>) -> Result<()> {
-    let store = works.folder.join("fetched");
-    let _ = fs::remove_dir_all(&store);
-    let pull = |release: Release| -> Result<Fetched> {
-        works.publish(release)?;
-        let before = works.registry.fetched();
-        let place = format!("registry:{}/hello:{}", works.registry.host(), release.tag());
-        must(
-            Command::new(&works.programs.elea)
-                .arg("--store")
-                .arg(&store)
-                .args(["image", "pull", &place, "--key"])
-                .arg(&works.signer.public),
-        )?;
-        Ok(works.registry.fetched().since(before))
-    };
-    let (first, second) = (pull(Release::First)?, pull(Release::Second)?);
-    let line = |what: &str, fetched: Fetched, how: &str| {
-        let value = format!(
-            "{} in {} requests",
-            talk::size(fetched.bytes),
-            fetched.requests
-        );
-        Figure::new(what, value, how)
-    };
-    let log = "the registry's access log";
-    figures.push(line("1.0 fetched whole", first, log));
-    figures.push(line("1.0 to 2.0", second, log));
-    Ok(())
-}
-
-fn sizes(works: &Works, figures: &mut Vec<Figure>) -> Result<()> {
-    for (what, path) in [
-        ("size of `elea`", &works.programs.elea),
-        ("size of `elea-initrd`", &works.programs.initrd),
-    ] {
-        let size = length(path)?;
-        figures.push(Figure::new(
-            what,
-            talk::size(size),
-            "the release build, stripped",
-        ));
-    }
-    Ok(())
-}
-
-/// The length of a file.
-pub(crate) fn length(path: &Path) -> Result<u64> {
-    let metadata = fs::metadata(path);
-    metadata
-        .map(|m| m.len())
-        .map_err(|e| Error::other(format!("cannot look at {}: {e}", path.display())))
-}
-
-fn write(figures: &[Figure]) -> Result<()> {
-    let head = String::from(
-        "# Figures of the main job\n\n\
-         Written by `cargo xtask bench`, as measured on the machine that ran it (medians where a\n\
-         count is given). They are for comparing rows of one run with each other; another\n\
-         machine gives other numbers.\n\n\
-         | what | measured | how |\n|---|---|---|\n",
-    );
-    let row = |f: &Figure| format!("| {} | {} | {} |\n", f.what, f.value, f.how);
-    let rows: String = figures.iter().map(row).collect();
-    let machine = must(Command::new("sh").args([
-        "-c",
-        "printf '%s processors (%s), %s of memory, Linux %s' \"$(nproc)\" \
-         \"$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n1)\" \
-         \"$(awk '/MemTotal/ {printf \"%d GiB\", $2/1048576}' /proc/meminfo)\" \"$(uname -r)\"",
-    ]))?;
-    let guests = elea_testkit::vm::usable_accelerator().name();
-    let text = format!("{head}{rows}\nThe machine: {machine}; guests under {guests}.\n");
-    let path = workspace().join("docs/bench/main-job.md");
-    let folder = path.parent().unwrap_or(&path);
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&path, text))
-        .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))
 }

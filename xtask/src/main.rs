@@ -35,7 +35,7 @@ usage: cargo xtask COMMAND
   test                 packages, every test, the demo, and the scenarios that fit
   vm NAME… | --list | --all [--work DIR]
                        scenarios of failure on machines under QEMU
-  bench [--pairs N] [--work DIR]
+  bench [import|build|fetch|boot|sizes]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md
   gen                  man pages and shell completions, into target/generated";
 

@@ -154,10 +154,26 @@ impl Works {
 
     /// Builds a release under its own name.
     pub(crate) fn build(&self, release: Release) -> Result<()> {
+        let words = self.build_words(release);
+        self.show_elea(&words.each_ref().map(String::as_str))
+    }
+
+    /// The same, not run.
+    pub(crate) fn build_command(&self, release: Release) -> Command {
+        let words = self.build_words(release);
+        self.elea(&words.each_ref().map(String::as_str))
+    }
+
+    fn build_words(&self, release: Release) -> [String; 6] {
         let initrd = self.programs.initrd.display().to_string();
-        let config = release.config();
-        let name = release.name();
-        self.show_elea(&["build", &config, "--name", &name, "--initrd", &initrd])
+        [
+            "build".into(),
+            release.config(),
+            "--name".into(),
+            release.name(),
+            "--initrd".into(),
+            initrd,
+        ]
     }
 
     /// Pushes a release, signed, under its own tag and as what machines follow.

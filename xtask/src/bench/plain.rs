@@ -1,76 +1,86 @@
-//! The same packages on plain ext4: what an image is compared with.
+//! The same packages on plain ext4: what a boot of an image is compared with.
 
 use super::boot::System;
-use crate::Result;
-use elea_testkit::{Error, run};
-use std::fs;
-use std::path::Path;
+use crate::programs::{cargo, target_folder};
+use crate::{Result, show};
+use elea_testkit::run;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes an ext4 disk of the tree, and an initrd of shell script and busybox that mounts it.
-///
-/// The initrd cannot be the image's own, which mounts nothing but images; this one loads the
-/// same module for the disk and does less.
+/// Where a target's programs are linked statically; as for `elea-initrd`.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The UUID of the plain root.
+const UUID: &str = "5f1e0c9a-52a1-4b0e-9d0c-7a0e6f3d1c22";
+
+/// Makes an ext4 disk of the tree, and the image's initrd with another program in it.
 const MAKE: &str = r#"
-set -eu
-tree=$1 out=$2
-rm -rf "$out/plain.tree" "$out/plain.initrd.d"
-cp -a --reflink=auto "$tree" "$out/plain.tree"
-cd "$out/plain.tree"
+tree=$1 out=$2 init=$3 initrd=$4 uuid=$5
+work=$(mktemp -d -p "$out")
+trap 'rm -rf "$work"' EXIT
+cp -a --reflink=auto "$tree" "$work/root"
+cd "$work/root"
 rm -rf var && mkdir var && cp -a usr/share/factory/var/. var/
 # Elea's own units have nothing to do here.
 rm -f elea etc/fstab
 find etc/systemd usr/lib/systemd/system -name 'elea-*' -exec rm -rf {} +
-mke2fs -q -t ext4 -b 4096 -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
-    -d . "$out/plain.disk" 2G
-release=$(ls usr/lib/modules)
-mkdir -p "$out/plain.initrd.d" && cd "$out/plain.initrd.d"
-mkdir -p bin dev proc sys root
-cp /bin/busybox bin/busybox
-modules="$out/plain.tree/usr/lib/modules/$release"
-module=$(find "$modules" -name 'virtio_blk.ko*')
-case $module in
-    *.xz) xz -dc "$module" > virtio_blk.ko ;;
-    *) cp "$module" virtio_blk.ko ;;
-esac
-cat > init <<'END'
-#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t sysfs sys /sys
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox insmod /virtio_blk.ko
-while [ ! -e /dev/vda ]; do /bin/busybox sleep 0.05; done
-/bin/busybox mount -t ext4 -o noatime /dev/vda /root
-/bin/busybox mount --move /dev /root/dev
-/bin/busybox umount /sys
-/bin/busybox umount /proc
-exec /bin/busybox switch_root /root /sbin/init
-END
-chmod 755 init
-find . | cpio --quiet -o -H newc > "$out/plain.initrd"
-rm -rf "$out/plain.tree" "$out/plain.initrd.d"
+rm -f "$out/plain.disk"
+mke2fs -q -t ext4 -b 4096 -U "$uuid" -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
+    -d . "$out/plain.disk" 4G
+mkdir "$work/initrd"
+cd "$work/initrd"
+cpio --quiet -idm < "$initrd"
+cp "$init" init
+find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc > "$out/plain.initrd"
 "#;
 
-/// Makes it; `image` gives the kernel.
+/// Makes it; `image` gives the kernel, the modules and the arguments.
 pub(super) fn system(tree: &Path, image: &System, folder: &Path) -> Result<System> {
-    let disk = folder.join("plain.disk");
-    let _ = fs::remove_file(&disk);
-    run(Command::new("sh")
-        .args(["-c", MAKE, "sh"])
-        .arg(tree)
-        .arg(folder))?;
-    if !disk.exists() {
-        return Err(Error::other("the plain disk was not made"));
-    }
-    let console: Vec<&str> = image
-        .arguments
-        .split(' ')
-        .filter(|word| word.starts_with("console=") || word.starts_with("panic="))
-        .collect();
+    let init = program()?;
+    let mut make = Command::new("sh");
+    make.args(["-euc", MAKE, "sh"]).arg(tree).arg(folder);
+    run(make.arg(init).arg(&image.initrd).arg(UUID))?;
     Ok(System {
-        disk,
+        name: "plain ext4",
+        disk: folder.join("plain.disk"),
         kernel: image.kernel.clone(),
         initrd: folder.join("plain.initrd"),
-        arguments: format!("root=/dev/vda rw {}", console.join(" ")),
+        arguments: arguments(&image.arguments),
     })
+}
+
+/// `examples/plain_root.rs` of `elea-initrd`.
+fn program() -> Result<PathBuf> {
+    show(
+        cargo()
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .args(["build", "--release", "--quiet", "-p", "elea-initrd"])
+            .args(["--example", "plain_root", "--target", TARGET]),
+    )?;
+    Ok(target_folder()
+        .join(TARGET)
+        .join("release/examples/plain_root"))
+}
+
+/// The arguments of an image without those that name it.
+fn arguments(of_image: &str) -> String {
+    let kept = of_image.split_whitespace().filter(|word| {
+        let ours = ["root=", "composefs.", "elea."];
+        *word != "ro" && !ours.iter().any(|prefix| word.starts_with(prefix))
+    });
+    let kept: Vec<&str> = kept.collect();
+    format!("root=UUID={UUID} rw {}", kept.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_names_the_image_is_left_out() {
+        let line = "root=UUID=1 ro composefs.digest=v1:2 elea.generation=1 panic=5 console=ttyS0";
+        assert_eq!(
+            arguments(line),
+            format!("root=UUID={UUID} rw panic=5 console=ttyS0")
+        );
+    }
 }

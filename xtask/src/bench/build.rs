@@ -1,0 +1,138 @@
+//! Builds, what a machine fetches for a release, and the sizes of the programs.
+
+use super::measure::{Used, column, command, settle, spread};
+use super::report::Section;
+use crate::works::{Release, Works};
+use crate::{Result, talk};
+use elea_testkit::registry::Fetched;
+use elea_testkit::{Error, run};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The cells of a row or a head.
+pub(super) fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).to_vec()
+}
+
+/// Builds release 1.0 again and again, every package at hand.
+pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
+    // The first one fetches what is missing, and makes the lock.
+    works.build(Release::First)?;
+    let mut all: Vec<Used> = Vec::new();
+    for round in 0..rounds {
+        settle()?;
+        let used = command(&works.build_command(Release::First))?;
+        talk::note(&format!("round {}: {:.1} s", round + 1, used.wall));
+        all.push(used);
+    }
+    Ok(Section {
+        title: "Build with a warm package cache",
+        head: cells(["what", "wall s", "CPU s", "memory MB"]),
+        rows: vec![vec![
+            "`elea build examples/hello/elea.toml`".into(),
+            column(&all, |u| u.wall, 1),
+            column(&all, |u| u.cpu, 1),
+            column(&all, |u| u.memory, 0),
+        ]],
+        how: format!(
+            "{rounds} builds in a row with one lock, all packages in the cache: unpacking and configuring them, the initrd, import, seal.\n\
+             No step is skipped because an earlier build did it."
+        ),
+    })
+}
+
+/// Pulls 1.0 and then 2.0 into one store.
+pub(super) fn fetches(works: &Works) -> Result<Section> {
+    for release in [Release::First, Release::Second] {
+        works.build(release)?;
+        works.publish(release)?;
+    }
+    let pull = |store: &Path, release: Release| -> Result<Fetched> {
+        let before = works.registry.fetched();
+        let place = format!("registry:{}/hello:{}", works.registry.host(), release.tag());
+        let mut command = Command::new(&works.programs.elea);
+        command.arg("--store").arg(store);
+        command.args(["image", "pull", &place, "--plain-http", "--key"]);
+        run(command.arg(&works.signer.public))?;
+        Ok(works.registry.fetched().since(before))
+    };
+    let (one, other) = (works.folder.join("pulled"), works.folder.join("pulled-2"));
+    for store in [&one, &other] {
+        let _ = fs::remove_dir_all(store);
+    }
+    let fetched = [
+        ("1.0 into an empty store", pull(&one, Release::First)?),
+        (
+            "2.0 into the store that has 1.0",
+            pull(&one, Release::Second)?,
+        ),
+        ("2.0 into an empty store", pull(&other, Release::Second)?),
+    ];
+    let whole = fetched[2].1.bytes;
+    let rows = fetched.iter().map(|(what, fetched)| {
+        vec![
+            (*what).to_owned(),
+            talk::size(fetched.bytes),
+            fetched.requests.to_string(),
+            format!("{} %", percent(fetched.bytes, whole)),
+        ]
+    });
+    Ok(Section {
+        title: "Bytes fetched",
+        head: cells(["what", "fetched", "requests", "of 2.0 whole"]),
+        rows: rows.collect(),
+        how: "From the access log of a `docker-registry` on loopback: bodies of manifests, blobs and signatures, compressed as they are stored."
+            .into(),
+    })
+}
+
+/// A part in percent with one digit behind the point.
+fn percent(part: u64, whole: u64) -> String {
+    let tenths = part.saturating_mul(1000) / whole.max(1);
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// The programs.
+pub(super) fn sizes(works: &Works) -> Result<Section> {
+    let mut rows = Vec::new();
+    for (what, path) in [
+        ("`elea`", &works.programs.elea),
+        ("`elea-initrd`", &works.programs.initrd),
+    ] {
+        rows.push(vec![what.to_owned(), talk::size(length(path)?)]);
+    }
+    let mut starts = Vec::new();
+    for _ in 0..21 {
+        let mut version = Command::new(&works.programs.elea);
+        starts.push(command(version.arg("version"))?.wall * 1000.0);
+    }
+    let time = spread(starts).map_or_else(String::new, |s| s.text(1));
+    rows.push(vec!["`elea version`, start to end, ms".into(), time]);
+    Ok(Section {
+        title: "The programs",
+        head: cells(["what", "measured"]),
+        rows,
+        how: "Release builds, stripped; `elea-initrd` is linked statically.".into(),
+    })
+}
+
+/// The length of a file.
+pub(super) fn length(path: &Path) -> Result<u64> {
+    let metadata = fs::metadata(path);
+    metadata
+        .map(|m| m.len())
+        .map_err(|e| Error::other(format!("cannot look at {}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_in_percent() {
+        assert_eq!(percent(25, 1000), "2.5");
+        assert_eq!(percent(1000, 1000), "100.0");
+        assert_eq!(percent(1, 0), "100.0");
+    }
+}
