@@ -10,6 +10,8 @@ mod help;
 mod images;
 #[path = "cli/install.rs"]
 mod install;
+#[path = "cli/machine.rs"]
+mod machine;
 #[path = "cli/program.rs"]
 mod program;
 #[path = "cli/refusals.rs"]

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::process::Command;
 
 /// An image with all that a release names, as `hello:1.0`.
-fn system(elea: &Elea) {
+pub(crate) fn system(elea: &Elea) {
     let root = elea.tree("tree");
     let folder = root.join("usr/lib/modules/6.12.0");
     fs::create_dir_all(&folder).unwrap();
@@ -27,7 +27,7 @@ fn system(elea: &Elea) {
     elea.good("image import dir:tree --name hello:1.0");
 }
 
-fn can_install() -> bool {
+pub(crate) fn can_install() -> bool {
     let can = rustix::process::geteuid().is_root() && has("mke2fs") && has("debugfs");
     if !can {
         println!("skipped: not root, or no mke2fs and debugfs");

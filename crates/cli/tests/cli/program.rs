@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 /// A folder with a store, and the program.
 pub(crate) struct Elea {
     folder: tempfile::TempDir,
+    names_store: bool,
 }
 
 /// What a run gave.
@@ -21,6 +22,15 @@ impl Elea {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            names_store: true,
+        }
+    }
+
+    /// The store is named to commands without `--root` alone: others have their machine's.
+    pub(crate) fn without_store() -> Self {
+        Self {
+            names_store: false,
+            ..Self::new()
         }
     }
 
@@ -37,9 +47,12 @@ impl Elea {
         let mut command = Command::new(env!("CARGO_BIN_EXE_elea"));
         command
             .args(words)
-            .env("ELEA_STORE", self.store())
+            .env_remove("ELEA_STORE")
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
+        if self.names_store || !words.contains(&"--root") {
+            command.env("ELEA_STORE", self.store());
+        }
         command
     }
 
