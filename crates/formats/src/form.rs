@@ -147,10 +147,12 @@ fn canonical_meta(meta: &mut Meta) {
         }
         ACCESS_ACL => !is_minimal_acl(value),
         DEFAULT_ACL => value.len() > ACL_HEADER,
-        // Archives that Go's programs write and read have no attribute without a value.
+        // Archives that Go's programs write and read have no attribute without a value, and none of
+        // such a name.
         _ => {
             name.starts_with(USER)
                 && !value.is_empty()
+                && !name.iter().any(|byte| matches!(byte, b'=' | b'%'))
                 && !LEAVINGS.iter().any(|prefix| name.starts_with(prefix))
         }
     });

@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Store {
     /// What a person calls an image: a reference, a digest, or the beginning (8 digits or more) of one digest.
@@ -91,17 +92,26 @@ impl Store {
     }
 }
 
+/// Numbers the new links of this process.
+static COUNTER: AtomicU64 = AtomicU64::new(0);
+
 /// Makes or replaces a link, durably.
 pub(crate) fn link(to: &Path, at: &Path) -> Result<(), Error> {
     let folder = at.parent().unwrap_or(at);
-    let name = at.file_name().unwrap_or_default().to_string_lossy();
     // Beside its place, under a name that no link has: the writer's lock keeps collections away.
-    let new = folder.join(format!(".new-{}-{name:.64}", std::process::id()));
-    match fs::remove_file(&new) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        removed => removed.at("remove", &new)?,
-    }
-    symlink(to, &new).at("create", &new)?;
+    let process = std::process::id();
+    let new = loop {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let new = folder.join(format!(".new-{process}-{number}"));
+        match symlink(to, &new) {
+            // Left by a process of the same number that was killed.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => {
+                made.at("create", &new)?;
+                break new;
+            }
+        }
+    };
     fs::rename(&new, at).at("rename into place", at)?;
     durable::sync_folder(folder)?;
     Ok(())

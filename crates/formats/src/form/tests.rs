@@ -96,6 +96,8 @@ fn attributes_that_say_nothing_are_dropped() {
         (b"user.overlay.opaque", vec![], false),
         (b"user.overlaid", vec![0], true),
         (b"user.empty", vec![], false),
+        (b"user.a=b", vec![0], false),
+        (b"user.%25", vec![0], false),
         (b"security.ima", vec![], false),
     ] {
         meta.xattrs = of(name, value.clone());

@@ -211,3 +211,82 @@ fn size(content: &Content) -> u64 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elea_formats::dump;
+
+    fn object(path: &str, seed: u8, megabytes: u64) -> String {
+        let digest = Digest::sha256(&[seed]);
+        format!(
+            "{path} {} 100644 1 0 0 0 1.0 {} - {digest}\n",
+            megabytes << 20,
+            digest.object_path()
+        )
+    }
+
+    fn text(libc: u8, motd: &str) -> String {
+        [
+            "/ 0 40755 3 0 0 0 1.0 - - -\n/etc 0 40755 2 0 0 0 1.0 - - -\n",
+            "/lib 7 120777 1 0 0 0 1.0 usr/lib - -\n",
+            "/usr 0 40755 3 0 0 0 1.0 - - -\n/usr/lib 0 40755 3 0 0 0 1.0 - - -\n",
+            "/usr/lib/modules 0 40755 2 0 0 0 1.0 - - -\n",
+            &format!("/etc/motd {} 100644 1 0 0 0 1.0 - {motd} -\n", motd.len()),
+            &object("/usr/lib/libc.so", libc, 5),
+            &object("/usr/lib/small", 2, 1),
+            &object("/usr/lib/cache", 3, 2),
+            &object("/usr/lib/modules/initrd", 4, 2),
+        ]
+        .concat()
+    }
+
+    fn titles(text: &str) -> Vec<(String, usize)> {
+        let tree = dump::parse(text.as_bytes()).unwrap();
+        let owners: Owners = [("/lib/libc.so", "libc6"), ("/usr/lib/small", "tiny")]
+            .into_iter()
+            .filter_map(|(path, owner)| {
+                Some((real_path(&tree, path.as_bytes())?, owner.to_owned()))
+            })
+            .collect();
+        assert_eq!(owners.len(), 2);
+        let parts = plan(&tree, &owners).unwrap();
+        assert_eq!(parts.iter().filter(|part| part.bare).count(), 1);
+        parts
+            .into_iter()
+            .map(|part| (part.title, part.leaves.len()))
+            .collect()
+    }
+
+    #[test]
+    fn what_changes_together_is_together() {
+        let expected = [
+            ("libc6", 1),
+            ("files of 1 package", 1),
+            ("kernel", 1),
+            ("generated files", 1),
+            // The message and the link.
+            ("configuration", 2),
+        ]
+        .map(|(title, leaves)| (title.to_owned(), leaves));
+        assert_eq!(titles(&text(1, "hello")), expected);
+        assert_eq!(titles(&text(9, "goodbye")), expected);
+    }
+
+    #[test]
+    fn a_name_that_would_remove_something_is_refused() {
+        let text = text(1, "x") + "/usr/.wh.lib 0 100644 1 0 0 0 1.0 - - -\n";
+        let tree = dump::parse(text.as_bytes()).unwrap();
+        let error = plan(&tree, &Owners::new()).unwrap_err().to_string();
+        assert!(error.contains("/usr/.wh.lib"), "{error}");
+    }
+
+    #[test]
+    fn links_that_lead_round_lead_nowhere() {
+        let text = "/ 0 40755 2 0 0 0 1.0 - - -\n/a 1 120777 1 0 0 0 1.0 b - -\n/b 1 120777 1 0 0 0 1.0 a - -\n";
+        let tree = dump::parse(text.as_bytes()).unwrap();
+        assert_eq!(real_path(&tree, b"/a/x"), None);
+        assert_eq!(real_path(&tree, b"/../a"), Some(b"/a".to_vec()));
+        assert_eq!(real_path(&tree, b"/."), Some(Vec::new()));
+    }
+}

@@ -182,6 +182,7 @@ impl<'s, W: Write> Archive<'s, W> {
         }
         if kind != EntryType::Link {
             for (attribute, value) in &meta.xattrs {
+                let attribute = escape(attribute);
                 record(
                     &mut extended,
                     &[b"SCHILY.xattr.", attribute.as_slice()].concat(),
@@ -230,6 +231,19 @@ fn time_text(seconds: i64, nanoseconds: u32) -> String {
     }
     let fraction = format!("{rest:09}");
     format!("{sign}{whole}.{}", fraction.trim_end_matches('0'))
+}
+
+/// The name of an attribute as GNU tar writes it: a key ends at the first `=`.
+fn escape(attribute: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(attribute.len());
+    for byte in attribute {
+        match byte {
+            b'%' => key.extend(b"%25"),
+            b'=' => key.extend(b"%3D"),
+            byte => key.push(*byte),
+        }
+    }
+    key
 }
 
 /// A record of an extended header: its length in decimal, counting itself, then `key=value`.

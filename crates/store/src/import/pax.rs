@@ -24,6 +24,28 @@ pub(super) fn parse(mut data: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     Some(records)
 }
 
+/// The name of an attribute, which GNU tar writes with `%25` for `%` and `%3D` for `=`, since a key ends
+/// at the first `=`.
+pub(super) fn attribute(key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    let mut rest = key;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        name.push(match (byte, after) {
+            (b'%', [b'2', b'5', tail @ ..]) => {
+                rest = tail;
+                b'%'
+            }
+            (b'%', [b'3', b'D', tail @ ..]) => {
+                rest = tail;
+                b'='
+            }
+            _ => *byte,
+        });
+    }
+    name
+}
+
 /// A decimal number of seconds, with a sign and a fraction: seconds (rounded down) and nanoseconds.
 pub(super) fn time(text: &[u8]) -> Option<(i64, u32)> {
     let text = std::str::from_utf8(text).ok()?;
@@ -132,6 +154,18 @@ mod tests {
             b"x",
         ] {
             assert_eq!(parse(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn attributes_have_any_name() {
+        for (key, name) in [
+            ("user.a", "user.a"),
+            ("user.b%3D%25c", "user.b=%c"),
+            ("user.%253D", "user.%3D"),
+            ("user.%3d%2", "user.%3d%2"),
+        ] {
+            assert_eq!(attribute(key.as_bytes()), name.as_bytes());
         }
     }
 

@@ -433,7 +433,7 @@ fn xattrs(name: &[u8], before: &Before) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Er
             if !sized || attribute.contains(&0) {
                 return Err(refuse(name, "has an attribute that is too large"));
             }
-            all.insert(attribute.to_vec(), value.clone());
+            all.insert(pax::attribute(attribute), value.clone());
         }
         let attribute: &[u8] = match key.as_slice() {
             b"SCHILY.acl.access" => b"system.posix_acl_access",

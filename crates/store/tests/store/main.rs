@@ -5,6 +5,8 @@
 
 mod check;
 mod collect;
+mod crash;
+mod generated;
 mod hostile;
 mod images;
 mod mounts;

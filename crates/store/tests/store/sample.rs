@@ -156,6 +156,7 @@ pub(crate) fn system(at: &Path) {
     capability.resize(20, 0);
     set(&path("usr/lib/a/same"), "security.capability", &capability);
     set(&path("usr/lib/big"), "user.note", b"a=b\nc\0d");
+    set(&path("usr/lib/big"), "user.b=%c", b"v");
     set(&path("usr/lib/a"), "user.folder", b"");
     set(&path("etc/edge64"), "trusted.of-this-machine", b"x");
     set(&path("etc/edge64"), "system.posix_acl_access", &acl());
