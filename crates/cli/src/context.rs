@@ -100,7 +100,7 @@ impl Context {
 
     /// The machine that the root is of. `by` is what its log and those who wait are told.
     pub(crate) fn machine(&self, by: &str) -> Outcome<Machine> {
-        self.need_root(&format!("`{by}`"))?;
+        Self::need_root(&format!("`{by}`"))?;
         Ok(Machine::open(&self.global.root, by)?)
     }
 
@@ -247,7 +247,7 @@ impl Context {
     }
 
     /// Refuses at once where only root can do the work.
-    pub(crate) fn need_root(&self, what: &str) -> Outcome<()> {
+    pub(crate) fn need_root(what: &str) -> Outcome<()> {
         if rustix::process::geteuid().is_root() {
             Ok(())
         } else {

@@ -12,12 +12,13 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     };
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     rows.iter().fold(String::new(), |mut text, row| {
-        let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}  "))
-            .collect();
-        text.push_str(line.trim_end());
-        text.push('\n');
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            let blanks = width.saturating_sub(cell.chars().count()) + 2;
+            line.extend(std::iter::repeat_n(' ', blanks));
+        }
+        text.line(line.trim_end());
         text
     })
 }
@@ -35,11 +36,32 @@ pub(crate) fn facts(rows: &[(&str, Option<String>)]) -> String {
         let Some(value) = value else { continue };
         let mut lines = value.lines();
         let first = lines.next().unwrap_or_default();
-        text.push_str(format!("{name:width$}  {first}").trim_end());
-        text.push('\n');
+        text.line(format!("{name:width$}  {first}").trim_end());
         for line in lines {
-            text.push_str(&format!("{:width$}  {line}\n", ""));
+            text.line(format!("{:width$}  {line}", ""));
         }
+    }
+    text
+}
+
+/// A text that grows line by line.
+pub(crate) trait Lines {
+    /// Adds a line, which has no end yet.
+    fn line(&mut self, line: impl AsRef<str>);
+}
+
+impl Lines for String {
+    fn line(&mut self, line: impl AsRef<str>) {
+        self.push_str(line.as_ref());
+        self.push('\n');
+    }
+}
+
+/// Lines that have no end yet, as one text.
+pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        text.line(line);
     }
     text
 }

@@ -52,7 +52,7 @@ struct Shown {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let config = context.config(&args.config)?;
     if !args.dry_run {
-        context.need_root("building an image")?;
+        Context::need_root("building an image")?;
     }
     let bars = context.bars();
     let options = args.inputs.options(context)?;

@@ -64,17 +64,9 @@ fn summary(d: &Diff) -> String {
 
 /// Packages that came, went and changed, one a line.
 pub(crate) fn packages(p: &Packages) -> String {
-    let added = p
-        .added
-        .iter()
-        .map(|p| format!("+ {} {}\n", p.name, p.version));
-    let removed = p
-        .removed
-        .iter()
-        .map(|p| format!("- {} {}\n", p.name, p.version));
-    let changed = p
-        .changed
-        .iter()
-        .map(|p| format!("~ {} {} → {}\n", p.name, p.from, p.to));
-    added.chain(removed).chain(changed).collect()
+    let (added, removed, changed) = (p.added.iter(), p.removed.iter(), p.changed.iter());
+    let added = added.map(|p| format!("+ {} {}", p.name, p.version));
+    let removed = removed.map(|p| format!("- {} {}", p.name, p.version));
+    let changed = changed.map(|p| format!("~ {} {} → {}", p.name, p.from, p.to));
+    text::lines(added.chain(removed).chain(changed))
 }

@@ -51,7 +51,7 @@ enum Kind {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if !args.dry_run {
-        context.need_root("writing a disk")?;
+        Context::need_root("writing a disk")?;
     }
     let target = Target::inspect(&args.disk, args.size)?;
     let store = context.store_or_new("elea install")?;

@@ -10,5 +10,5 @@ pub(crate) struct Args {}
 
 pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea status")?;
-    context.show(&status::status(&machine)?, |s| status::text(s))
+    context.show(&status::status(&machine)?, status::text)
 }

@@ -4,7 +4,7 @@ use crate::commands::diff::packages;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Change, Network, Restart, Trust};
-use crate::text;
+use crate::text::{self, Lines};
 use elea_host::upgrade::{self, Check, Found, Upgraded};
 
 /// Fetch the newer release that this machine follows, and boot it next, on trial
@@ -55,11 +55,11 @@ pub(super) fn finish(done: &Upgraded, restart: &Restart, context: &Context) -> O
 fn told(done: &Upgraded) -> String {
     let mut out = outcome(&done.outcome, &done.running, &done.offered);
     if done.dry_run {
-        out.push_str(&format!("would fetch {}\n", text::size(done.fetched)));
+        out.line(format!("would fetch {}", text::size(done.fetched)));
     } else if done.plan.is_some() {
         let layers = done.layers_fetched + done.layers_reused;
-        out.push_str(&format!(
-            "{} fetched in {} of {}\n",
+        out.line(format!(
+            "{} fetched in {} of {}",
             text::size(done.fetched),
             done.layers_fetched,
             text::count(layers as u64, "layer")
@@ -67,8 +67,8 @@ fn told(done: &Upgraded) -> String {
         out.push_str(&packages(&done.packages));
     }
     for path in &done.conflicts {
-        out.push_str(&format!(
-            "{path}: changed here and by the release; this machine's is kept\n"
+        out.line(format!(
+            "{path}: changed here and by the release; this machine's is kept"
         ));
     }
     out

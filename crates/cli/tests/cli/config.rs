@@ -3,7 +3,8 @@
 use crate::program::Elea;
 use std::fs;
 
-const GOOD: &str = "\
+/// The shortest config that makes sense.
+pub(crate) const GOOD: &str = "\
 [system]
 name = \"hello\"
 version = \"1.0\"

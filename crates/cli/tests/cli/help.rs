@@ -1,6 +1,6 @@
 //! Help, man pages and completions of every command.
 
-use crate::program::{Elea, files, has};
+use crate::program::{Elea, files, has, skipped};
 use std::process::Command;
 
 /// Every command, as words, with its help.
@@ -57,7 +57,7 @@ fn man_pages_and_completions_are_made_and_are_well_formed() {
             assert!(run.status.success() && run.stderr.is_empty(), "{run:?}");
         }
     } else {
-        println!("skipped: no groff");
+        skipped("no groff");
     }
     let bash = elea.path("out/completions/elea.bash");
     let run = Command::new("bash").arg("-n").arg(&bash).output().unwrap();

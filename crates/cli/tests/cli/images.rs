@@ -1,6 +1,6 @@
 //! Images in a store: import, look, compare, remove, check.
 
-use crate::program::{Elea, files, has};
+use crate::program::{Elea, files, has, skipped};
 use std::fs;
 use std::process::Command;
 
@@ -60,7 +60,7 @@ fn an_image_is_imported_listed_shown_and_exported() {
             .unwrap();
         assert!(run.status.success(), "{run:?}");
     } else {
-        println!("skipped: no fsck.erofs");
+        skipped("no fsck.erofs");
     }
 }
 

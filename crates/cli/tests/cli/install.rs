@@ -1,6 +1,6 @@
 //! `elea install`, from an image that holds the files of a system (but boots nothing).
 
-use crate::program::{Elea, Ran, has};
+use crate::program::{Elea, Ran, has, skipped};
 use std::fs;
 use std::io::Read;
 use std::process::Command;
@@ -30,7 +30,7 @@ pub(crate) fn system(elea: &Elea) {
 pub(crate) fn can_install() -> bool {
     let can = rustix::process::geteuid().is_root() && has("mke2fs") && has("debugfs");
     if !can {
-        println!("skipped: not root, or no mke2fs and debugfs");
+        skipped("not root, or no mke2fs and debugfs");
     }
     can
 }
@@ -99,7 +99,7 @@ fn a_disk_is_made_and_an_occupied_one_is_refused() {
         let said = String::from_utf8_lossy(&run.stdout).into_owned();
         assert!(said.contains("No problems found"), "{said}");
     } else {
-        println!("skipped: no sgdisk");
+        skipped("no sgdisk");
     }
     let before = beginning(&elea);
     elea.bad(line, 1, &["disk.img", "--wipe"]);

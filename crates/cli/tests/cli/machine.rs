@@ -1,7 +1,7 @@
 //! A machine that lies on a disk: the same commands by `--root`.
 
 use crate::install::{can_install, system};
-use crate::program::{Elea, has};
+use crate::program::{Elea, has, skipped};
 use std::fs;
 use std::process::Command;
 
@@ -11,7 +11,7 @@ fn machine(elea: &Elea) -> bool {
         return false;
     }
     if !has("mcopy") {
-        println!("skipped: no mcopy");
+        skipped("no mcopy");
         return false;
     }
     system(elea);

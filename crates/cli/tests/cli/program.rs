@@ -119,6 +119,12 @@ impl From<Output> for Ran {
     }
 }
 
+/// Says that a test, or a part of one, did not run.
+#[expect(clippy::print_stdout, reason = "it is what a test says")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// Whether a program can be run at all.
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What makes no sense is refused, with the right exit code and words that help.
 
-use crate::program::{Elea, Ran, has};
+use crate::program::{Elea, Ran, has, skipped};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -59,7 +59,7 @@ fn what_is_not_there_is_named() {
 #[test]
 fn an_ordinary_user_is_told_what_needs_root() {
     if !has("setpriv") || !rustix::process::geteuid().is_root() {
-        println!("skipped: no setpriv, or not root");
+        skipped("no setpriv, or not root");
         return;
     }
     let elea = Elea::new();
@@ -71,7 +71,27 @@ fn an_ordinary_user_is_told_what_needs_root() {
     std::fs::copy(env!("CARGO_BIN_EXE_elea"), &program).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(elea.path("."), open).unwrap();
-    for words in [&["image", "mount", "hello", "/mnt"][..]] {
+    let config = elea.path("elea.toml");
+    std::fs::write(&config, crate::config::GOOD).unwrap();
+    let config = config.display().to_string();
+    for words in [
+        &["image", "mount", "hello", "/mnt"][..],
+        &["build", &config],
+        &[
+            "install",
+            "--image",
+            "hello",
+            "--disk",
+            "/tmp/disk",
+            "--size",
+            "8G",
+        ],
+        &["status"],
+        &["upgrade"],
+        &["rollback"],
+        &["etc", "diff"],
+        &["agent", "tidy"],
+    ] {
         let ran: Ran = Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(&program)

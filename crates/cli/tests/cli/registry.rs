@@ -1,13 +1,13 @@
 //! Push, pull, sign and verify against a real registry on loopback.
 
-use crate::program::Elea;
+use crate::program::{Elea, skipped};
 use elea_testkit::registry::Registry;
 use std::fs;
 
 /// A registry with the image of a small tree, signed; none if there is no registry program.
 fn pushed(elea: &Elea) -> Option<(Registry, String)> {
     if !elea_testkit::has("docker-registry") {
-        println!("skipped: no docker-registry");
+        skipped("no docker-registry");
         return None;
     }
     let port = elea_testkit::free_port().unwrap();

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::text::{self, Lines};
 use elea_etc::{Change, Edit};
 use elea_host::etc::{self, EtcDiff};
 
@@ -20,15 +21,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
 fn lines(diff: &EtcDiff, all: bool) -> String {
     let machine = diff.machine.iter().filter(|_| all);
-    let mut out: String = diff.edits.iter().chain(machine).map(line).collect();
+    let mut out = text::lines(diff.edits.iter().chain(machine).map(line));
     if let Some(report) = &diff.report {
         for path in &report.conflicts {
-            out.push_str(&format!(
-                "! /etc/{path} (changed by the release too; this machine's was kept)\n"
+            out.line(format!(
+                "! /etc/{path} (changed by the release too; this machine's was kept)"
             ));
         }
         for clash in &report.clashes {
-            out.push_str(&format!("! {clash}\n"));
+            out.line(format!("! {clash}"));
         }
     }
     out
@@ -40,5 +41,5 @@ fn line(edit: &Edit) -> String {
         Change::Deleted => '-',
         Change::Modified | Change::Replaced => '~',
     };
-    format!("{mark} /etc/{}\n", elea_etc::text(&edit.path))
+    format!("{mark} /etc/{}", elea_etc::text(&edit.path))
 }

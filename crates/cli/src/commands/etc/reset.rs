@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::text;
 use elea_host::etc;
 
 /// Make files of /etc the image's again
@@ -26,10 +27,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let done = etc::reset(&machine, &args.paths, args.dry_run)?;
     context.show(&done, |done| {
         let would = if done.dry_run { "would reset" } else { "reset" };
-        let lines = done
-            .paths
-            .iter()
-            .map(|path| format!("{would} /etc/{path}\n"));
-        lines.collect()
+        let paths = done.paths.iter();
+        text::lines(paths.map(|path| format!("{would} /etc/{path}")))
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::text;
+use crate::text::{self, Lines};
 use elea_formats::digest::Digest;
 use elea_store::{Change, Kind};
 use serde::Serialize;
@@ -47,8 +47,8 @@ pub(crate) fn lines(changes: &[Change]) -> String {
         out.push_str(&line);
     }
     let number = |kind| changes.iter().filter(|c| c.kind == kind).count();
-    out.push_str(&format!(
-        "{}: {} added, {} removed, {} changed\n",
+    out.line(format!(
+        "{}: {} added, {} removed, {} changed",
         text::count(changes.len() as u64, "difference"),
         number(Kind::Added),
         number(Kind::Removed),

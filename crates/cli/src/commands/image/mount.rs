@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    context.need_root("mounting an image")?;
+    Context::need_root("mounting an image")?;
     let store = context.store()?;
     store.mount(&store.resolve(&args.image)?, &args.target)?;
     Ok(Code::Done)

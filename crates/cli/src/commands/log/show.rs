@@ -3,7 +3,7 @@
 use super::lines;
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::text;
+use crate::text::{self, Lines};
 use elea_host::log::{self, History};
 
 /// Show a generation's history and the evidence that its failed boots left
@@ -31,7 +31,8 @@ fn history(history: &History) -> String {
     out.push_str(&lines(&history.records));
     for evidence in &history.evidence {
         let cut = if evidence.cut { " (its end)" } else { "" };
-        out.push_str(&format!("\n==> {}{cut}\n{}", evidence.path, evidence.text));
+        out.line(format!("\n==> {}{cut}", evidence.path));
+        out.push_str(&evidence.text);
         if !evidence.text.ends_with('\n') {
             out.push('\n');
         }

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
-use crate::text;
+use crate::text::{self, Lines};
 use elea_host::fsck::Report;
 use elea_store::Check;
 use serde::Serialize;
@@ -41,17 +41,16 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
     context.show(&shown, |shown| {
         let (check, mut out) = (&shown.check, String::new());
         for finding in &check.findings {
-            out.push_str(&format!("{}: {}\n", finding.path.display(), finding.what));
+            out.line(format!("{}: {}", finding.path.display(), finding.what));
             for image in &finding.images {
-                let named = names.iter().filter(|(_, d)| *d == image);
-                let named: Vec<_> = named.map(|(name, _)| name.as_str()).collect();
-                out.push_str(&format!("  used by {image} {}", named.join(", ")).trim_end());
-                out.push('\n');
+                let all = names.iter().filter(|(_, d)| *d == image);
+                let all: Vec<_> = all.map(|(name, _)| name.as_str()).collect();
+                out.line(format!("  used by {image} {}", all.join(", ")).trim_end());
             }
         }
         for finding in shown.machine.iter().flat_map(|report| &report.findings) {
             let what = text::word(&finding.severity);
-            out.push_str(&format!("{what}: {}\n", finding.what));
+            out.line(format!("{what}: {}", finding.what));
         }
         out.push_str(&summary(check));
         out

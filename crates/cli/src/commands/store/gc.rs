@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::text;
+use crate::text::{self, Lines};
 
 /// Remove the images that nothing names, and what only they use
 #[derive(Debug, clap::Args)]
@@ -23,10 +23,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     context.show(&collected, |c| {
         let mut out = String::new();
         for image in &c.images {
-            out.push_str(&format!("image {image}\n"));
+            out.line(format!("image {image}"));
         }
-        out.push_str(&format!(
-            "{removed} {} and {}, {}\n",
+        out.line(format!(
+            "{removed} {} and {}, {}",
             text::count(c.images.len() as u64, "image"),
             text::count(c.objects, "object"),
             text::size(c.bytes)

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::text;
 use serde::Serialize;
 
 /// List the running commands for which the store keeps what nothing names yet
@@ -23,6 +24,6 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
         if s.leases.is_empty() {
             return "no command is at work in this store\n".into();
         }
-        s.leases.iter().map(|who| format!("{who}\n")).collect()
+        text::lines(s.leases.iter().cloned())
     })
 }
