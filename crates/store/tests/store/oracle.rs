@@ -2,7 +2,8 @@
 //!
 //! `ELEA_ORACLE_TREE` names another folder than the default.
 
-use crate::sample::{import, run};
+use crate::sample::{import, origin, run};
+use elea_formats::form::Form;
 use elea_formats::tree::Content;
 use elea_formats::{dump, erofs};
 use elea_store::Store;
@@ -14,16 +15,21 @@ fn folder() -> PathBuf {
     std::env::var_os("ELEA_ORACLE_TREE").map_or_else(|| "/usr/share/doc".into(), PathBuf::from)
 }
 
-#[test]
-fn a_real_folder_gives_the_reference_image() {
+fn oracle() -> Option<PathBuf> {
     let oracle = std::env::var_os("ELEA_ORACLE").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracle/target/release/elea-oracle"),
         PathBuf::from,
     );
-    if !oracle.exists() {
-        println!("skipped: no elea-oracle");
-        return;
+    if oracle.exists() {
+        return Some(oracle);
     }
+    println!("skipped: no elea-oracle");
+    None
+}
+
+#[test]
+fn a_real_folder_gives_the_reference_image() {
+    let Some(oracle) = oracle() else { return };
     let dir = tempfile::tempdir().unwrap();
     let store = Store::init(&dir.path().join("store")).unwrap();
     let tree = import(&store, &folder());
@@ -68,4 +74,33 @@ fn objects_are_named_as_the_fsverity_program_names_them() {
         seen += 1;
     }
     assert!(seen > 1);
+}
+
+#[test]
+fn a_store_is_a_composefs_repository() {
+    let Some(oracle) = oracle() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    crate::sample::sample(&dir.path().join("source"));
+    let tree = import(&store, &dir.path().join("source"));
+    let image = store.seal(tree, Form::Os1, &origin()).unwrap().image;
+    store.set_ref("a/b", &image).unwrap();
+    let check = || {
+        let mut command = Command::new(&oracle);
+        command.arg("check").arg(store.path()).output().unwrap()
+    };
+    let output = check();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // The file of 9 MiB, the one of 65 bytes, and the image.
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "3 objects, 1 images\n"
+    );
+    let path = store.object_path(&image);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1200] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert!(!check().status.success());
 }
