@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::debian;
+use crate::debian::bases::Bases;
 use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
 use crate::finish;
@@ -124,12 +125,8 @@ pub(crate) fn tree(
         Ok(archives)
     };
     cache.fill(&all, archives, options.locked, &log, progress)?;
-    progress.start("prepare packages", None, Unit::Items);
-    let repository = work.join("packages");
-    let packages: Vec<&Package> = lock.packages.iter().collect();
-    bootstrap::repository(&repository, &packages, &cache, &log, progress)?;
     let tree = work.join("tree");
-    bootstrap::tree(work, lock, &log, progress)?;
+    packages(lock, options, &cache, work, progress)?;
     progress.start("finish", None, Unit::Items);
     let job = finish::Job {
         config,
@@ -143,4 +140,34 @@ pub(crate) fn tree(
     };
     let lock = finish::finish(&job)?;
     Ok((tree, lock))
+}
+
+/// Makes the tree of the packages as `tree` in `work`.
+fn packages(
+    lock: &Lock,
+    options: &Options,
+    cache: &Cache,
+    work: &Path,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let (log, tree) = (work.join("log"), work.join("tree"));
+    let folder = options
+        .cache
+        .parent()
+        .unwrap_or(Path::new("."))
+        .join("bases");
+    let bases = Bases::open(&folder, lock, &log)?;
+    if let Some(bases) = bases.as_ref().filter(|_| !options.fresh)
+        && bases.take(&tree, &log, progress)?
+    {
+        return Ok(());
+    }
+    progress.start("prepare packages", None, Unit::Items);
+    let packages: Vec<&Package> = lock.packages.iter().collect();
+    bootstrap::repository(&work.join("packages"), &packages, cache, &log, progress)?;
+    bootstrap::tree(work, lock, &log, progress)?;
+    match bases {
+        Some(bases) => bases.keep(&tree, &log, progress),
+        None => Ok(()),
+    }
 }

@@ -1,9 +1,10 @@
-//! The config: one TOML file for a system, with what it imports.
+//! The config: one TOML file for a system (or JSON of the same shape), with what it imports.
 //!
 //! [`load`] reads it and says everything that is wrong at once, each with its place in the
 //! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
 
 mod check;
+mod json;
 mod load;
 mod reader;
 mod report;

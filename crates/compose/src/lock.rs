@@ -82,7 +82,7 @@ pub struct Package {
 /// What a build needs beside the config.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder that fetched packages are kept in.
+    /// The folder that fetched packages are kept in, and trees of them in `bases` beside it.
     pub cache: PathBuf,
     /// The folder for the work, where some gigabytes should be free; all is removed at the end.
     pub work: PathBuf,
@@ -90,6 +90,8 @@ pub struct Options {
     pub locked: bool,
     /// Whether newer versions are taken where the archives have them.
     pub update: bool,
+    /// Whether packages are unpacked and configured anew, though a tree of them is kept.
+    pub fresh: bool,
     /// The program `elea` that goes into the image.
     pub elea: PathBuf,
     /// The static program `elea-initrd` that becomes the initrd.

@@ -3,7 +3,7 @@
 use super::reader::{Fields, Reader};
 use super::report::{Errors, Source};
 use super::value::{self, Node, Place, Table, Value};
-use super::{Config, sections};
+use super::{Config, json, sections};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,10 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
     let mut reader = Reader::default();
     let mut chain = Vec::new();
     let merged = file(&mut reader, path, None, &mut chain);
+    if reader.unreadable {
+        // What the rest seems to say may be no more than a consequence.
+        return Err(Errors::new(reader.sources, reader.problems));
+    }
     let places = value::places(&merged);
     let config = sections::read(&mut reader, Fields::new(String::new(), None, merged));
     let sources = reader.sources;
@@ -41,6 +45,7 @@ fn file(reader: &mut Reader, path: &Path, asked: Option<Place>, chain: &mut Vec<
     let text = match text(path) {
         Ok(text) => text,
         Err(why) => {
+            reader.unreadable |= asked.is_none();
             let help = "paths are relative to the folder of the file that names them";
             reader.problem(
                 asked,
@@ -56,9 +61,20 @@ fn file(reader: &mut Reader, path: &Path, asked: Option<Place>, chain: &mut Vec<
         path: path.to_owned(),
         text: text.clone(),
     });
-    let (mut table, complaints) = value::parse_toml(number, &text);
+    let is_json = path.extension().is_some_and(|e| e == "json");
+    let (mut table, complaints) = if is_json {
+        json::parse_json(number, &text)
+    } else {
+        value::parse_toml(number, &text)
+    };
+    let label = if is_json {
+        "this is no JSON"
+    } else {
+        "this is no TOML"
+    };
     for (at, what) in complaints {
-        reader.problem(Some(at), what, "this is no TOML", None);
+        reader.problem(Some(at), what, label, None);
+        reader.unreadable = true;
     }
     let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     chain.push(identity);

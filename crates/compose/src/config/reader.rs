@@ -15,6 +15,8 @@ pub(super) struct Located<T> {
 pub(super) struct Reader {
     pub(super) sources: Vec<Source>,
     pub(super) problems: Vec<Problem>,
+    /// Whether a file could not be read as what it should be.
+    pub(super) unreadable: bool,
     /// The files in the order in which they were laid over one another.
     pub(super) order: Vec<usize>,
 }
@@ -257,7 +259,7 @@ impl Fields {
 pub(crate) fn nearest<'a>(word: &str, list: &[&'a str]) -> Option<&'a str> {
     list.iter()
         .map(|known| (distance(word, known), *known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 5)
         .min()
         .map(|(_, known)| known)
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 /// that is Elea itself, outside the tree.
 pub(crate) const BOOT_PACKAGE: &str = "elea-boot";
 
-const BOOT_CONTROL: &str = "\
+pub(crate) const BOOT_CONTROL: &str = "\
 Package: elea-boot
 Version: 1
 Architecture: all
@@ -120,7 +120,7 @@ pub(crate) fn tree(
     }
     let command = program::Sandbox {
         work,
-        prepare: HIDE,
+        prepare: PREPARE,
         time: lock.epoch,
     }
     .command(&[
@@ -148,9 +148,13 @@ pub(crate) fn tree(
     Ok(())
 }
 
-/// Lays neutral files over those of the machine that mmdebstrap copies.
-const HIDE: &str = "\
+/// Lays neutral files over those of the machine that mmdebstrap copies, and lets the tree be
+/// written without waiting for the disk where overlays can do that: packages are synced one
+/// by one otherwise, which takes most of the time, and the tree is temporary.
+const PREPARE: &str = "\
 for name in hostname resolv.conf; do
-  if test -e /etc/$name; then mount --bind /mnt/$name \"$(readlink -f /etc/$name)\" || exit 1; fi
+  if test -e /etc/$name; then mount --bind /mnt/$name \"$(readlink -f /etc/$name)\"; fi
 done
+mkdir -p -m 0755 /mnt/tree /mnt/overlay/lower /mnt/overlay/work
+mount -t overlay -o volatile,redirect_dir=off,metacopy=off,index=off,lowerdir=/mnt/overlay/lower,upperdir=/mnt/tree,workdir=/mnt/overlay/work elea /mnt/tree || true
 ";
