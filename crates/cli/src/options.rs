@@ -104,6 +104,7 @@ impl Inputs {
             work: self.work.clone().unwrap_or_else(places::scratch),
             locked: self.locked,
             update: self.update,
+            fresh: false,
             elea: given(&self.elea, places::this_program)?,
             initrd: given(&self.initrd, places::initrd_program)?,
         })

@@ -55,7 +55,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         Context::need_root("building an image")?;
     }
     let bars = context.bars();
-    let options = args.inputs.options(context)?;
+    let mut options = args.inputs.options(context)?;
+    // A copy of what was made before would prove nothing.
+    options.fresh = args.check;
     let before = lock::load(&config)?;
     let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {

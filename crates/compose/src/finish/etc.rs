@@ -81,6 +81,9 @@ fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     let zone = format!("usr/share/zoneinfo/{}", system.timezone);
     if tree.root.exists(Path::new(&zone)) {
         tree.link(&format!("../{zone}"), "etc/localtime")?;
+        if tree.has("etc/timezone") {
+            tree.put("etc/timezone", format!("{}\n", system.timezone).as_bytes())?;
+        }
     } else if job.config.origin("system.timezone").is_some() {
         let what = format!(
             "the image does not know the time zone `{}`",

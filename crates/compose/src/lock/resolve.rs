@@ -12,9 +12,11 @@ use elea_sys::progress::{Progress, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// What every system has besides Debian's essential packages: an init, devices, messages,
-/// and the tools that mend and grow its file systems.
-const SYSTEM: [&str; 8] = [
+/// What every system has: what Debian calls essential or required, an init, devices, messages,
+/// and the tools that mend and grow its file systems. (apt-patterns(7) and names.)
+const SYSTEM: [&str; 10] = [
+    "?essential",
+    "?priority(required)",
     "ca-certificates",
     "dbus",
     "e2fsprogs",
@@ -152,7 +154,6 @@ impl Solver<'_> {
         let mut wanted: BTreeSet<&str> = SYSTEM.into_iter().collect();
         wanted.insert(&config.kernel.package);
         wanted.insert(BOOT_PACKAGE);
-        wanted.insert("?essential");
         wanted.extend(config.packages.install.iter().map(String::as_str));
         let wanted: Vec<&str> = wanted.into_iter().collect();
         match apt.solve(&wanted, self.progress) {
