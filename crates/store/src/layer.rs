@@ -64,15 +64,19 @@ impl Store {
         let Some(layer) = self.load_layer(blob)? else {
             return Ok(None);
         };
-        let writer = self.writer()?;
-        if !layer
-            .objects()
-            .all(|(digest, size)| writer.has(&digest, size))
-        {
+        // None where nothing can be written: then nothing is collected either.
+        let writer = self.writer().ok();
+        let there = |(digest, size)| match &writer {
+            Some(writer) => writer.has(&digest, size),
+            None => self.object_size(&digest) == Some(size),
+        };
+        if !layer.objects().all(there) {
             return Ok(None);
         }
-        crate::lease::record(self, "layer", &[*blob])?;
-        writer.finish()?;
+        if let Some(writer) = writer {
+            crate::lease::record(self, "layer", &[*blob])?;
+            writer.finish()?;
+        }
         Ok(Some(layer))
     }
 

@@ -11,6 +11,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 impl Store {
     /// Where an object is or would be.
@@ -68,6 +69,10 @@ impl Store {
         }
     }
 }
+
+/// How often and how long a file that somebody still has open is waited for.
+const BUSY_TRIES: u32 = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -240,11 +245,23 @@ impl<'w, 's> NewObject<'w, 's> {
         if !unsealable.load(Ordering::Relaxed) {
             // Sealing needs that nobody has the file open for writing.
             self.file = File::open(&self.path).at("open", &self.path)?;
-            match elea_sys::verity::enable(&self.file) {
-                Ok(_) => {}
-                Err(VerityError::Unsupported) => unsealable.store(true, Ordering::Relaxed),
-                Err(VerityError::Io(source)) => Err(source).at("seal", &self.path)?,
-                Err(e) => Err(io::Error::other(e)).at("seal", &self.path)?,
+            let mut tries = 0;
+            loop {
+                match elea_sys::verity::enable(&self.file) {
+                    Ok(_) => break,
+                    Err(VerityError::Unsupported) => {
+                        unsealable.store(true, Ordering::Relaxed);
+                        break;
+                    }
+                    // A program that another thread starts just now has a copy of what was open
+                    // for writing, until it really is that program.
+                    Err(VerityError::Busy) if tries < BUSY_TRIES => {
+                        tries += 1;
+                        std::thread::sleep(BUSY_PAUSE);
+                    }
+                    Err(VerityError::Io(source)) => Err(source).at("seal", &self.path)?,
+                    Err(e) => Err(io::Error::other(e)).at("seal", &self.path)?,
+                }
             }
         }
         let mode = fs::Permissions::from_mode(0o444);
