@@ -8,11 +8,12 @@ use crate::machine::{Machine, load_booted};
 use crate::systemd;
 use crate::verdict::{self, Verdict};
 use elea_formats::oplog::Cause;
+use elea_sys::progress::Progress;
 use std::path::Path;
 
 /// On a counted boot: keeps the logs and restarts the machine. On any other the prompt may
 /// come: the health gate restarts a good generation at its time limit.
-pub fn emergency() -> Result<Judged, Error> {
+pub fn emergency(progress: &dyn Progress) -> Result<Judged, Error> {
     let booted = load_booted()?;
     let number = booted.generation;
     let judged = |outcome| Judged {
@@ -29,15 +30,15 @@ pub fn emergency() -> Result<Judged, Error> {
         let why = "the generation is not on trial".into();
         return Ok(judged(Judgement::Left { why }));
     }
-    let outcome = keep_and_restart(Verdict::new(&booted.boot_id, number));
+    let outcome = keep_and_restart(Verdict::new(&booted.boot_id, number), progress);
     if outcome.is_err() {
         // No evidence, but no prompt either.
-        health::restart();
+        health::restart(progress);
     }
     outcome.map(judged)
 }
 
-fn keep_and_restart(mut verdict: Verdict) -> Result<Judgement, Error> {
+fn keep_and_restart(mut verdict: Verdict, progress: &dyn Progress) -> Result<Judgement, Error> {
     let machine = Machine::open(Path::new("/"), "elea agent emergency")?;
     verdict.failed_units = health::failed_units();
     let failed = verdict.failed_units.join(", ");
@@ -49,5 +50,5 @@ fn keep_and_restart(mut verdict: Verdict) -> Result<Judgement, Error> {
         health::manifest(verdict.generation).ok_or(Error::Unknown(verdict.generation))?;
     systemd::flush_journal();
     let verdict = verdict.failed(Cause::Emergency, reason);
-    health::fail(&machine, verdict, &generation, true)
+    health::fail(&machine, verdict, &generation, true, progress)
 }

@@ -276,12 +276,29 @@ fn remove_prepared(boot: &dyn Disk, now: &Entries) -> Result<(), Error> {
         return Ok(());
     }
     let old = Entries::load_folder(boot, PREPARED)?;
-    if !old.files().is_empty() && old.files() == now.files() {
+    // Equal content may also be what a cut removal of the old folder left.
+    if !old.files().is_empty() && old.files() == now.files() && is_crossed(boot)? {
         return Err(Error::Crossed);
     }
     boot.remove_folder(PREPARED)?;
     boot.sync_folder("loader")?;
     Ok(boot.sync_all()?)
+}
+
+/// Whether both names lead to one folder: a file made in one is seen in the other.
+fn is_crossed(boot: &dyn Disk) -> Result<bool, Error> {
+    const PROBE: &str = "elea-probe.tmp";
+    let probe = format!("{PREPARED}/{PROBE}");
+    if boot.size(&probe)?.is_none() {
+        boot.write_new(&probe, b"")?;
+        boot.sync_all()?;
+    }
+    let seen = boot.list(FOLDER)?.iter().any(|n| n.name == PROBE);
+    if seen {
+        boot.remove(&probe)?;
+        boot.sync_all()?;
+    }
+    Ok(seen)
 }
 
 /// Where no exchange can be had: what is new first, then renames, then removals, each durable

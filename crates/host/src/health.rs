@@ -21,6 +21,7 @@ use elea_formats::cmdline::CommandLine;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::Cause;
 use elea_sys::disk::{Disk as _, Folder};
+use elea_sys::progress::Progress;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -76,13 +77,14 @@ pub enum Judgement {
     },
 }
 
-/// Judges this boot: waits for it, checks it, and acts on what it found.
-pub fn judge() -> Result<Judged, Error> {
+/// Judges this boot: waits for it, checks it, and acts on what it found. When `progress` is
+/// cancelled (the machine is being stopped) it ends without a verdict.
+pub fn judge(progress: &dyn Progress) -> Result<Judged, Error> {
     let booted = load_booted()?;
     let number = booted.generation;
     let finding_out = std::thread::spawn(find_out);
     let outcome = match manifest(number) {
-        Some(generation) => judge_boot(&booted, &generation, &finding_out)?,
+        Some(generation) => judge_boot(&booted, &generation, &finding_out, progress)?,
         None => Judgement::Left {
             why: format!("the manifest of generation {number} cannot be read"),
         },
@@ -111,6 +113,7 @@ fn judge_boot(
     booted: &Booted,
     generation: &Generation,
     finding_out: &std::thread::JoinHandle<()>,
+    progress: &dyn Progress,
 ) -> Result<Judgement, Error> {
     let number = booted.generation;
     let firmware = Firmware::load();
@@ -127,7 +130,7 @@ fn judge_boot(
     // The checks run before this thread gets mounts of its own: they see what everybody sees.
     let verdict = Verdict::new(&booted.boot_id, number);
     let limit = Duration::from_secs(generation.health.timeout);
-    let Some(verdict) = observe(verdict, generation, limit) else {
+    let Some(verdict) = observe(verdict, generation, limit, progress) else {
         return Ok(Judgement::Ended);
     };
     wait_for(finding_out);
@@ -144,7 +147,7 @@ fn judge_boot(
     if verdict.healthy {
         commit::commit(&machine, verdict, &firmware)
     } else {
-        fail(&machine, verdict, generation, counted)
+        fail(&machine, verdict, generation, counted, progress)
     }
 }
 
@@ -160,11 +163,19 @@ fn has_counter(machine: &Machine, number: u64) -> bool {
 }
 
 /// Waits for the system, then runs the checks. None if the boot was ended meanwhile.
-fn observe(mut verdict: Verdict, generation: &Generation, limit: Duration) -> Option<Verdict> {
+fn observe(
+    mut verdict: Verdict,
+    generation: &Generation,
+    limit: Duration,
+    progress: &dyn Progress,
+) -> Option<Verdict> {
     let begin = systemd::userspace_start().unwrap_or(0.0);
     let left = || limit.as_secs_f64() - (uptime() - begin);
     let mut seen = Seen::default();
     loop {
+        if progress.cancelled() {
+            return None;
+        }
         seen.look(&generation.health.units, uptime());
         match watch::decide(&seen, left() - FOR_CHECKS, limit) {
             Decision::Wait => std::thread::sleep(PAUSE),

@@ -6,8 +6,8 @@ use crate::apply::{NoPayloads, is_whole};
 use crate::error::Error;
 use crate::install::firstboot::{self, Grown, Sealed};
 use crate::machine::Machine;
-use crate::plan;
 use crate::view::View;
+use crate::{plan, systemd};
 use elea_formats::oplog::Event;
 use elea_sys::progress::Progress;
 use serde::Serialize;
@@ -55,6 +55,8 @@ pub fn setup(machine: &Machine, progress: &dyn Progress) -> Setup {
         Ok(_) => {}
         Err(e) => done.failures.push(format!("growing the root: {e}")),
     }
+    // What follows may take long, and nothing waits for it.
+    systemd::ready();
     match firstboot::seal(elea, progress) {
         Ok(sealed) => done.sealed = sealed,
         Err(e) => done.failures.push(format!("sealing the objects: {e}")),

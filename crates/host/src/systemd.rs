@@ -1,5 +1,8 @@
 //! What is asked of systemd and its journal, by their own programs.
 
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Output, Stdio};
 
 /// The most output that is kept of one call.
@@ -175,6 +178,26 @@ pub(crate) fn jobs() -> Vec<String> {
         })
         .take(32)
         .collect()
+}
+
+/// Starts a unit; returns at once.
+pub(crate) fn start(unit: &str) {
+    let _ = run("systemctl", &["--no-block", "start", "--", unit]);
+}
+
+/// Tells systemd that this service is ready (`sd_notify(3)`). Without systemd nobody is told.
+pub(crate) fn ready() {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    let Ok(socket) = UnixDatagram::unbound() else {
+        return;
+    };
+    let _ = match path.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)
+            .and_then(|address| socket.send_to_addr(b"READY=1", &address)),
+        None => socket.send_to(b"READY=1", &path),
+    };
 }
 
 #[cfg(test)]

@@ -251,8 +251,8 @@ impl View {
                 .any(|r| matches!(r.event, Event::Committed { .. }))
     }
 
-    /// The failed generation because of which an identity is not offered again.
-    pub fn refused(&self, identity: &Digest) -> Option<(u64, &str)> {
+    /// The failed generation because of which the log says that an identity is refused.
+    pub(crate) fn refused_by_log(&self, identity: &Digest) -> Option<(u64, &str)> {
         let mut refused = None;
         for record in &self.log {
             match &record.event {
@@ -267,19 +267,41 @@ impl View {
                 _ => {}
             }
         }
-        // Counted out, but no good boot has written it down yet.
-        refused.or_else(|| {
-            let counted_out = |number: &u64| {
-                let own = self.entries.generation(*number);
-                own.and_then(|o| o.counter).is_some_and(|c| c.left == 0)
-                    && self.manifest(*number).is_some_and(|m| m.identity() == *identity)
-                    && !self.log.iter().any(
-                        |r| matches!(&r.event, Event::Failed { number: n, .. } | Event::Retried { number: n, .. } if n == number),
-                    )
-            };
-            let number = self.generations.keys().copied().find(counted_out)?;
+        refused
+    }
+
+    /// The failed generation because of which an identity is not offered again.
+    pub fn refused(&self, identity: &Digest) -> Option<(u64, &str)> {
+        self.refused_by_log(identity).or_else(|| {
+            let number = self.generations.keys().copied().find(|&number| {
+                self.failed_untold(number)
+                    && self
+                        .manifest(number)
+                        .is_some_and(|m| m.identity() == *identity)
+            })?;
             Some((number, "its tries are used up"))
         })
+    }
+
+    /// Whether a generation failed and no good boot has written it down yet: its tries are used up, or
+    /// its entry is gone after a try.
+    fn failed_untold(&self, number: u64) -> bool {
+        let told = self.log.iter().any(|r| {
+            matches!(&r.event, Event::Failed { number: n, .. } | Event::Retried { number: n, .. } if *n == number)
+        });
+        if told {
+            return false;
+        }
+        match self.entries.generation(number) {
+            Some(own) => own.counter.is_some_and(|c| c.left == 0),
+            None => {
+                let tried = self
+                    .generations
+                    .get(&number)
+                    .is_some_and(|f| f.tries.iter().any(Try::counts));
+                tried && !self.was_committed(number) && self.state(number, None) == State::Vanished
+            }
+        }
     }
 
     /// Why a generation failed, as the log has it.

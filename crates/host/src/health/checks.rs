@@ -178,7 +178,12 @@ mod tests {
     fn script(root: &Path, path: &str, text: &str, mode: u32) {
         let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        let text_only = path.with_extension("text");
+        fs::write(&text_only, format!("#!/bin/sh\n{text}\n")).unwrap();
+        // Another test's child may hold what this process writes to: "text file busy".
+        let copied = Command::new("cp").args([&text_only, &path]).status();
+        assert!(copied.unwrap().success());
+        fs::remove_file(text_only).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
@@ -189,13 +194,13 @@ mod tests {
         script(
             root,
             "usr/lib/elea/health.d/10-a",
-            "echo image's; exit 1",
+            "echo of the image; exit 1",
             0o755,
         );
         script(
             root,
             "etc/elea/health.d/10-a",
-            "echo machine's; echo err >&2",
+            "echo of the machine; echo err >&2",
             0o755,
         );
         script(root, "etc/elea/health.d/20-masked", "exit 1", 0o644);
@@ -229,8 +234,8 @@ mod tests {
         );
         let results = run_all(&checks, Duration::from_secs(2));
         let passed: Vec<_> = results.iter().map(|r| r.passed).collect();
-        assert_eq!(passed, [true, false, false, false]);
-        assert_eq!(results[0].output, "machine's\nerr\n");
+        assert_eq!(passed, [true, false, false, false], "{results:?}");
+        assert_eq!(results[0].output, "of the machine\nerr\n");
         assert!(
             results[3].ended.starts_with("no end after"),
             "{:?}",

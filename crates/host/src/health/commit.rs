@@ -6,8 +6,7 @@ use crate::error::Error;
 use crate::firmware::Firmware;
 use crate::machine::Machine;
 use crate::verdict::Verdict;
-use crate::{loader, plan};
-use elea_formats::oplog::Event;
+use crate::{loader, plan, systemd};
 
 /// Writes down that the boot is healthy, and commits where the boot counts: a kexec or a soft
 /// reboot proves nothing about the kernel on `$BOOT` (invariant 8).
@@ -22,15 +21,7 @@ pub(super) fn commit(
         machine.apply(&plan::healthy(number), &NoPayloads)?;
         if firmware.booted_by_loader(number) {
             let view = machine.view()?;
-            let mut plan = plan::commit(&view, number)?;
-            // Somebody booted a refused generation by hand, and it is well: nothing is refused any more.
-            if let Some(generation) = view.manifest(number)
-                && view.refused(&generation.identity()).is_some()
-            {
-                let identity = generation.identity();
-                let event = Event::Retried { number, identity };
-                plan.steps.push(plan::Step::Record { event });
-            }
+            let plan = plan::commit(&view, number)?;
             machine.apply(&plan, &NoPayloads)?;
             verdict.committed = true;
         }
@@ -47,5 +38,6 @@ pub(super) fn commit(
             .push(format!("the boot loader was not updated: {e}"));
         verdict.leave_word()?;
     }
+    systemd::start("elea-tidy.service");
     Ok(Judgement::Committed)
 }

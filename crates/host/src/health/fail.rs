@@ -8,6 +8,8 @@ use crate::view::View;
 use crate::{plan, systemd, verdict};
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{Cause, Event};
+use elea_sys::device;
+use elea_sys::progress::Progress;
 use std::time::Duration;
 
 /// Restarts of Elea's in a row, without a healthy boot between, after which a machine stays
@@ -22,6 +24,7 @@ pub(crate) fn fail(
     verdict: verdict::Verdict,
     generation: &Generation,
     counted: bool,
+    progress: &dyn Progress,
 ) -> Result<Judgement, Error> {
     let number = verdict.generation;
     let reason = verdict.reason.clone().unwrap_or_default();
@@ -37,7 +40,7 @@ pub(crate) fn fail(
         Err(_) => counted,
     };
     if reboot {
-        restart();
+        restart(progress);
     }
     kept?;
     told?;
@@ -78,11 +81,14 @@ fn restarts(view: &View) -> usize {
 }
 
 /// Restarts the machine; comes back only when that cannot be done.
-pub(crate) fn restart() {
+pub(crate) fn restart(progress: &dyn Progress) {
     systemd::flush_journal();
     if systemd::reboot() {
-        // The shutdown ends this process, unless it hangs.
-        std::thread::sleep(ORDERLY);
+        // The shutdown stops this process, unless it hangs.
+        let stopped = device::wait(ORDERLY, || progress.cancelled().then_some(()));
+        if stopped.is_some() {
+            return;
+        }
     }
     rustix::fs::sync();
     let _ = rustix::system::reboot(rustix::system::RebootCommand::Restart);

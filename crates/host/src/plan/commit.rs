@@ -38,6 +38,11 @@ pub fn commit(view: &View, number: u64) -> Result<Plan, Refusal> {
     if !view.was_committed(number) || !was_good {
         steps.push(record(Event::Committed { number }));
     }
+    // Somebody booted a refused generation by hand, and it is well.
+    let identity = generation.identity();
+    if view.refused_by_log(&identity).is_some() {
+        steps.push(record(Event::Retried { number, identity }));
+    }
     let has_tries = view
         .generations
         .get(&number)

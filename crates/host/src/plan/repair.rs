@@ -3,7 +3,11 @@
 
 use super::{Plan, Step, record};
 use crate::view::{State, View};
+use elea_formats::bls::{Counter, Owner};
 use elea_formats::oplog::{Event, Record};
+
+/// How many failures in a row make a good generation give way (the initrd counts them).
+const GIVES_WAY: usize = 2;
 
 /// Brings log and entries together:
 /// - an entry whose arming or commit was not written down gets its record;
@@ -33,6 +37,15 @@ pub fn repair(view: &View, is_whole: &dyn Fn(u64) -> bool) -> Plan {
             continue;
         };
         entries.set_generation(generation, false);
+        // One that had failed until it gave way must not come back as good.
+        let folder = view.generations.get(&number);
+        let failures = folder.map_or(0, |f| f.tries.iter().filter(|t| t.counts()).count());
+        if failures >= GIVES_WAY
+            && let Some(own) = entries.own.get_mut(&Owner::Generation(number))
+        {
+            let done = u32::try_from(failures.min(9)).unwrap_or(9);
+            own.counter = Some(Counter { left: 0, done });
+        }
         records.push(Event::Repaired {
             what: format!("the entry of generation {number} was gone and was made again"),
         });

@@ -5,7 +5,7 @@ use elea_formats::bls::{Counter, Entry, FileName, Owner};
 use elea_formats::booted::{TRY_SCHEMA, Try};
 use elea_formats::digest::Digest;
 use elea_formats::generation::{Generation, Payload, SCHEMA};
-use elea_formats::oplog::Cause;
+use elea_formats::oplog::{Cause, Event};
 use elea_formats::release::Health;
 use elea_host::apply::{Context, Error, Payloads, apply, is_whole};
 use elea_host::entries::FOLDER;
@@ -250,6 +250,29 @@ impl Machine {
             self.boot.remove(&path).unwrap();
         }
         self.boot.sync_all().unwrap();
+        self.note_failures();
+    }
+
+    /// Releases that must be refused though no good boot has written down their failure.
+    fn note_failures(&mut self) {
+        let view = self.view();
+        for (number, folder) in &view.generations {
+            let told = view.log.iter().any(|r| match r.event {
+                Event::Failed { number: n, .. } | Event::Retried { number: n, .. } => n == *number,
+                _ => false,
+            });
+            let gone = || {
+                let good = view.was_committed(*number);
+                view.state(*number, None) == State::Vanished && !good && !folder.tries.is_empty()
+            };
+            let failed = match view.entries.generation(*number) {
+                Some(own) => own.counter.is_some_and(|c| c.left == 0),
+                None => gone(),
+            };
+            if failed && !told {
+                self.refused.extend(self.releases.get(number));
+            }
+        }
     }
 
     // What the machine does.
@@ -365,6 +388,7 @@ impl Machine {
         self.apply(&plan::healthy(number))?;
         let plan = plan::commit(&self.try_view()?, number).unwrap();
         self.apply(&plan)?;
+        self.refused.remove(&self.releases[&number]);
         self.harvest()?;
         let view = self.try_view()?;
         let kept = plan::keep(&view, self.booted);
@@ -405,7 +429,7 @@ impl Machine {
                 matches!(
                     s,
                     plan::Step::Record {
-                        event: elea_formats::oplog::Event::Failed { refused: true, .. }
+                        event: Event::Failed { refused: true, .. }
                     }
                 )
             });
@@ -445,13 +469,7 @@ impl Machine {
             .max()
             .unwrap_or(0)
             .max(self.highest);
-        for (number, own) in view.entries.generations() {
-            let counted_out = own.counter.is_some_and(|c| c.left == 0);
-            let identity = self.releases.get(&number).copied();
-            if counted_out && Some(number) != self.booted && view.failure(number).is_none() {
-                self.refused.extend(identity);
-            }
-        }
+        self.note_failures();
         let report = fsck::check(&view, self.disks()).unwrap();
         for finding in &report.findings {
             let excused = finding.invariant == 1 && self.good_condemned;
