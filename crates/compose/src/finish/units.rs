@@ -3,17 +3,15 @@
 use super::tree::Tree;
 use elea_sys::PathError;
 
-macro_rules! units {
+/// A file of `crates/compose/units`, which stands at its path in the image.
+macro_rules! files {
     ($($path:literal),* $(,)?) => {
         &[$(($path, include_str!(concat!("../../units/", $path)))),*]
     };
 }
 
-/// Where units lie.
-const FOLDER: &str = "usr/lib/systemd/system/";
-
-/// Path in the image and text of each.
-const UNITS: &[(&str, &str)] = units![
+/// Path and text of each.
+const FILES: &[(&str, &str)] = files![
     "etc/ssh/sshd_config.d/50-elea.conf",
     "usr/lib/systemd/journald.conf.d/50-elea.conf",
     "usr/lib/systemd/system.conf.d/50-elea.conf",
@@ -26,10 +24,13 @@ const UNITS: &[(&str, &str)] = units![
     "usr/lib/systemd/system/sysroot.mount.d/50-elea.conf",
 ];
 
-/// Installs them; sshd's settings only where there is an sshd.
+const UNITS: &str = "usr/lib/systemd/system/";
+
+/// Installs them; settings of a program in `/etc` only where the program is.
 pub(super) fn install(tree: &Tree) -> Result<(), PathError> {
-    for (path, text) in UNITS {
-        if !path.starts_with("etc/ssh/") || tree.has("etc/ssh/sshd_config") {
+    for (path, text) in FILES {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if !path.starts_with("etc/") || tree.has(folder) {
             tree.put(path, text.as_bytes())?;
         }
     }
@@ -38,10 +39,10 @@ pub(super) fn install(tree: &Tree) -> Result<(), PathError> {
 
 /// Those that are to start: all that say where they belong.
 pub(super) fn enabled() -> impl Iterator<Item = &'static str> {
-    UNITS.iter().filter_map(|(path, text)| {
-        let name = path.strip_prefix(FOLDER)?;
-        (text.contains("\n[Install]") && !name.contains('/')).then_some(name)
-    })
+    FILES
+        .iter()
+        .filter(|(_, text)| text.contains("\n[Install]"))
+        .filter_map(|(path, _)| path.strip_prefix(UNITS))
 }
 
 #[cfg(test)]
@@ -52,30 +53,27 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_installed() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("units");
-        let mut folders = vec![folder.clone()];
-        let mut found = Vec::new();
-        while let Some(here) = folders.pop() {
-            for entry in std::fs::read_dir(here).unwrap() {
+        let (mut folders, mut found) = (vec![folder.clone()], Vec::new());
+        while let Some(next) = folders.pop() {
+            for entry in std::fs::read_dir(next).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if !path.ends_with("README.md") {
-                    let path = path.strip_prefix(&folder).unwrap();
-                    found.push(path.to_str().unwrap().to_owned());
+                } else if path.file_name().unwrap() != "README.md" {
+                    found.push(
+                        path.strip_prefix(&folder)
+                            .unwrap()
+                            .to_str()
+                            .unwrap()
+                            .to_owned(),
+                    );
                 }
             }
         }
         found.sort();
-        let known: Vec<&str> = UNITS.iter().map(|(path, _)| *path).collect();
-        assert_eq!(known, found);
-        let enabled: Vec<&str> = enabled().collect();
-        assert_eq!(
-            enabled,
-            [
-                "elea-ended.service",
-                "elea-judge.service",
-                "elea-setup.service"
-            ]
-        );
+        let ours: Vec<_> = FILES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(found, ours);
+        assert!(enabled().any(|unit| unit == "elea-judge.service"));
+        assert!(!enabled().any(|unit| unit == "elea-tidy.service"));
     }
 }
