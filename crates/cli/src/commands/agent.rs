@@ -33,8 +33,8 @@ pub(crate) fn run(command: &Command, context: &Context) -> Outcome {
             report(&done, context)?;
             Ok(code)
         }
-        Command::Judge => report(&health::judge()?, context),
-        Command::Emergency => report(&emergency::emergency()?, context),
+        Command::Judge => report(&health::judge(&context.bars())?, context),
+        Command::Emergency => report(&emergency::emergency(&context.bars())?, context),
         Command::Ended => {
             let machine = context.machine("elea agent ended")?;
             report(&ended::ended(&machine)?, context)
