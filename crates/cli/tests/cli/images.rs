@@ -178,3 +178,46 @@ fn keys_are_made_once_and_kept_private() {
         assert_eq!(fs::read(&key).unwrap(), before);
     }
 }
+
+/// `--dry-run` says what would be done, and does nothing.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    let would = elea.run("store init --dry-run");
+    assert!(would.err.contains("would make an empty store"), "{would:?}");
+    assert!(!elea.store().exists());
+    imported(&elea, "dir:tree", "a");
+    elea.good("image keygen k");
+    elea.good("image push a oci:layout:1 --sign k.key");
+    let state = || {
+        let files = files(&elea.path("."));
+        let read = |path: &std::path::PathBuf| fs::read(path).unwrap_or_default();
+        files
+            .iter()
+            .map(|path| (path.clone(), read(path)))
+            .collect::<Vec<_>>()
+    };
+    let before = state();
+    for (line, says) in [
+        (
+            "image import dir:tree --name b",
+            "would import dir:tree as ",
+        ),
+        ("image export a tar:a.tar", "would write a "),
+        ("image tag a b", "would name "),
+        ("image rm a", "would take the name `a` away"),
+        ("image keygen other", "would make other.key"),
+        ("image push a oci:layout:2", "would push a "),
+        (
+            "image sign oci:layout:1 --key k.key",
+            "would sign oci:layout:1 as ",
+        ),
+    ] {
+        let ran = elea.run(&format!("{line} --dry-run"));
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        assert!(ran.err.contains(says), "{line}: {ran:?}");
+        assert_eq!(ran.out, "", "{line}");
+        assert_eq!(state(), before, "{line}");
+    }
+}

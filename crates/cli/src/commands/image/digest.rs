@@ -31,20 +31,25 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    // The contents are needed only while they are digested.
-    let scratch = std::env::temp_dir();
-    let folder = tempfile::tempdir_in(&scratch).at("create a folder in", &scratch)?;
-    let store = match &args.source {
-        Reference::Store(_) => context.store()?,
-        _ => Store::init(&folder.path().join("store"))?,
-    };
-    let (mut tree, _) = places::tree(&store, &args.source, &context.bars())?;
-    form::canonical(&mut tree, args.form);
     let shown = Shown {
         schema: "elea.image-digest/1",
         source: args.source.to_string(),
         form: args.form.name(),
-        image: verity::measure(&erofs::write(&tree)),
+        image: of(&args.source, args.form, context)?,
     };
     context.show(&shown, |shown| format!("{}\n", shown.image))
+}
+
+/// The digest of a tree in a form. Nothing is left in any store.
+pub(super) fn of(source: &Reference, form: Form, context: &Context) -> Outcome<Digest> {
+    // The contents are needed only while they are digested.
+    let scratch = places::scratch();
+    let folder = tempfile::tempdir_in(&scratch).at("create a folder in", &scratch)?;
+    let store = match source {
+        Reference::Store(_) => context.store()?,
+        _ => Store::init(&folder.path().join("store"))?,
+    };
+    let (mut tree, _) = places::tree(&store, source, &context.bars())?;
+    form::canonical(&mut tree, form);
+    Ok(verity::measure(&erofs::write(&tree)))
 }

@@ -2,12 +2,13 @@
 
 use crate::context::{self, Context};
 use crate::failure::{Code, Outcome};
-use crate::places;
+use crate::{places, text};
 use elea_formats::dump;
 use elea_formats::oci::reference::Reference;
 use elea_store::{Store, export};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At, PathError, durable};
+use std::fmt;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// tar:FILE, erofs:FILE or dump:FILE (`-` is stdout)
     #[arg(value_name = "TO")]
     target: Target,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -27,6 +31,17 @@ enum Target {
     Erofs(PathBuf),
     Dump(PathBuf),
     Tar(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, path) = match self {
+            Self::Erofs(path) => ("erofs", path),
+            Self::Dump(path) => ("dump", path),
+            Self::Tar(path) => ("tar", path),
+        };
+        write!(f, "{kind}:{}", path.display())
+    }
 }
 
 impl FromStr for Target {
@@ -47,6 +62,14 @@ impl FromStr for Target {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = context.store()?;
     let image = store.resolve(&args.image)?;
+    if args.dry_run {
+        let size = text::size(store.image(&image)?.bytes);
+        context.say(&format!(
+            "would write {} ({size}) to {}",
+            args.image, args.target
+        ));
+        return Ok(Code::Done);
+    }
     match &args.target {
         Target::Erofs(path) => whole(path, &store.image_bytes(&image)?)?,
         Target::Dump(path) => whole(path, dump::encode(&store.tree(&image)?).as_bytes())?,

@@ -1,6 +1,6 @@
 //! `elea image import`.
 
-use crate::commands::image::show;
+use crate::commands::image::{digest, show};
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::places;
@@ -20,9 +20,18 @@ pub(crate) struct Args {
     /// The form that the tree is brought into: os-1, raw
     #[arg(long, default_value_t)]
     form: Form,
+    /// Say which image it would be and keep nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    if args.dry_run {
+        let image = digest::of(&args.source, args.form, context)?;
+        let name = args.name.as_deref().unwrap_or("without a name");
+        context.say(&format!("would import {} as {image}, {name}", args.source));
+        return Ok(Code::Done);
+    }
     let store = context.store_or_new("elea image import")?;
     let _lease = store.lease("elea image import")?;
     let (tree, origin) = places::tree(&store, &args.source, &context.bars())?;

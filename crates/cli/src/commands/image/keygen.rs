@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Ed25519 instead of ECDSA P-256, which cosign verifies too
     #[arg(long)]
     ed25519: bool,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +56,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             ),
         )
         .hint("choose another prefix; a key that images were signed with is not replaced"));
+    }
+    if args.dry_run {
+        let (key, public) = (shown.key.display(), shown.public.display());
+        context.say(&format!("would make {key} and {public}"));
+        return Ok(Code::Done);
     }
     key.save(&shown.key)?;
     durable::write(&shown.public, key.public().to_pem().as_bytes())?;

@@ -12,11 +12,20 @@ pub(crate) struct Args {
     /// The folder to mount at
     #[arg(value_name = "DIR")]
     target: PathBuf,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     Context::need_root("mounting an image")?;
     let store = context.store()?;
-    store.mount(&store.resolve(&args.image)?, &args.target)?;
+    let image = store.resolve(&args.image)?;
+    if args.dry_run {
+        let target = args.target.display();
+        context.say(&format!("would mount {image} at {target}"));
+        return Ok(Code::Done);
+    }
+    store.mount(&image, &args.target)?;
     Ok(Code::Done)
 }

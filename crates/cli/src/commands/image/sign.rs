@@ -1,7 +1,7 @@
 //! `elea image sign`.
 
 use crate::context::Context;
-use crate::failure::Outcome;
+use crate::failure::{Code, Outcome};
 use crate::options::Network;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     key: PathBuf,
     #[command(flatten)]
     network: Network,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Serialize)]
@@ -34,6 +37,11 @@ struct Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let key = PrivateKey::load(&args.key)?;
+    if args.dry_run {
+        let id = key.public().id().short();
+        context.say(&format!("would sign {} as {id}", args.reference));
+        return Ok(Code::Done);
+    }
     let options = args.network.options();
     let signed = elea_net::sign(&args.reference, &options, &key, None, &context.bars())?;
     let shown = Shown {
