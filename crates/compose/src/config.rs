@@ -16,16 +16,21 @@ pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
 
 use elea_formats::release::{Health, Source};
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use value::Place;
 
 /// A system as its config describes it, checked as far as that is possible without packages.
-#[derive(Debug, Clone)]
+/// Serialized, it is a config again: one file, with all defaults.
+#[derive(Debug, Clone, Serialize)]
 pub struct Config {
     /// The config's own file.
+    #[serde(skip)]
     pub path: PathBuf,
     /// Every file that was read, the config itself first.
+    #[serde(skip)]
     pub read: Vec<PathBuf>,
     /// What it is.
     pub system: System,
@@ -51,12 +56,14 @@ pub struct Config {
     pub trust: Trust,
     /// The boot loader.
     pub loader: Loader,
+    #[serde(skip)]
     places: BTreeMap<String, Place>,
+    #[serde(skip)]
     sources: Vec<report::Source>,
 }
 
 /// `[system]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct System {
     /// The name that an upgrade must keep.
     pub name: String,
@@ -75,7 +82,7 @@ pub struct System {
 }
 
 /// `[base]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Base {
     /// The suite: `trixie`.
     pub suite: String,
@@ -88,7 +95,7 @@ pub struct Base {
 }
 
 /// `[packages]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Packages {
     /// The names, sorted.
     pub install: Vec<String>,
@@ -97,11 +104,13 @@ pub struct Packages {
 }
 
 /// `[files."/path"]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct File {
     /// What stands there.
+    #[serde(flatten)]
     pub content: Content,
-    /// The mode; not of a link.
+    /// The mode; not of a link. Shown in octal, as it is written.
+    #[serde(serialize_with = "octal")]
     pub mode: u32,
     /// The owner's name or number.
     pub owner: String,
@@ -123,7 +132,7 @@ pub enum Content {
 }
 
 /// `[users.NAME]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct User {
     /// The number; none takes the next free one and the lock keeps it.
     pub uid: Option<u32>,
@@ -146,14 +155,14 @@ pub struct User {
 }
 
 /// `[groups.NAME]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Group {
     /// The number; none takes the next free one and the lock keeps it.
     pub gid: Option<u32>,
 }
 
 /// `[services]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Services {
     /// Units that start.
     pub enable: Vec<String>,
@@ -164,7 +173,7 @@ pub struct Services {
 }
 
 /// `[kernel]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Kernel {
     /// The package that brings it.
     pub package: String,
@@ -177,14 +186,14 @@ pub struct Kernel {
 }
 
 /// `[trust]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Trust {
     /// Files with public keys (PEM); the image trusts them.
     pub keys: Vec<PathBuf>,
 }
 
 /// `[loader]`: the boot loader comes from a suite of its own.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Loader {
     /// The suite: `sid`.
     pub suite: String,
@@ -195,7 +204,7 @@ pub struct Loader {
 }
 
 /// Where a value was written.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
     /// The file.
     pub file: PathBuf,
@@ -203,6 +212,24 @@ pub struct Origin {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
+}
+
+/// With the keys that a config has for it.
+impl Serialize for Content {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        match self {
+            Self::Text(text) => map.serialize_entry("content", text)?,
+            Self::Copy(path) => map.serialize_entry("source", path)?,
+            Self::Link(target) => map.serialize_entry("symlink", target)?,
+            Self::Folder => map.serialize_entry("directory", &true)?,
+        }
+        map.end()
+    }
+}
+
+fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{mode:04o}"))
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! `elea config`.
 
 mod check;
+mod show;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -9,10 +10,12 @@ use crate::failure::Outcome;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Check(check::Args),
+    Show(show::Args),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Check(args) => check::run(&args, context),
+        Command::Show(args) => show::run(&args, context),
     }
 }

@@ -54,3 +54,29 @@ fn every_error_has_its_place_and_the_exit_code_is_three() {
     assert_eq!(value["errors"][0]["line"], 6);
     elea.bad("config check nowhere.toml", 3, &["nowhere.toml"]);
 }
+
+/// Imports and defaults are in what is shown, and each value that was written has its place.
+#[test]
+fn the_whole_config_is_shown_with_the_origin_of_each_value() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), GOOD).unwrap();
+    let more =
+        "imports = [\"elea.toml\"]\n[system]\nversion = \"2.0\"\n[packages]\ninstall = [\"jq\"]\n";
+    fs::write(elea.path("2.0.toml"), more).unwrap();
+    let out = elea.good("config show 2.0.toml");
+    assert!(
+        out.contains("version = \"2.0\"") && out.contains("suite = \"trixie\""),
+        "{out}"
+    );
+    assert!(out.contains("timeout = "), "no defaults: {out}");
+    // What is shown is a config itself, and means the same.
+    fs::write(elea.path("whole.toml"), &out).unwrap();
+    assert_eq!(elea.good("config show whole.toml"), out);
+    let value = elea.json("config show 2.0.toml");
+    assert_eq!(value["schema"], "elea.config/1");
+    assert_eq!(value["config"]["packages"]["install"][0], "jq");
+    assert_eq!(value["origins"]["system.version"]["file"], "2.0.toml");
+    assert_eq!(value["origins"]["base.suite"]["line"], 5);
+    let origins = elea.good("config show 2.0.toml --origins");
+    assert!(origins.contains("2.0.toml:3:"), "{origins}");
+}
