@@ -7,6 +7,8 @@ use super::report::Section;
 use crate::guest::BOOT;
 use crate::vm::{Base, Stage};
 use crate::{Result, talk};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use elea_testkit::disk::Disk;
 use elea_testkit::key::KeyPair;
 use elea_testkit::vm::{Hardware, Machine};
@@ -31,27 +33,36 @@ pub(super) struct System {
     pub(super) arguments: String,
 }
 
-/// One boot, in seconds.
-#[derive(Debug, Clone, Copy)]
+/// How the guest's clock runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    /// With ours: the machine's other work is in it.
+    Real,
+    /// By the instructions that the guest runs: nothing of ours is in its busy time.
+    Counted,
+}
+
+/// One boot until the multi-user target, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Boot {
-    /// Until the multi-user target is reached, by the guest's clock.
-    target: f64,
-    /// Until the system is done with its start, by the guest's clock.
-    done: f64,
-    /// Processor time of QEMU until the login prompt.
+    /// By the guest's clock.
+    wall: f64,
+    /// What of it the guest's processor was not idle.
+    busy: f64,
+    /// Processor time of QEMU.
     cpu: f64,
     /// In the initrd.
     initrd: f64,
 }
 
-/// A column of the table.
-type Pick = fn(&Boot) -> f64;
+/// A column of the table: its head, whose clock, what, and digits behind the point.
+type Column = (&'static str, Clock, fn(&Boot) -> f64, usize);
 
-const COLUMNS: [(&str, Pick, usize); 4] = [
-    ("CPU s of QEMU until the login prompt", |b| b.cpu, 1),
-    ("wall s until `multi-user.target`", |b| b.target, 1),
-    ("wall s until all is started", |b| b.done, 1),
-    ("s in the initrd", |b| b.initrd, 2),
+const COLUMNS: [Column; 4] = [
+    ("CPU s of QEMU", Clock::Real, |b| b.cpu, 1),
+    ("wall s", Clock::Real, |b| b.wall, 1),
+    ("wall s in the initrd", Clock::Real, |b| b.initrd, 2),
+    ("busy s, counted", Clock::Counted, |b| b.busy, 2),
 ];
 
 /// Measures pairs, each system first in turn.
@@ -63,68 +74,73 @@ pub(super) fn measure(mut stage: Stage, tree: &Path, pairs: usize) -> Result<Sec
     let image = of_disk(&trial.disk, &folder)?;
     let plain = plain::system(tree, &image, &folder)?;
     let systems = [&image, &plain];
+    let boot = |system: &System, clock| boot(system, &folder, &stage.works.login, clock);
     // The first boot of each makes ids, keys and caches, and is not counted.
     for system in systems {
-        boot(system, &folder, &stage.works.login)?;
+        boot(system, Clock::Real)?;
     }
     let mut boots = [Vec::new(), Vec::new()];
     for pair in 0..pairs {
-        for turn in 0..2 {
-            let which = (pair + turn) % 2;
-            settle()?;
-            let boot = boot(systems[which], &folder, &stage.works.login)?;
-            talk::note(&format!(
-                "pair {}: {}: multi-user after {:.1} s, CPU {:.1} s, initrd {:.2} s",
-                pair + 1,
-                systems[which].name,
-                boot.target,
-                boot.cpu,
-                boot.initrd
-            ));
-            boots[which].push(boot);
+        for clock in [Clock::Real, Clock::Counted] {
+            for turn in 0..2 {
+                let which = (pair + turn) % 2;
+                settle()?;
+                let boot = boot(systems[which], clock)?;
+                talk::note(&format!(
+                    "pair {}, {clock:?} clock: {}: multi-user after {:.1} s, busy {:.1} s, CPU {:.1} s, initrd {:.2} s",
+                    pair + 1,
+                    systems[which].name,
+                    boot.wall,
+                    boot.busy,
+                    boot.cpu,
+                    boot.initrd
+                ));
+                boots[which].push((clock, boot));
+            }
         }
     }
     section(&systems, &boots)
 }
 
-fn section(systems: &[&System; 2], boots: &[Vec<Boot>; 2]) -> Result<Section> {
-    let of = |which: usize, pick: Pick| spread(boots[which].iter().map(pick));
+fn section(systems: &[&System; 2], boots: &[Vec<(Clock, Boot)>; 2]) -> Result<Section> {
+    let values = |which: usize, column: &Column| -> Vec<f64> {
+        let of_clock = boots[which].iter().filter(|(clock, _)| *clock == column.1);
+        of_clock.map(|(_, boot)| (column.2)(boot)).collect()
+    };
     let mut rows = Vec::new();
     for (which, system) in systems.iter().enumerate() {
         let mut row = vec![system.name.to_owned()];
-        row.extend(
-            COLUMNS.map(|(_, pick, digits)| {
-                of(which, pick).map_or_else(String::new, |s| s.text(digits))
-            }),
-        );
+        row.extend(COLUMNS.map(|column| {
+            spread(values(which, &column)).map_or_else(String::new, |s| s.text(column.3))
+        }));
         rows.push(row);
     }
-    let mut difference = vec!["difference of the medians".to_owned()];
-    let mut paired = vec!["difference within a pair, median".to_owned()];
-    for (_, pick, digits) in COLUMNS {
-        let medians = of(0, pick).zip(of(1, pick));
-        difference.push(medians.map_or_else(String::new, |(image, plain)| {
+    let mut percent = vec!["the image's median against the other".to_owned()];
+    let mut paired = vec!["difference within a pair".to_owned()];
+    for column in COLUMNS {
+        let (image, plain) = (values(0, &column), values(1, &column));
+        let pairs = image.iter().zip(&plain).map(|(image, plain)| image - plain);
+        paired.push(spread(pairs).map_or_else(String::new, |s| s.text(column.3)));
+        let medians = spread(image).zip(spread(plain));
+        percent.push(medians.map_or_else(String::new, |(image, plain)| {
             format!("{:+.1} %", (image.median / plain.median - 1.0) * 100.0)
         }));
-        let pairs = boots[0].iter().zip(&boots[1]);
-        paired.push(
-            spread(pairs.map(|(image, plain)| pick(image) - pick(plain)))
-                .map_or_else(String::new, |s| s.text(digits)),
-        );
     }
-    rows.extend([difference, paired]);
+    rows.extend([percent, paired]);
     let mut head = vec!["root".to_owned()];
-    head.extend(COLUMNS.map(|(name, _, _)| name.to_owned()));
+    head.extend(COLUMNS.map(|column| column.0.to_owned()));
     let guests = elea_testkit::vm::usable_accelerator().name();
     Ok(Section {
-        title: "Boot, against the same packages on plain ext4",
+        title: "Boot to multi-user, against the same packages on plain ext4",
         head,
         rows,
         how: format!(
-            "{} interleaved pairs under {guests} with one processor and 1 GiB, the kernel started by QEMU, each system's second boot or later. Both use one kernel\n\
-             with the same arguments and one initrd of {} with the same modules: for plain ext4 the program in it is `crates/initrd/examples/plain_root.rs`,\n\
-             which loads modules and finds the disk as `elea-initrd` does, mounts it and hands over. Plain ext4 has neither Elea's units nor its checks.",
-            boots[0].len(),
+            "{} interleaved pairs of each kind under {guests}, one processor and 1 GiB, the kernel started by QEMU, each system's second boot or later. Both use\n\
+             one kernel with the same arguments and one initrd of {} with the same modules: for plain ext4 the program in it is\n\
+             `crates/initrd/examples/plain_root.rs`, which loads modules and finds the disk as `elea-initrd` does, mounts it and hands over. Plain ext4 has neither\n\
+             Elea's units nor its checks. CPU of QEMU is user and system time of its process. In the last column the guest's clock counts instructions\n\
+             (`-icount`), and what is shown is that clock without idle time, so that other work on this machine has no part in it.",
+            boots[0].len() / 2,
             talk::size(length(&systems[0].initrd)?),
         ),
     })
@@ -162,49 +178,66 @@ fn of_disk(disk: &Disk, folder: &Path) -> Result<System> {
     })
 }
 
-/// What the guest says of its start: the target, all of it, and the initrd.
-const ASK: &str = "systemctl is-system-running --wait >/dev/null
-systemctl show -P ActiveEnterTimestampMonotonic multi-user.target
-systemctl show -P FinishTimestampMonotonic
-dmesg | sed -n 's/.*elea: .* after \\([0-9.]*\\) s in the initrd.*/\\1/p'";
+/// Says how long the guest has run and how long it was idle, and what the initrd said of itself;
+/// on the console, as soon as the target is reached. (`$$` is systemd's way to write `$`.)
+const UNIT: &str = r#"[Unit]
+Description=Time of the start
+After=multi-user.target
+DefaultDependencies=no
+[Service]
+Type=oneshot
+StandardOutput=file:/dev/console
+ExecStart=/bin/sh -c 'read up idle < /proc/uptime; dmesg | grep "s in the initrd"; echo "bench: $$up $$idle :hcneb"'
+"#;
 
-fn boot(system: &System, folder: &Path, login: &KeyPair) -> Result<Boot> {
+fn boot(system: &System, folder: &Path, login: &KeyPair, clock: Clock) -> Result<Boot> {
+    let credential = format!(
+        "type=11,value=io.systemd.credential.binary:systemd.extra-unit.bench.service={}",
+        STANDARD.encode(UNIT)
+    );
+    let mut more = vec!["-smbios".to_owned(), credential];
+    if clock == Clock::Counted {
+        more.extend(["-icount".to_owned(), "shift=1".to_owned()]);
+    }
     let hardware = Hardware {
         login: Some(login.clone()),
         kernel: Some((
             system.kernel.clone(),
             system.initrd.clone(),
-            system.arguments.clone(),
+            format!("{} systemd.wants=bench.service", system.arguments),
         )),
+        more,
         ..Hardware::default()
     };
-    // Read once, so that the host's disk has no part in it.
-    run(Command::new("sh")
-        .args(["-c", "cat \"$0\" >/dev/null"])
-        .arg(&system.disk))?;
+    // Read once, so that our disk has no part in it.
+    let mut read = Command::new("sh");
+    run(read.args(["-c", "cat \"$0\" >/dev/null"]).arg(&system.disk))?;
     let mut machine = Machine::new(folder, &system.disk, hardware)?;
     let from = machine.console().length();
     machine.start()?;
-    machine.wait_for("login:", from, BOOT)?;
+    machine.wait_for(" :hcneb", from, BOOT)?;
     let cpu = machine.processor_time()?;
+    let said = machine.said();
+    let boot = parse(&said, cpu)
+        .ok_or_else(|| Error::other(format!("the guest says of its start: {said}")))?;
     machine.wait_boot(None, BOOT)?;
-    let said = machine.ssh(ASK)?;
-    let boot = parse(&said.out, cpu)
-        .ok_or_else(|| Error::other(format!("the guest says of its start: {}", said.all())))?;
     machine.power_off(Duration::from_mins(3))?;
     Ok(boot)
 }
 
 fn parse(said: &str, cpu: Duration) -> Option<Boot> {
-    let numbers: Vec<f64> = said.lines().filter_map(|line| line.parse().ok()).collect();
-    let [target, done, initrd] = numbers[..] else {
-        return None;
+    let between = |from: &str, to: &str| {
+        let (_, rest) = said.rsplit_once(from)?;
+        Some(rest.split_once(to)?.0)
     };
+    let (wall, idle) = between("bench: ", " :hcneb")?.split_once(' ')?;
+    let initrd = between(" after ", " s in the initrd")?;
+    let wall: f64 = wall.parse().ok()?;
     Some(Boot {
-        target: target / 1e6,
-        done: done / 1e6,
+        wall,
+        busy: wall - idle.parse::<f64>().ok()?,
         cpu: cpu.as_secs_f64(),
-        initrd,
+        initrd: initrd.parse().ok()?,
     })
 }
 
@@ -214,9 +247,17 @@ mod tests {
 
     #[test]
     fn a_boot_is_read() {
-        let boot = parse("26000000\n31500000\n0.61\n", Duration::from_mins(1)).unwrap();
-        assert!((boot.target - 26.0).abs() < 1e-9 && (boot.done - 31.5).abs() < 1e-9);
-        assert!((boot.initrd - 0.61).abs() < 1e-9 && (boot.cpu - 60.0).abs() < 1e-9);
-        assert!(parse("26000000\n", Duration::ZERO).is_none());
+        let said =
+            "[ 3.1] elea: generation 1 after 0.61 s in the initrd\nbench: 26.25 3.75 :hcneb\n";
+        let boot = parse(said, Duration::from_mins(1)).unwrap();
+        let wanted = Boot {
+            wall: 26.25,
+            busy: 22.5,
+            cpu: 60.0,
+            initrd: 0.61,
+        };
+        assert_eq!(boot, wanted);
+        assert_eq!(parse("bench: 26.25 3.75 :hcneb", Duration::ZERO), None);
+        assert_eq!(parse("Welcome", Duration::ZERO), None);
     }
 }
