@@ -457,6 +457,20 @@ impl Machine {
         self.power.set(None);
         self.state.crash(&mut self.dice);
         self.boot.crash(&mut self.dice);
+        // A retry or commit that was cut may have lifted a refusal, or not.
+        for record in self.view().log {
+            match record.event {
+                Event::Failed {
+                    number,
+                    refused: true,
+                    ..
+                } => self.refused.extend(self.releases.get(&number)),
+                Event::Retried { number, .. } => {
+                    self.refused.remove(&self.releases[&number]);
+                }
+                _ => {}
+            }
+        }
     }
 
     // What must always hold.
