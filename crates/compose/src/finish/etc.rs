@@ -9,21 +9,17 @@ use elea_sys::At as _;
 use std::path::Path;
 
 /// Files that every system has, and why.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 6] = [
     // The root is mounted by the initrd; a line for `/` would only ask for a remount.
     (
         "etc/fstab",
         "# Elea mounts the root and the state; add other file systems here.\n",
     ),
-    // The overlay of the root lies on it, so it cannot be unmounted before the end.
-    (
-        "usr/lib/systemd/system/sysroot.mount.d/10-elea.conf",
-        "[Unit]\nDefaultDependencies=no\n",
-    ),
-    // Boots are never first boots for systemd: presets and machine-id are settled before.
+    // No boot is a first boot for systemd. Where Elea booted the image, the machine's keys are
+    // made by `elea agent setup`; elsewhere, in a container, they are made where sshd looks.
     (
         "usr/lib/systemd/system/sshd-keygen.service.d/10-elea.conf",
-        "[Unit]\nConditionFirstBoot=\nConditionPathExists=!/etc/ssh/ssh_host_ed25519_key\n",
+        "[Unit]\nConditionFirstBoot=\nConditionPathExists=!/run/elea/booted\n",
     ),
     // What these make is in the image; what they mark would be an edit of it.
     (
@@ -38,12 +34,7 @@ const FILES: [(&str, &str); 8] = [
         "usr/lib/systemd/system/ldconfig.service.d/10-elea.conf",
         NOT_HERE,
     ),
-    // A hang of the whole system ends in a reboot, and so in a counted try.
-    (
-        "usr/lib/systemd/system.conf.d/10-elea.conf",
-        "[Manager]\nRuntimeWatchdogSec=60s\n",
-    ),
-    ("etc/.pwd.lock", ""),
+    ("etc/.updated", ""),
 ];
 
 const NOT_HERE: &str = "[Unit]\nConditionPathExists=!/usr/lib/elea/release.json\n";
@@ -57,7 +48,6 @@ pub(super) fn system(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     tree.put_as("etc/.pwd.lock", b"", 0o600, ROOT)?;
     // Empty, not `uninitialized`: no boot is a first boot.
     tree.put_as("etc/machine-id", b"", 0o444, ROOT)?;
-    tree.put("etc/.updated", b"")?;
     tree.put("etc/hostname", format!("{}\n", system.hostname).as_bytes())?;
     let hosts = format!(
         "127.0.0.1\tlocalhost\n127.0.1.1\t{}\n\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
