@@ -162,7 +162,7 @@ pub(crate) fn write(
             tail(text, limit)
         };
         if !text.is_empty() {
-            durable::write(&folder.join(name), text.as_bytes())?;
+            durable::write_private(&folder.join(name), text.as_bytes())?;
         }
     }
     durable::sync_folder(evidence)?;

@@ -67,5 +67,5 @@ fn keep(boot: &Boot, reason: &str) -> bool {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), elea_sys::PathError> {
-    durable::write(path, text.as_bytes())
+    durable::write_private(path, text.as_bytes())
 }

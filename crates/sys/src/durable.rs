@@ -1,13 +1,24 @@
 //! Writes that survive a power cut in the right order.
 
 use crate::{At as _, PathError};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// Writes a file whole: temporary file beside it, fsync, rename, fsync of the folder.
 /// After a power cut the path holds the old content or the new, never part of either.
+/// Everybody may read it, as far as the umask lets them.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), PathError> {
+    write_with(path, content, 0o644)
+}
+
+/// The same for what its owner alone may read: logs, evidence.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), PathError> {
+    write_with(path, content, 0o600)
+}
+
+fn write_with(path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
@@ -15,6 +26,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), PathError> {
     };
     let mut file = tempfile::Builder::new()
         .prefix(".new-")
+        .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)
         .at("create a file in", folder)?;
     file.write_all(content).at("write", path)?;
@@ -36,4 +48,25 @@ pub fn sync_folder(folder: &Path) -> Result<(), PathError> {
 pub fn sync_filesystem(path: &Path) -> Result<(), PathError> {
     let file = File::open(path).at("open", path)?;
     rustix::fs::syncfs(&file).at("sync the file system of", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_has_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, private) = (dir.path().join("a"), dir.path().join("b"));
+        write(&path, b"old and long").unwrap();
+        write(&path, b"new").unwrap();
+        write_private(&private, b"x").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&private), 0o600);
+        // The umask of whoever runs the test may take more.
+        assert_eq!(mode(&path) & 0o600, 0o600);
+        assert_eq!(mode(&path) & 0o133, 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
 }

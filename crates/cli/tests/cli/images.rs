@@ -173,6 +173,8 @@ fn keys_are_made_once_and_kept_private() {
             fs::metadata(&key).unwrap().permissions().mode() & 0o777,
             0o600
         );
+        let public = fs::metadata(elea.path(&format!("{prefix}.pub"))).unwrap();
+        assert_eq!(public.permissions().mode() & 0o777, 0o644);
         let before = fs::read(&key).unwrap();
         elea.bad(&format!("image keygen {prefix}"), 1, &["there already"]);
         assert_eq!(fs::read(&key).unwrap(), before);
