@@ -111,14 +111,21 @@ impl CrashDisk {
                 continue;
             };
             if durable != now {
+                // Files only ever grow: what was durable of one is not written again.
+                let least = if now.starts_with(durable) {
+                    durable.len()
+                } else {
+                    0
+                };
+                let grown = (now.len() - least) as u64;
                 *durable = match dice.roll(4) {
                     0 => durable.clone(),
                     1 => now.clone(),
-                    2 => now[..dice.roll(now.len() as u64 + 1) as usize].to_vec(),
+                    2 => now[..least + dice.roll(grown + 1) as usize].to_vec(),
                     _ => {
-                        let keep = dice.roll(now.len() as u64 + 1) as usize;
+                        let keep = least + dice.roll(grown + 1) as usize;
                         let mut torn = now.clone();
-                        torn[keep.max(durable.len().min(now.len()))..].fill(0);
+                        torn[keep..].fill(0);
                         torn
                     }
                 };

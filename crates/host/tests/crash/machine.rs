@@ -507,6 +507,7 @@ impl Machine {
         let view = self.view();
         let again = plan::repair(&view, &|_| true);
         assert!(again.is_empty(), "a repair that repairs again: {again:?}");
+        self.note_failures();
     }
 
     pub(crate) fn good(&self) -> Vec<u64> {
