@@ -55,6 +55,7 @@ impl Failure {
         if interrupted {
             return match self.text.as_str() {
                 "cancelled" => "elea: stopped".into(),
+                text if text.starts_with("stopped") => format!("elea: {text}"),
                 text => format!("elea: stopped: {text}"),
             };
         }

@@ -277,7 +277,7 @@ pub enum NetError {
         path: PathBuf,
     },
     /// The person asked to stop.
-    #[error("stopped; what was fetched is kept, and another try resumes there")]
+    #[error("stopped; what came or went so far is kept, and another try goes on from there")]
     Cancelled,
 }
 
