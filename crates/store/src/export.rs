@@ -38,8 +38,8 @@ pub fn tar(store: &Store, tree: &Tree, out: &mut dyn Write) -> Result<(), Error>
 }
 
 /// Cuts a tree into layers that stay the same while their packages do, and packs each into a
-/// file of `folder`. The same tree gives the same layers, bit for bit, and they make the same tree in
-/// whatever order.
+/// file of `folder`. The same tree gives the same layers, bit for bit. The last one has all
+/// directories with their times.
 ///
 /// gzip, since not every program that reads layers reads zstd (umoci 0.4 does not).
 pub fn layers(

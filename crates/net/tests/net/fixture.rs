@@ -175,16 +175,20 @@ pub(crate) fn write_system(root: &Path, name: &str, version: &str, epoch: u64) {
     let release = release(name, version, epoch);
     let text = serde_json::to_vec(&release).unwrap();
     write(elea_formats::release::PATH, &text);
-    // A build gives all versions the same times.
-    run(Command::new("find").arg(root).args([
-        "-exec",
-        "touch",
-        "-h",
-        "-d",
-        "@1700000000",
-        "{}",
-        "+",
-    ]));
+    // A build leaves files the times of their packages, and sets directories to a time of its own.
+    let touch = |kind: &str, time: &str| {
+        run(Command::new("find").arg(root).args([
+            kind, "-type", "d", "-exec", "touch", "-h", "-d", time, "{}", "+",
+        ]));
+    };
+    touch("!", "@1700000000");
+    touch(
+        "-true",
+        &format!(
+            "@17100000{:02}",
+            version.len() + usize::from(version.as_bytes()[0])
+        ),
+    );
 }
 
 pub(crate) fn release(name: &str, version: &str, epoch: u64) -> Release {

@@ -32,8 +32,8 @@ pub(super) struct Part {
     pub(super) leaves: Vec<LeafId>,
     /// Bytes of content.
     pub(super) bytes: u64,
-    /// Whether it carries the directories that hold nothing of any layer.
-    pub(super) bare: bool,
+    /// Whether it is the topmost, which carries every directory with its time.
+    pub(super) top: bool,
 }
 
 /// What decides a file's layer. The order is that of the layers: what changes most is on top.
@@ -178,12 +178,12 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         part.0.push(id);
         part.1 += size;
     }
-    // Directories that nothing is in need a layer, and an image needs one in any case.
+    // The directories need a layer, and an image needs one in any case.
     parts.entry(Group::Configuration).or_default();
     Ok(parts
         .into_iter()
         .map(|(group, (leaves, bytes))| Part {
-            bare: group == Group::Configuration,
+            top: group == Group::Configuration,
             title: title(group, &packages),
             leaves,
             bytes,
@@ -251,7 +251,7 @@ mod tests {
             .collect();
         assert_eq!(owners.len(), 2);
         let parts = plan(&tree, &owners).unwrap();
-        assert_eq!(parts.iter().filter(|part| part.bare).count(), 1);
+        assert_eq!(parts.iter().filter(|part| part.top).count(), 1);
         parts
             .into_iter()
             .map(|part| (part.title, part.leaves.len()))

@@ -7,7 +7,7 @@ use crate::store::threads;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::oci::media;
-use elea_formats::tree::{Directory, Entry, LeafId, Node, Tree};
+use elea_formats::tree::{Directory, Entry, LeafId, Meta, Node, Time, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use flate2::{Compression, GzBuilder};
@@ -85,7 +85,7 @@ fn fill(
     let mut selection = Selection {
         tree,
         wanted: part.leaves.iter().copied().collect(),
-        bare: part.bare,
+        top: part.top,
         names: Names::default(),
     };
     selection.write(&mut archive, progress)?;
@@ -110,12 +110,13 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<File, Error> {
 struct Selection<'t> {
     tree: &'t Tree,
     wanted: HashSet<LeafId>,
-    bare: bool,
+    top: bool,
     names: Names,
 }
 
 impl Selection<'_> {
-    /// Writes the wanted leaves and the directories above them, parents first.
+    /// Writes the wanted leaves and the directories above them, parents first; the topmost layer
+    /// has every directory.
     fn write<W: Write>(
         &mut self,
         archive: &mut Archive<'_, W>,
@@ -124,15 +125,37 @@ impl Selection<'_> {
         let tree = self.tree;
         let mut needed = HashSet::new();
         self.needed(&tree.root, &mut needed);
-        archive.entry(b"/", Entry::Directory(&tree.root), &mut self.names)?;
+        self.directory(archive, b"/", &tree.root)?;
         let mut path = Vec::new();
         self.folder(archive, &tree.root, &mut path, &needed, progress)
+    }
+
+    /// Writes a directory. What changes a file changes the time of its directory, and every build sets its own
+    /// time on many, so a layer with these times would be another one in each release. The topmost
+    /// entry of a directory is the one that counts: only it has the time.
+    fn directory<W: Write>(
+        &mut self,
+        archive: &mut Archive<'_, W>,
+        path: &[u8],
+        directory: &Directory,
+    ) -> Result<(), Error> {
+        if self.top {
+            return archive.entry(path, Entry::Directory(directory), &mut self.names);
+        }
+        let timeless = Directory {
+            meta: Meta {
+                mtime: Time::default(),
+                ..directory.meta.clone()
+            },
+            ..Directory::default()
+        };
+        archive.entry(path, Entry::Directory(&timeless), &mut self.names)
     }
 
     /// Finds the directories that have something of this layer below them, by their place in memory,
     /// since the tree does not move meanwhile.
     fn needed(&self, folder: &Directory, needed: &mut HashSet<*const Directory>) -> bool {
-        let mut any = self.bare && folder.entries.is_empty();
+        let mut any = self.top;
         for node in folder.entries.values() {
             any |= match node {
                 Node::Directory(child) => self.needed(child, needed),
@@ -159,7 +182,7 @@ impl Selection<'_> {
             path.extend_from_slice(name);
             match node {
                 Node::Directory(child) if needed.contains(&std::ptr::from_ref(child)) => {
-                    archive.entry(path, Entry::Directory(child), &mut self.names)?;
+                    self.directory(archive, path, child)?;
                     self.folder(archive, child, path, needed, progress)?;
                 }
                 Node::Leaf(id) if self.wanted.contains(id) => {

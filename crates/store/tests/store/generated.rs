@@ -146,7 +146,7 @@ fn generated_trees_keep_their_name_by_every_road() {
         prop_assert_eq!(seal(&store, back), image, "by tar");
         let folder = tempfile::tempdir().unwrap();
         let packed = export::layers(&store, &tree, folder.path(), &Silent).unwrap();
-        let mut layers: Vec<_> = packed
+        let layers: Vec<_> = packed
             .iter()
             .map(|one| {
                 let file = File::open(&one.path).unwrap();
@@ -155,7 +155,6 @@ fn generated_trees_keep_their_name_by_every_road() {
                     .unwrap()
             })
             .collect();
-        layers.reverse();
         let back = store.assemble(&layers).unwrap();
         prop_assert_eq!(seal(&store, back), image, "by layers");
         Ok(())
