@@ -1,0 +1,222 @@
+//! The verbs on a machine that lies in a folder, with real images from a real OCI layout.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
+
+#[path = "verbs/world.rs"]
+mod world;
+
+use elea_host::choose::{self, pin, retry, rollback, unstage};
+use elea_host::upgrade::{Outcome, check, switch, upgrade};
+use elea_host::view::State;
+use elea_host::{diff, fsck, generations, log, status};
+use elea_sys::progress::Silent;
+use std::fs;
+use world::World;
+
+fn world() -> Option<World> {
+    if rustix::process::geteuid().is_root() {
+        return Some(World::new());
+    }
+    eprintln!("skipped: not root");
+    None
+}
+
+/// What a check of the machine finds, without leftovers.
+fn broken(world: &World) -> Vec<String> {
+    let machine = world.machine();
+    let view = machine.view().unwrap();
+    let report = fsck::check(&view, machine.disks().unwrap()).unwrap();
+    let bad = report.findings.into_iter();
+    bad.filter(|f| f.severity == fsck::Severity::Broken)
+        .map(|f| f.what)
+        .collect()
+}
+
+#[test]
+fn an_upgrade_is_checked_fetched_staged_and_taken_back() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", true);
+    let machine = world.machine();
+    let seen = check(&machine, None, &world.options(), &Silent).unwrap();
+    assert!(
+        matches!(&seen.outcome, Outcome::Newer { version } if version.as_deref() == Some("2.0"))
+    );
+    assert_eq!(seen.packages.added[0].name, "tree");
+    assert_eq!(seen.packages.changed[0].to, "2.0");
+    assert!(seen.fetch > 0 && seen.fetch <= seen.total && seen.reboot);
+    assert!(
+        machine.view().unwrap().manifest(2).is_none(),
+        "a check stages nothing"
+    );
+
+    let done = upgrade(&machine, &world.options(), &Silent).unwrap();
+    assert_eq!(
+        (done.number, &done.outcome),
+        (Some(2), &Outcome::Staged { number: 2 })
+    );
+    let view = machine.view().unwrap();
+    assert_eq!(view.state(2, None), State::Staged);
+    let second = view.manifest(2).unwrap();
+    let options = second
+        .options
+        .split(' ')
+        .skip(1)
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert_eq!(
+        options,
+        "elea.generation=2 root=UUID=00000000-1111-2222-3333-444444444444 ro panic=5 release=2.0 own=1"
+    );
+    assert_eq!(generations::next(&view), Some(2));
+    assert_eq!(broken(&world), [""; 0]);
+
+    let again = upgrade(&machine, &world.options(), &Silent).unwrap();
+    assert_eq!((again.number, again.fetched), (Some(2), 0));
+    let difference = diff::diff(&machine, Some(1), Some(2)).unwrap();
+    let paths: Vec<_> = difference.files.iter().map(|c| c.path.as_str()).collect();
+    assert!(paths.contains(&"/usr/bin/hello") && !paths.contains(&"/usr/share/common"));
+    assert!(difference.kernel && difference.options.is_some());
+
+    let back = unstage(&machine, choose::Options::default()).unwrap();
+    assert!(!back.dry_run);
+    let view = machine.view().unwrap();
+    assert_eq!(view.state(2, None), State::Replaced);
+    assert_eq!(generations::next(&view), Some(1));
+    // What was only taken back is offered again, under a new number.
+    let third = upgrade(&machine, &world.options(), &Silent).unwrap();
+    assert_eq!((third.number, third.fetched), (Some(3), 0));
+}
+
+#[test]
+fn what_nobody_trusted_signed_and_what_is_older_is_refused() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", false);
+    let machine = world.machine();
+    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    assert!(error.is_verification(), "{error}");
+    assert!(error.to_string().contains("not signed"), "{error}");
+    world.publish("0.9", true);
+    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    assert!(error.is_verification(), "{error}");
+    assert!(error.to_string().contains("is lower than 1.0"), "{error}");
+    assert!(machine.view().unwrap().manifest(2).is_none());
+    let said = status::status(&machine).unwrap().last_check.unwrap();
+    assert!(said.error.unwrap().contains("0.9"));
+    let mut allowed = world.options();
+    allowed.allow_downgrade = true;
+    let done = upgrade(&machine, &allowed, &Silent).unwrap();
+    assert_eq!(done.number, Some(2));
+}
+
+#[test]
+fn a_failed_release_is_named_and_not_offered_until_somebody_says_retry() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", true);
+    let machine = world.machine();
+    upgrade(&machine, &world.options(), &Silent).unwrap();
+    world.failed(2, "hello.service failed");
+    let seen = check(&machine, None, &world.options(), &Silent).unwrap();
+    assert!(matches!(
+        seen.outcome,
+        Outcome::FailedBefore { number: 2, .. }
+    ));
+    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("2.0 failed") && text.contains("elea retry 2"),
+        "{text}"
+    );
+    let stated = status::status(&machine).unwrap();
+    assert_eq!(stated.refused.len(), 1);
+    assert_eq!(stated.refused[0].version.as_deref(), Some("2.0"));
+    let text = status::text(&stated);
+    assert!(
+        text.contains("Failed  generation 2, Tiny 2.0: hello.service failed"),
+        "{text}"
+    );
+    fs::create_dir_all(machine.generation(2).join("evidence/boot-1")).unwrap();
+    fs::write(
+        machine.generation(2).join("evidence/boot-1/journal.txt"),
+        "why",
+    )
+    .unwrap();
+    let history = log::show(&machine, 2).unwrap();
+    assert_eq!(history.reason.as_deref(), Some("hello.service failed"));
+    assert_eq!(
+        (&*history.evidence[0].name, &*history.evidence[0].text),
+        ("journal.txt", "why")
+    );
+    assert!(log::show(&machine, 9).is_err());
+
+    let dry = choose::Options {
+        dry_run: true,
+        ..choose::Options::default()
+    };
+    assert_eq!(retry(&machine, 2, dry).unwrap().number, Some(3));
+    assert!(machine.view().unwrap().manifest(3).is_none());
+    let retried = retry(&machine, 2, choose::Options::default()).unwrap();
+    assert_eq!(retried.number, Some(3));
+    let stated = status::status(&machine).unwrap();
+    assert_eq!((stated.next, stated.refused.len()), (Some(3), 0));
+    world.healthy(3);
+    assert_eq!(world.manifest(3).from, Some(2));
+    assert_eq!(broken(&world), [""; 0]);
+}
+
+#[test]
+fn a_rollback_makes_a_new_number_and_a_pin_keeps_one() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", true);
+    let machine = world.machine();
+    upgrade(&machine, &world.options(), &Silent).unwrap();
+    world.healthy(2);
+    pin(&machine, 1, true, choose::Options::default()).unwrap();
+    let list = generations::generations(&machine).unwrap().generations;
+    assert!(list[0].pinned && list[1].next);
+    let done = rollback(&machine, Some(1), choose::Options::default()).unwrap();
+    assert_eq!(
+        (done.number, done.title.as_deref()),
+        (Some(3), Some("Tiny 1.0"))
+    );
+    assert_eq!(world.manifest(3).from, Some(1));
+    world.healthy(3);
+    assert!(rollback(&machine, Some(9), choose::Options::default()).is_err());
+    assert_eq!(broken(&world), [""; 0]);
+}
+
+#[test]
+fn switch_changes_what_is_followed() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", true);
+    let machine = world.machine();
+    let place = world.reference();
+    let moved = format!("{}-moved:stable", place.strip_suffix(":stable").unwrap());
+    let folder = |reference: &str| {
+        let path = reference.strip_prefix("oci:").unwrap();
+        path.strip_suffix(":stable").unwrap().to_owned()
+    };
+    fs::rename(folder(&place), folder(&moved)).unwrap();
+    assert!(upgrade(&machine, &world.options(), &Silent).is_err());
+    let done = switch(&machine, &moved, &world.options(), &Silent).unwrap();
+    assert_eq!(done.number, Some(2));
+    assert_eq!(world.manifest(2).source.unwrap().reference, moved);
+    // Also before the restart.
+    let again = upgrade(&machine, &world.options(), &Silent).unwrap();
+    assert_eq!(again.outcome, Outcome::Staged { number: 2 });
+    assert_eq!(status::status(&machine).unwrap().follows, Some(moved));
+}
+
+#[test]
+fn a_second_command_learns_who_is_at_work() {
+    let Some(world) = world() else { return };
+    world.publish("2.0", true);
+    let (first, second) = (world.machine(), world.machine());
+    let held = first.claim(std::time::Duration::ZERO).unwrap();
+    let error = upgrade(&second, &world.options(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("test, process"), "{error}");
+    // Looking disturbs nobody.
+    check(&second, None, &world.options(), &Silent).unwrap();
+    drop(held);
+    upgrade(&second, &world.options(), &Silent).unwrap();
+}
