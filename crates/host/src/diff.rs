@@ -133,13 +133,13 @@ fn sides(
     match (a, b) {
         (Some(a), Some(b)) => Ok((a, b)),
         (Some(a), None) => Ok((a, running)),
-        (None, _) => match next.filter(|n| *n != running) {
-            Some(next) => Ok((running, next)),
-            None => {
-                let older = view.entries.good().rev().find(|n| *n < running);
-                Ok((older.unwrap_or(running), running))
+        (None, _) => {
+            if let Some(next) = next.filter(|n| *n != running) {
+                return Ok((running, next));
             }
-        },
+            let older = view.entries.good().rev().find(|n| *n < running);
+            Ok((older.unwrap_or(running), running))
+        }
     }
 }
 

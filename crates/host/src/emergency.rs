@@ -50,5 +50,5 @@ fn keep_and_restart(mut verdict: Verdict, progress: &dyn Progress) -> Result<Jud
         health::manifest(verdict.generation).ok_or(Error::Unknown(verdict.generation))?;
     systemd::flush_journal();
     let verdict = verdict.failed(Cause::Emergency, reason);
-    health::fail(&machine, verdict, &generation, true, progress)
+    health::fail(&machine, &verdict, &generation, true, progress)
 }

@@ -136,9 +136,9 @@ impl Entries {
             .map(|(number, _)| number)
     }
 
-    /// Puts a generation's entry in place, with a full counter or good.
-    pub fn set_generation(&mut self, generation: &Generation, counted: bool) {
-        let counter = counted.then_some(Counter {
+    /// Puts a generation's entry in place, with a full counter (`is_counted`) or good.
+    pub fn set_generation(&mut self, generation: &Generation, is_counted: bool) {
+        let counter = is_counted.then_some(Counter {
             left: bls::TRIES,
             done: 0,
         });
@@ -205,7 +205,8 @@ fn loader_order(a_name: &str, a: &Entry, b_name: &str, b: &Entry) -> Ordering {
 }
 
 fn is_temporary(name: &str) -> bool {
-    name.starts_with("elea-") && name.ends_with(".tmp")
+    name.strip_suffix(".tmp")
+        .is_some_and(|stem| stem.starts_with("elea-"))
 }
 
 /// The entry of a generation.

@@ -142,7 +142,7 @@ impl From<LockError> for Error {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Held { holder, .. } => Self::Busy { holder },
-            other => Self::Lock(other),
+            other @ LockError::Path(_) => Self::Lock(other),
         }
     }
 }

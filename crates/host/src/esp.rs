@@ -34,7 +34,7 @@ pub fn find(number: Option<&str>, root: &Path) -> Result<Device, Error> {
         None => device::of_path(root)?,
     };
     let device = device.ok_or_else(|| Error::NoDevice(root.to_owned()))?;
-    let device = below(device)?;
+    let device = below(device);
     let disk = device
         .disk
         .ok_or_else(|| Error::NoDevice(root.to_owned()))?;
@@ -68,7 +68,7 @@ fn by_number(number: &str) -> Result<Option<Device>, PathError> {
 }
 
 /// Below a mapped device (LUKS, LVM): the partition that it is made of.
-fn below(mut device: Device) -> Result<Device, PathError> {
+fn below(mut device: Device) -> Device {
     for _ in 0..8 {
         let slaves = Path::new("/sys/class/block")
             .join(&device.name)
@@ -76,13 +76,13 @@ fn below(mut device: Device) -> Result<Device, PathError> {
         let Ok(entries) = fs::read_dir(&slaves) else {
             break;
         };
-        let names = entries
+        let mut names = entries
             .flatten()
             .filter_map(|e| e.file_name().into_string().ok());
-        match names.filter_map(|n| device::named(&n)).next() {
+        match names.find_map(|n| device::named(&n)) {
             Some(lower) => device = lower,
             None => break,
         }
     }
-    Ok(device)
+    device
 }

@@ -38,7 +38,7 @@ const MAX_MANIFEST: u64 = 4 << 20;
 /// How often systemd is asked.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long to wait for the reasons of earlier failures.
-const FIND_OUT: Duration = Duration::from_secs(60);
+const FIND_OUT: Duration = Duration::from_mins(1);
 /// Time that is kept for the checks, out of the limit.
 const FOR_CHECKS: f64 = 10.0;
 
@@ -147,7 +147,7 @@ fn judge_boot(
     if verdict.healthy {
         commit::commit(&machine, verdict, &firmware)
     } else {
-        fail(&machine, verdict, generation, counted, progress)
+        fail(&machine, &verdict, generation, counted, progress)
     }
 }
 
@@ -193,7 +193,7 @@ fn observe(
     // What ran for a moment only does not run.
     let before = seen.units.clone();
     seen.look(&generation.health.units, uptime());
-    verdict.units = seen.units.clone();
+    verdict.units.clone_from(&seen.units);
     verdict.failed_units = failed_units();
     verdict.healthy = true;
     if let Some(reason) = watch::unsteady(&before, &seen.units) {

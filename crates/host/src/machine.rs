@@ -32,7 +32,7 @@ const LOWER: &str = "/run/elea/lower";
 /// Where this process mounts other images.
 const OTHER: &str = "/run/elea/other";
 /// How long a change of the entries waits for another one; such a change takes seconds.
-const CHANGE_WAIT: Duration = Duration::from_secs(120);
+const CHANGE_WAIT: Duration = Duration::from_mins(2);
 /// The longest `/run/elea/booted`.
 const MAX_BOOTED: u64 = 1 << 20;
 
@@ -239,7 +239,7 @@ pub fn load_booted() -> Result<Booted, Error> {
         }
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotBooted),
-        Err(e) => return Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+        Err(e) => return Err(Error::Booted(e.to_string())),
     }
     let text = fs::read(path).at("read", path)?;
     serde_json::from_slice(&text).map_err(|e| Error::Booted(e.to_string()))

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.tidied/1";
 /// How long to wait while something is fetched; the next commit tidies too.
-const WAIT: Duration = Duration::from_secs(600);
+const WAIT: Duration = Duration::from_mins(10);
 
 /// What went.
 #[derive(Debug, Clone, Serialize)]

@@ -9,6 +9,8 @@ use elea_formats::oplog::{self, Event, Record};
 use elea_sys::PathError;
 use elea_sys::disk::Disk;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::Path;
 
 /// The log's path on the state disk.
 pub const LOG: &str = "log/operations.jsonl";
@@ -225,10 +227,10 @@ impl View {
                     state = State::Replaced;
                 }
                 // A failed one that is collected has still failed.
-                Event::Collected { numbers } if numbers.contains(&number) => {
-                    if state != State::Failed {
-                        state = State::Collected;
-                    }
+                Event::Collected { numbers }
+                    if numbers.contains(&number) && state != State::Failed =>
+                {
+                    state = State::Collected;
                 }
                 _ => {}
             }
@@ -292,16 +294,13 @@ impl View {
         if told {
             return false;
         }
-        match self.entries.generation(number) {
-            Some(own) => own.counter.is_some_and(|c| c.left == 0),
-            None => {
-                let tried = self
-                    .generations
-                    .get(&number)
-                    .is_some_and(|f| f.tries.iter().any(Try::counts));
-                tried && !self.was_committed(number) && self.state(number, None) == State::Vanished
-            }
+        if let Some(own) = self.entries.generation(number) {
+            return own.counter.is_some_and(|c| c.left == 0);
         }
+        let folder = self.generations.get(&number);
+        folder.is_some_and(|f| f.tries.iter().any(Try::counts))
+            && !self.was_committed(number)
+            && self.state(number, None) == State::Vanished
     }
 
     /// Why a generation failed, as the log has it.
@@ -328,7 +327,7 @@ fn load_folder(state: &dyn Disk, number: u64) -> Result<Folder, Error> {
     folder.pinned = state.size(&format!("{base}/pin"))?.is_some();
     for name in state.list(&format!("{base}/tries"))? {
         let path = format!("{base}/tries/{}", name.name);
-        if name.name.ends_with(".json") && !name.is_folder {
+        if Path::new(&name.name).extension() == Some(OsStr::new("json")) && !name.is_folder {
             let bytes = state.read(&path, MAX_MANIFEST)?;
             folder.tries.extend(serde_json::from_slice::<Try>(&bytes));
         }

@@ -1,6 +1,8 @@
 //! The transaction code on disks that lose power, in random histories of a machine: after every
 //! step and every power cut the invariants hold and something right boots.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
 #[path = "crash/disk.rs"]
 mod disk;
 #[path = "crash/machine.rs"]

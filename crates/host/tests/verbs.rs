@@ -7,7 +7,7 @@
 mod world;
 
 use elea_host::choose::{self, pin, retry, rollback, unstage};
-use elea_host::upgrade::{Outcome, check, switch, upgrade};
+use elea_host::upgrade::{Options, Outcome, check, switch, upgrade};
 use elea_host::view::State;
 use elea_host::{diff, fsck, generations, log, status};
 use elea_sys::progress::Silent;
@@ -38,7 +38,7 @@ fn an_upgrade_is_checked_fetched_staged_and_taken_back() {
     let Some(world) = world() else { return };
     world.publish("2.0", true);
     let machine = world.machine();
-    let seen = check(&machine, None, &world.options(), &Silent).unwrap();
+    let seen = check(&machine, None, &Options::default(), &Silent).unwrap();
     assert!(
         matches!(&seen.outcome, Outcome::Newer { version } if version.as_deref() == Some("2.0"))
     );
@@ -50,7 +50,7 @@ fn an_upgrade_is_checked_fetched_staged_and_taken_back() {
         "a check stages nothing"
     );
 
-    let done = upgrade(&machine, &world.options(), &Silent).unwrap();
+    let done = upgrade(&machine, &Options::default(), &Silent).unwrap();
     assert_eq!(
         (done.number, &done.outcome),
         (Some(2), &Outcome::Staged { number: 2 })
@@ -71,7 +71,7 @@ fn an_upgrade_is_checked_fetched_staged_and_taken_back() {
     assert_eq!(generations::next(&view), Some(2));
     assert_eq!(broken(&world), [""; 0]);
 
-    let again = upgrade(&machine, &world.options(), &Silent).unwrap();
+    let again = upgrade(&machine, &Options::default(), &Silent).unwrap();
     assert_eq!((again.number, again.fetched), (Some(2), 0));
     let difference = diff::diff(&machine, Some(1), Some(2)).unwrap();
     let paths: Vec<_> = difference.files.iter().map(|c| c.path.as_str()).collect();
@@ -84,7 +84,7 @@ fn an_upgrade_is_checked_fetched_staged_and_taken_back() {
     assert_eq!(view.state(2, None), State::Replaced);
     assert_eq!(generations::next(&view), Some(1));
     // What was only taken back is offered again, under a new number.
-    let third = upgrade(&machine, &world.options(), &Silent).unwrap();
+    let third = upgrade(&machine, &Options::default(), &Silent).unwrap();
     assert_eq!((third.number, third.fetched), (Some(3), 0));
 }
 
@@ -93,18 +93,20 @@ fn what_nobody_trusted_signed_and_what_is_older_is_refused() {
     let Some(world) = world() else { return };
     world.publish("2.0", false);
     let machine = world.machine();
-    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    let error = upgrade(&machine, &Options::default(), &Silent).unwrap_err();
     assert!(error.is_verification(), "{error}");
     assert!(error.to_string().contains("not signed"), "{error}");
     world.publish("0.9", true);
-    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    let error = upgrade(&machine, &Options::default(), &Silent).unwrap_err();
     assert!(error.is_verification(), "{error}");
     assert!(error.to_string().contains("is lower than 1.0"), "{error}");
     assert!(machine.view().unwrap().manifest(2).is_none());
     let said = status::status(&machine).unwrap().last_check.unwrap();
     assert!(said.error.unwrap().contains("0.9"));
-    let mut allowed = world.options();
-    allowed.allow_downgrade = true;
+    let allowed = Options {
+        allow_downgrade: true,
+        ..Options::default()
+    };
     let done = upgrade(&machine, &allowed, &Silent).unwrap();
     assert_eq!(done.number, Some(2));
 }
@@ -114,14 +116,14 @@ fn a_failed_release_is_named_and_not_offered_until_somebody_says_retry() {
     let Some(world) = world() else { return };
     world.publish("2.0", true);
     let machine = world.machine();
-    upgrade(&machine, &world.options(), &Silent).unwrap();
+    upgrade(&machine, &Options::default(), &Silent).unwrap();
     world.failed(2, "hello.service failed");
-    let seen = check(&machine, None, &world.options(), &Silent).unwrap();
+    let seen = check(&machine, None, &Options::default(), &Silent).unwrap();
     assert!(matches!(
         seen.outcome,
         Outcome::FailedBefore { number: 2, .. }
     ));
-    let error = upgrade(&machine, &world.options(), &Silent).unwrap_err();
+    let error = upgrade(&machine, &Options::default(), &Silent).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("2.0 failed") && text.contains("elea retry 2"),
@@ -169,7 +171,7 @@ fn a_rollback_makes_a_new_number_and_a_pin_keeps_one() {
     let Some(world) = world() else { return };
     world.publish("2.0", true);
     let machine = world.machine();
-    upgrade(&machine, &world.options(), &Silent).unwrap();
+    upgrade(&machine, &Options::default(), &Silent).unwrap();
     world.healthy(2);
     pin(&machine, 1, true, choose::Options::default()).unwrap();
     let list = generations::generations(&machine).unwrap().generations;
@@ -197,12 +199,12 @@ fn switch_changes_what_is_followed() {
         path.strip_suffix(":stable").unwrap().to_owned()
     };
     fs::rename(folder(&place), folder(&moved)).unwrap();
-    assert!(upgrade(&machine, &world.options(), &Silent).is_err());
-    let done = switch(&machine, &moved, &world.options(), &Silent).unwrap();
+    assert!(upgrade(&machine, &Options::default(), &Silent).is_err());
+    let done = switch(&machine, &moved, &Options::default(), &Silent).unwrap();
     assert_eq!(done.number, Some(2));
     assert_eq!(world.manifest(2).source.unwrap().reference, moved);
     // Also before the restart.
-    let again = upgrade(&machine, &world.options(), &Silent).unwrap();
+    let again = upgrade(&machine, &Options::default(), &Silent).unwrap();
     assert_eq!(again.outcome, Outcome::Staged { number: 2 });
     assert_eq!(status::status(&machine).unwrap().follows, Some(moved));
 }
@@ -213,10 +215,10 @@ fn a_second_command_learns_who_is_at_work() {
     world.publish("2.0", true);
     let (first, second) = (world.machine(), world.machine());
     let held = first.claim(std::time::Duration::ZERO).unwrap();
-    let error = upgrade(&second, &world.options(), &Silent).unwrap_err();
+    let error = upgrade(&second, &Options::default(), &Silent).unwrap_err();
     assert!(error.to_string().contains("test, process"), "{error}");
     // Looking disturbs nobody.
-    check(&second, None, &world.options(), &Silent).unwrap();
+    check(&second, None, &Options::default(), &Silent).unwrap();
     drop(held);
-    upgrade(&second, &world.options(), &Silent).unwrap();
+    upgrade(&second, &Options::default(), &Silent).unwrap();
 }

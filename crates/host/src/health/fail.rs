@@ -16,12 +16,12 @@ use std::time::Duration;
 /// as it is so that somebody can look at it. Three tries and twice two boots of good generations are seven.
 const RESTARTS: usize = 10;
 /// How long an orderly restart may take before it is forced.
-const ORDERLY: Duration = Duration::from_secs(120);
+const ORDERLY: Duration = Duration::from_mins(2);
 
 /// Keeps the evidence, writes the verdict down, and restarts the machine.
 pub(crate) fn fail(
     machine: &Machine,
-    verdict: verdict::Verdict,
+    verdict: &verdict::Verdict,
     generation: &Generation,
     counted: bool,
     progress: &dyn Progress,
@@ -30,7 +30,7 @@ pub(crate) fn fail(
     let reason = verdict.reason.clone().unwrap_or_default();
     let cause = verdict.cause.unwrap_or(Cause::Unknown);
     // Each by itself: a full disk must not keep the machine from going back.
-    let kept = verdict::keep(machine, &verdict);
+    let kept = verdict::keep(machine, verdict);
     let told = verdict.leave_word();
     let condemn = counted && generation.health.condemn;
     let recorded = record(machine, number, cause, &reason, condemn);

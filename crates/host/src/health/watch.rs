@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_boot_is_waited_for_until_the_limit() {
-        let limit = Duration::from_secs(300);
+        let limit = Duration::from_mins(5);
         let ask = |seen: &Seen, left: f64| decide(seen, left, limit);
         let starting = seen("starting", &[("a.service", "active")]);
         assert_eq!(ask(&starting, 1.0), Decision::Wait);
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_unit_that_is_not_active_fails_the_boot() {
-        let limit = Duration::from_secs(60);
+        let limit = Duration::from_mins(1);
         let ask = |seen: &Seen, left: f64| decide(seen, left, limit);
         let failed = seen(
             "starting",

@@ -101,9 +101,10 @@ pub fn rollback(
     let target = rollback_target(view, to, booted)?;
     if Some(target) == booted {
         let taken_back = unstage(view, booted);
-        return match taken_back.is_empty() {
-            true => Err(Refusal::RunsAlready { number: target }),
-            false => Ok(taken_back),
+        return if taken_back.is_empty() {
+            Err(Refusal::RunsAlready { number: target })
+        } else {
+            Ok(taken_back)
         };
     }
     let old = view

@@ -26,6 +26,9 @@ const NEAR: u64 = 3;
 /// Seconds that the clock of a try's record may be behind the panic: a boot takes that long at most.
 const BOOT: u64 = 3600;
 
+/// Parts of one second: number and text.
+type Parts<'a> = BTreeSet<(u64, &'a str)>;
+
 /// One panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panic {
@@ -69,7 +72,7 @@ fn moved(root: &Path) -> Vec<PathBuf> {
 /// Puts panics together from files by name: `dmesg-efi_pstore-<id>` with the kernel's header in
 /// the first line. Oldest first. Files that are no part of a panic are left out.
 pub fn group(files: &[(String, String)]) -> Vec<Panic> {
-    let mut parts: BTreeMap<u64, BTreeMap<u64, BTreeSet<(u64, &str)>>> = BTreeMap::new();
+    let mut parts: BTreeMap<u64, BTreeMap<u64, Parts<'_>>> = BTreeMap::new();
     for (name, text) in files {
         if let Some((number, part)) = header(text)
             && let Some(seconds) = seconds(name)
@@ -227,14 +230,14 @@ mod tests {
             panics[0].text.starts_with("<5>[0] Command") && panics[0].text.ends_with("crash\n")
         );
         assert_eq!(panics[1].text.lines().count(), 1);
-        let tried = Try {
+        let record = Try {
             schema: String::new(),
             boot_id: "b".into(),
             time: "2025-10-09T08:54:00Z".into(),
             number: 5,
             ended: None,
         };
-        let tries = std::slice::from_ref(&tried);
+        let tries = std::slice::from_ref(&record);
         // 1760000060 is 2025-10-09T08:54:20Z.
         assert_eq!(of_generation(&panics, 5, tries), [&panics[1]]);
         assert_eq!(of_generation(&panics, 4, tries), [&panics[0], &panics[1]]);

@@ -90,8 +90,8 @@ mod tests {
         assert_eq!(made, ["ssh_host_ed25519_key", "ssh_host_ecdsa_key"]);
         let key = dir.path().join("ssh/ssh_host_ed25519_key");
         let first = fs::read(&key).unwrap();
-        let mode = fs::metadata(&key).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let bits = fs::metadata(&key).unwrap().permissions().mode();
+        assert_eq!(bits & 0o777, 0o600);
         assert_eq!(host_keys(dir.path()).unwrap(), [""; 0]);
         assert_eq!(fs::read(&key).unwrap(), first);
         assert_eq!(fs::read_dir(dir.path().join("ssh")).unwrap().count(), 4);

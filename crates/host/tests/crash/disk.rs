@@ -52,6 +52,11 @@ pub(crate) struct CrashDisk {
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
+    /// 0 to `most`.
+    fn below(&mut self, most: usize) -> usize {
+        usize::try_from(self.roll(most as u64 + 1)).unwrap_or(0)
+    }
+
     pub(crate) fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -117,28 +122,21 @@ impl CrashDisk {
                 } else {
                     0
                 };
-                let grown = (now.len() - least) as u64;
+                let grown = now.len() - least;
                 *durable = match dice.roll(4) {
                     0 => durable.clone(),
                     1 => now.clone(),
-                    2 => now[..least + dice.roll(grown + 1) as usize].to_vec(),
+                    2 => now[..least + dice.below(grown)].to_vec(),
                     _ => {
-                        let keep = least + dice.roll(grown + 1) as usize;
+                        let keep = least + dice.below(grown);
                         let mut torn = now.clone();
                         torn[keep..].fill(0);
                         torn
                     }
                 };
-                *now = durable.clone();
+                now.clone_from(durable);
             }
         }
-    }
-
-    fn change(&self, inner: &mut Inner, group: Group) {
-        for (place, node) in &group {
-            set(&mut inner.now, place.clone(), *node);
-        }
-        inner.pending.push(group);
     }
 }
 
@@ -150,6 +148,13 @@ fn set(names: &mut Names, place: Place, node: Option<usize>) {
 }
 
 impl Inner {
+    fn change(&mut self, group: Group) {
+        for (place, node) in &group {
+            set(&mut self.now, place.clone(), *node);
+        }
+        self.pending.push(group);
+    }
+
     fn find(&self, path: &str) -> Option<usize> {
         path.split('/').try_fold(0, |folder, name| {
             self.now.get(&(folder, name.to_owned())).copied()
@@ -208,7 +213,7 @@ impl Disk for CrashDisk {
         let now = content.to_vec();
         inner.nodes.push(Node::File { durable, now });
         let node = inner.nodes.len() - 1;
-        self.change(&mut inner, vec![(place, Some(node))]);
+        inner.change(vec![(place, Some(node))]);
         drop(inner);
         if cut { self.tick(path) } else { Ok(()) }
     }
@@ -217,19 +222,18 @@ impl Disk for CrashDisk {
         self.tick(path)?;
         let cut = self.is_cut();
         let mut inner = self.inner.borrow_mut();
-        let node = match inner.find(path) {
-            Some(node) => node,
-            None => {
-                let place = inner.place(path)?;
-                let empty = Vec::new;
-                inner.nodes.push(Node::File {
-                    durable: empty(),
-                    now: empty(),
-                });
-                let node = inner.nodes.len() - 1;
-                self.change(&mut inner, vec![(place, Some(node))]);
-                node
-            }
+        let node = if let Some(node) = inner.find(path) {
+            node
+        } else {
+            let place = inner.place(path)?;
+            let empty = Vec::new;
+            inner.nodes.push(Node::File {
+                durable: empty(),
+                now: empty(),
+            });
+            let node = inner.nodes.len() - 1;
+            inner.change(vec![(place, Some(node))]);
+            node
         };
         if let Node::File { durable, now } = &mut inner.nodes[node] {
             now.extend_from_slice(content);
@@ -247,10 +251,10 @@ impl Disk for CrashDisk {
         let node = inner.existing(from)?;
         let (from, to) = (inner.place(from)?, inner.place(to)?);
         if self.kind == Kind::Ext4 {
-            self.change(&mut inner, vec![(to, Some(node)), (from, None)]);
+            inner.change(vec![(to, Some(node)), (from, None)]);
         } else {
-            self.change(&mut inner, vec![(to, Some(node))]);
-            self.change(&mut inner, vec![(from, None)]);
+            inner.change(vec![(to, Some(node))]);
+            inner.change(vec![(from, None)]);
         }
         Ok(())
     }
@@ -263,7 +267,7 @@ impl Disk for CrashDisk {
         let mut inner = self.inner.borrow_mut();
         let (x, y) = (inner.existing(a)?, inner.existing(b)?);
         let (a, b) = (inner.place(a)?, inner.place(b)?);
-        self.change(&mut inner, vec![(a, Some(y)), (b, Some(x))]);
+        inner.change(vec![(a, Some(y)), (b, Some(x))]);
         Ok(())
     }
 
@@ -272,7 +276,7 @@ impl Disk for CrashDisk {
         let mut inner = self.inner.borrow_mut();
         inner.existing(path)?;
         let place = inner.place(path)?;
-        self.change(&mut inner, vec![(place, None)]);
+        inner.change(vec![(place, None)]);
         Ok(())
     }
 
@@ -300,7 +304,7 @@ impl Disk for CrashDisk {
         let place = inner.place(path)?;
         inner.nodes.push(Node::Folder);
         let node = inner.nodes.len() - 1;
-        self.change(&mut inner, vec![(place, Some(node))]);
+        inner.change(vec![(place, Some(node))]);
         Ok(())
     }
 

@@ -29,7 +29,7 @@ impl Payloads for World {
 }
 
 impl World {
-    fn add(&mut self, content: String) -> Payload {
+    fn add(&mut self, content: &str) -> Payload {
         let content = content.repeat(40).into_bytes();
         let payload = Payload {
             sha256: Digest::sha256(&content),
@@ -117,8 +117,8 @@ impl Machine {
 
     fn generation(&mut self, release: u8, number: u64) -> Generation {
         // Releases 0 and 1 share a kernel, as most do.
-        let kernel = self.world.add(format!("kernel {}", release / 2));
-        let initrd = self.world.add(format!("initrd {release}"));
+        let kernel = self.world.add(&format!("kernel {}", release / 2));
+        let initrd = self.world.add(&format!("initrd {release}"));
         self.releases.insert(number, release);
         let image = Digest::sha256(&[release]);
         Generation {
@@ -286,7 +286,7 @@ impl Machine {
                 .read(&format!("{FOLDER}/{}", name.name), 1 << 16)
                 .unwrap();
             let text = String::from_utf8(text).expect("no torn entry is visible");
-            if name.name.ends_with(".conf") {
+            if std::path::Path::new(&name.name).extension() == Some("conf".as_ref()) {
                 let entry = Entry::parse(&text).expect("no torn entry is visible");
                 let bad = name.name.contains("+0-");
                 let version: i64 = entry.version.clone().unwrap().parse().unwrap();

@@ -9,7 +9,6 @@ use elea_host::Machine;
 use elea_host::apply::NoPayloads;
 use elea_host::install::Contents;
 use elea_host::plan;
-use elea_host::upgrade::Options;
 use elea_store::trust::{Algorithm, PrivateKey};
 use elea_store::{Origin, Store};
 use elea_sys::progress::Silent;
@@ -117,10 +116,10 @@ impl World {
             elea_formats::release::PATH,
             &serde_json::to_vec(&release).unwrap(),
         );
-        put(&release.kernel, &[b'k'; 30_000]);
+        put(&release.kernel, "kernel ".repeat(4000).as_bytes());
         put(&release.initrds[0], version.repeat(9000).as_bytes());
-        put(&release.loader, &[b'l'; 5000]);
-        put("usr/share/common", &[b'c'; 100_000]);
+        put(&release.loader, "loader ".repeat(700).as_bytes());
+        put("usr/share/common", "common ".repeat(15_000).as_bytes());
         put("usr/bin/hello", version.repeat(2000).as_bytes());
         let tree = store.import_dir(&tree, &Silent).unwrap();
         let origin = Origin {
@@ -137,10 +136,6 @@ impl World {
         let key = signed.then_some(&self.key);
         let options = elea_net::Options::default();
         elea_net::push(&image, &self.publisher, &reference, &options, key, &Silent).unwrap();
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        Options::default()
     }
 
     pub(crate) fn manifest(&self, number: u64) -> Generation {
