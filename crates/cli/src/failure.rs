@@ -53,9 +53,10 @@ impl Failure {
     /// The whole message. Work that was interrupted says so, whatever library ended it.
     pub(crate) fn message(&self, interrupted: bool) -> String {
         if interrupted {
+            // A program that got the same signal is no news; what a library says of stopping is.
             return match self.text.as_str() {
-                "cancelled" => "elea: stopped".into(),
                 text if text.starts_with("stopped") => format!("elea: {text}"),
+                text if text == "cancelled" || text.contains("SIGINT") => "elea: stopped".into(),
                 text => format!("elea: stopped: {text}"),
             };
         }
