@@ -87,7 +87,6 @@ pub fn build(
     let work = work_folder(&options.work)?;
     let lease = store.lease(&format!("elea build {}", config.system.name))?;
     let (tree, new_lock) = tree(config, lock, options, work.path(), progress)?;
-    progress.start("import", None, Unit::Items);
     let imported = store.import_dir(&tree, progress)?;
     progress.start("seal", None, Unit::Items);
     let origin = Origin {

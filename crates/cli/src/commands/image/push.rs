@@ -45,7 +45,7 @@ struct Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let key = args.sign.as_deref().map(PrivateKey::load).transpose()?;
-    let store = context.store()?;
+    let store = context.store_to_change("elea image push")?;
     let image = store.resolve(&args.image)?;
     if args.dry_run {
         let size = text::size(store.image(&image)?.bytes);
