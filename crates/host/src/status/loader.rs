@@ -55,8 +55,12 @@ pub(super) fn loader(
         ),
         Some(_) => {}
     }
-    if watchdog.is_none() {
-        gaps.push("there is no hardware watchdog: a kernel that hangs is not restarted".into());
+    match watchdog {
+        None => gaps.push("there is no watchdog: a kernel that hangs is not restarted".into()),
+        Some(name) if name.contains("Software") => gaps.push(
+            "there is only a software watchdog: a kernel that hangs with interrupts off is not restarted".into(),
+        ),
+        Some(_) => {}
     }
     LoaderStatus {
         name: firmware.info.clone(),
@@ -100,6 +104,8 @@ mod tests {
         assert_eq!((old.coverage, old.gaps.len()), (Coverage::Partial, 2));
         let off = ask("systemd-boot 262", "reboot-on-error no\n", Some("x"));
         assert!(off.gaps[0].contains("loader.conf"));
+        let soft = ask("systemd-boot 262", config, Some("Software Watchdog"));
+        assert!(soft.gaps[0].contains("software watchdog"));
         assert!(ask("GRUB", "", Some("x")).gaps[0].contains("not systemd-boot"));
         assert_eq!(loader(None, "", None).coverage, Coverage::Unknown);
     }
