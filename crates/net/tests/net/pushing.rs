@@ -8,7 +8,7 @@ use elea_formats::oci::reference::Reference;
 use elea_formats::oci::{Descriptor, Index, Manifest, Platform, media};
 use elea_formats::signature::{self, Claims};
 use elea_net::registry::Registry;
-use elea_net::{NetError, push, sign};
+use elea_net::{NetError, Options, push, sign};
 use elea_store::trust::Refusal;
 use elea_sys::progress::Silent;
 use std::collections::BTreeMap;
@@ -140,7 +140,12 @@ fn a_stalled_upload_can_be_stopped() {
     let to = reference(&format!("registry:{}/hello:1.0", server.host()));
     // The first bytes are on their way, and nobody takes the rest.
     let listener = Listener::stopping("pushing", 1);
-    let error = push(&image.image, &place.store, &to, &options(), None, &listener).unwrap_err();
+    let once = Options {
+        attempts: 1,
+        ..options()
+    };
+    let push = push(&image.image, &place.store, &to, &once, None, &listener);
+    let error = push.unwrap_err();
     assert!(matches!(error, NetError::Cancelled), "{error}");
     let sent = listener.bytes_of("pushing").unwrap();
     assert!(sent > 0, "{sent}");

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Listener, Place, anything, options};
 use crate::server::Reply;
-use elea_net::{NetError, check, pull};
+use elea_net::{NetError, Options, check, pull};
 use elea_sys::progress::{Progress, Silent};
 use std::process::Command;
 use std::sync::Arc;
@@ -171,11 +171,16 @@ fn stopping_does_not_wait_for_a_silent_server() {
         reply
     });
     let place = Place::new();
-    // The server answers only after the look has ended.
+    // The server answers only after the look has ended, and there is no second attempt that could
+    // be stopped instead.
+    let once = Options {
+        attempts: 1,
+        ..options()
+    };
     let error = check(
         &liar.reference(),
         &place.store,
-        &options(),
+        &once,
         &anything(),
         None,
         &Stop,
