@@ -83,13 +83,13 @@ impl Store {
         drop(tree);
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
-        let imported = before.map_or_else(now, |manifest| manifest.imported);
+        let imported = before.as_ref().map(|manifest| manifest.imported.clone());
         let manifest = ImageManifest {
             schema: "elea.image/1".into(),
             image: digest,
             form: form.name().into(),
             source: origin.source.clone(),
-            imported,
+            imported: imported.unwrap_or_else(now),
             files,
             bytes: contents.values().sum(),
             oci_manifest: origin.oci_manifest,
@@ -111,7 +111,10 @@ impl Store {
         if !origin.signatures.is_empty() {
             save(&folder.join("signatures.json"), &stored(&origin.signatures))?;
         }
-        save(&folder.join("image.json"), &manifest)?;
+        // What was read above is durable with the rest.
+        if before.as_ref() != Some(&manifest) {
+            save(&folder.join("image.json"), &manifest)?;
+        }
         if !self.has_image(&digest) {
             let to = Path::new("../objects").join(digest.object_path());
             link(&to, &self.image_link(&digest))?;

@@ -74,6 +74,9 @@ impl Store {
 const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
+/// The mode of every object.
+const MODE: u32 = 0o444;
+
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -205,7 +208,7 @@ impl<'w, 's> NewObject<'w, 's> {
                 .create_new(true)
                 .read(true)
                 .write(true)
-                .mode(0o600)
+                .mode(MODE)
                 .open(&path);
             match opened {
                 // Left by a process of the same number that was killed, or in another namespace.
@@ -264,10 +267,14 @@ impl<'w, 's> NewObject<'w, 's> {
                 }
             }
         }
-        let mode = fs::Permissions::from_mode(0o444);
-        self.file
-            .set_permissions(mode)
-            .at("set the mode of", &self.path)?;
+        // It was made with this mode, less what the process's mask took.
+        let status = self.file.metadata().at("look at", &self.path)?;
+        if status.permissions().mode() & 0o7777 != MODE {
+            let mode = fs::Permissions::from_mode(MODE);
+            self.file
+                .set_permissions(mode)
+                .at("set the mode of", &self.path)?;
+        }
         Ok(())
     }
 }

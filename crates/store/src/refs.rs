@@ -71,7 +71,14 @@ impl Store {
             });
         }
         let to = PathBuf::from(format!("../images/{digest}"));
-        link(&to, &self.path().join("refs").join(file))?;
+        let folder = self.path().join("refs");
+        let at = folder.join(file);
+        if fs::read_link(&at).is_ok_and(|there| there == to) {
+            // Whoever wrote it may not have come to this.
+            durable::sync_folder(&folder)?;
+        } else {
+            link(&to, &at)?;
+        }
         writer.finish()
     }
 

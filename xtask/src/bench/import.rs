@@ -103,7 +103,10 @@ pub(super) fn measure(elea: &Path, tree: &Path, folder: &Path, rounds: usize) ->
     let mut sizes = vec![0; RIVALS.len()];
     std::thread::sleep(AGE.saturating_sub(begun.elapsed()));
     for round in 0..rounds {
-        for (number, rival) in RIVALS.iter().enumerate() {
+        for turn in 0..RIVALS.len() {
+            // Another one is first in each round.
+            let number = (round + turn) % RIVALS.len();
+            let rival = &RIVALS[number];
             // Nothing is removed between the measurements: the kernel would be busy with it.
             let place = folder.join(format!("{round}-{number}"));
             make(&place)?;

@@ -67,14 +67,14 @@ pub(super) fn document(folder: &Path, parts: &[&str], command: &str) -> Result<(
 /// The machine and the programs that were measured, by their own words.
 const MACHINE: &str = r#"
 first() { "$@" 2>/dev/null | head -n1; }
-printf 'Machine: %s processors (%s), %s GiB of memory, Linux %s, %s on %s.\n' "$(nproc)" \
+printf 'Machine: %s processors (%s), %s GiB of memory, Linux %s, %s, %s.\n' "$(nproc)" \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n1)" \
     "$(awk '/MemTotal/ {printf "%d", $2/1048576 + 0.5}' /proc/meminfo)" "$(uname -r)" \
-    "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)" "$(stat -f -c %T .)"
+    "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)" "$(findmnt -n -o FSTYPE -T .)"
 printf 'Compared with: ostree %s, %s, %s, %s, %s.\n' \
     "$(ostree --version | sed -n "s/^ Version: '\(.*\)'/\1/p")" \
     "$(first nix-store --version)" "$(first cp --version)" "$(first qemu-system-x86_64 --version)" \
-    "$(first mke2fs -V 2>&1)"
+    "$(mke2fs -V 2>&1 | head -n1)"
 "#;
 
 fn machine() -> Result<String> {
