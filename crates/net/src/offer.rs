@@ -27,7 +27,7 @@ pub struct Offer {
     /// What vouches for it.
     pub verdict: Verdict,
     /// The release that its config says it holds. The manifest names the config by digest, so a
-    /// signature covers it; whether the layers hold that release is known after [`crate::pull`].
+    /// signature covers it; whether the layers hold that release is known after [`pull`](crate::pull()).
     pub release: Option<Release>,
     /// Its config.
     pub config: ImageConfig,
