@@ -16,6 +16,7 @@ use crate::machine::Machine;
 use crate::view::{Folder, State, View};
 use crate::{plan, systemd, verdict};
 use elea_formats::bls::Entry;
+use elea_formats::booted::Try;
 use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{Cause, Event};
@@ -125,16 +126,11 @@ fn facts(machine: &Machine, view: &View, number: u64, panics: &[Panic]) -> Resul
         (Some(own), Some(generation)) => damage(machine, &own.text, generation)?,
         _ => None,
     };
-    let own: Vec<&Panic> = panic::of_generation(panics, number, &facts.tries);
-    for (i, panic) in own.iter().enumerate() {
-        let tried = facts.tries.get(i.min(facts.tries.len().saturating_sub(1)));
-        let boot = tried.map_or_else(|| format!("panic-{}", panic.seconds), |t| t.boot_id.clone());
-        let name = if own.len() > facts.tries.len().max(1) {
-            format!("panic-{}.txt", panic.seconds)
-        } else {
-            "panic.txt".to_owned()
-        };
-        verdict::write(&evidence, &boot, &[(name.as_str(), panic.text.clone())])?;
+    let all = view.generations.values();
+    let all: Vec<Try> = all.flat_map(|f| f.tries.iter().cloned()).collect();
+    for (panic, boot) in panic::of_generation(panics, number, &all) {
+        let boot = boot.map_or_else(|| format!("panic-{}", panic.seconds), |t| t.boot_id.clone());
+        verdict::write(&evidence, &boot, &[("panic.txt", panic.text.clone())])?;
         facts.panics.push(panic.reason.clone());
     }
     for one in &folder.tries {

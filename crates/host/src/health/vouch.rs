@@ -21,14 +21,8 @@ const BYTES: u64 = 256 << 20;
 const TIME: Duration = Duration::from_secs(30);
 /// Damaged files that are named.
 const NAMED: usize = 8;
-/// What a machine needs to start and to be mended, read after what is new.
-const ESSENTIAL: [&str; 5] = [
-    "usr/lib/elea",
-    "usr/lib/systemd",
-    "usr/bin",
-    "usr/sbin",
-    "usr/lib/x86_64-linux-gnu",
-];
+/// What a machine needs to be mended, read at each boot.
+const ESSENTIAL: [&str; 2] = ["usr/lib/elea", "usr/lib/systemd"];
 
 /// What reading found.
 #[derive(Debug, Default)]

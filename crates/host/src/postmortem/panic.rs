@@ -150,25 +150,34 @@ fn generation(text: &str) -> Option<u64> {
         .ok()
 }
 
-/// The panics of a generation: those that name it, and those without a name that fall into one of its tries.
-pub(super) fn of_generation<'a>(panics: &'a [Panic], number: u64, tries: &[Try]) -> Vec<&'a Panic> {
+/// The panics of a generation: those that name it, and those without a name that fall into
+/// one of its tries. `tries` are those of all generations.
+pub(super) fn of_generation<'a>(
+    panics: &'a [Panic],
+    number: u64,
+    tries: &'a [Try],
+) -> Vec<(&'a Panic, Option<&'a Try>)> {
+    let mine = panics.iter().filter_map(|panic| {
+        let boot = boot_of(panic, tries);
+        let named = panic.generation.or(boot.map(|t| t.number));
+        let boot = boot.filter(|t| t.number == number);
+        (named == Some(number)).then_some((panic, boot))
+    });
+    mine.collect()
+}
+
+/// The last boot that had begun when it happened, if that was not long before.
+fn boot_of<'a>(panic: &Panic, tries: &'a [Try]) -> Option<&'a Try> {
     let begun = |t: &Try| {
         let time: jiff::Timestamp = t.time.parse().ok()?;
         u64::try_from(time.as_second()).ok()
     };
-    let within = |panic: &Panic| {
-        tries
-            .iter()
-            .filter_map(begun)
-            .any(|begin| (begin..begin + BOOT).contains(&panic.seconds))
-    };
-    panics
-        .iter()
-        .filter(|panic| match panic.generation {
-            Some(named) => named == number,
-            None => within(panic),
-        })
-        .collect()
+    let before = tries.iter().filter_map(|t| Some((begun(t)?, t)));
+    let last = before
+        .filter(|(begin, _)| *begin <= panic.seconds)
+        .max_by_key(|(begin, _)| *begin);
+    let (begin, boot) = last?;
+    (panic.seconds - begin < BOOT).then_some(boot)
 }
 
 #[cfg(test)]
@@ -237,11 +246,22 @@ mod tests {
             number: 5,
             ended: None,
         };
-        let tries = std::slice::from_ref(&record);
         // 1760000060 is 2025-10-09T08:54:20Z.
-        assert_eq!(of_generation(&panics, 5, tries), [&panics[1]]);
-        assert_eq!(of_generation(&panics, 4, tries), [&panics[0], &panics[1]]);
-        assert_eq!(of_generation(&panics, 4, &[]), [&panics[0]]);
+        let earlier = Try {
+            time: "2025-10-09T08:00:00Z".into(),
+            number: 4,
+            ..record.clone()
+        };
+        let tries = [record, earlier];
+        let told = |number, tries| -> Vec<u64> {
+            let own = of_generation(&panics, number, tries);
+            own.iter().map(|(panic, _)| panic.seconds).collect()
+        };
+        assert_eq!(told(5, &tries), [1_760_000_060]);
+        assert_eq!(told(4, &tries), [1_760_000_000]);
+        assert_eq!(told(4, &tries[1..]), [1_760_000_000, 1_760_000_060]);
+        assert_eq!(told(4, &[]), [1_760_000_000]);
+        assert_eq!(told(5, &[]), [0; 0]);
     }
 
     #[test]
