@@ -6,7 +6,7 @@ use crate::places;
 use elea_compose::lock;
 use elea_host::choose;
 use elea_net::Options;
-use elea_store::trust::{Keys, Policy};
+use elea_store::trust::{Keys, Policy, PublicKey};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,6 +53,12 @@ pub(crate) struct Trust {
 }
 
 impl Trust {
+    /// The keys of the command line alone.
+    pub(crate) fn named(&self) -> Outcome<Vec<PublicKey>> {
+        let keys = Keys::load(&[], &self.keys)?;
+        Ok(keys.iter().map(|(_, key)| key.clone()).collect())
+    }
+
     /// The keys of the system below `root` and those of the command line.
     pub(crate) fn policy(&self, root: &Path) -> Outcome<Policy> {
         Ok(Policy {

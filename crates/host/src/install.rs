@@ -27,6 +27,7 @@ pub use target::{Kind, Target};
 use crate::apply::Context;
 use elea_formats::generation::Generation;
 use elea_formats::release::Source;
+use elea_store::trust::PublicKey;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub struct Options {
     pub follow: Option<Source>,
     /// Kernel arguments of this machine, after the release's.
     pub arguments: Vec<String>,
+    /// Keys that the machine trusts besides those in its image.
+    pub keys: Vec<PublicKey>,
 }
 
 /// What will be done; shown by `--dry-run` and carried out by [`apply`].
@@ -78,6 +81,8 @@ pub struct Plan {
     pub needed: u64,
     /// The first generation.
     pub generation: Generation,
+    /// Keys that the machine trusts besides those in its image, in PEM.
+    pub keys: Vec<String>,
 }
 
 /// Decides how the disk will look. Pure but for the random UUIDs, the clock, and a look for the
@@ -114,6 +119,7 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
         bytes: contents.objects.values().sum(),
         needed: layout::root_needs(contents, options.filesystem),
         generation,
+        keys: options.keys.iter().map(PublicKey::to_pem).collect(),
     })
 }
 

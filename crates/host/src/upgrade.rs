@@ -31,6 +31,8 @@ use std::time::Duration;
 
 /// Where the last look for an upgrade is kept, below `/elea`.
 pub(crate) const LAST_CHECK: &str = "state/last-check.json";
+/// The keys that whoever installed the machine named, below `/elea`.
+pub(crate) const TRUSTED: &str = "state/trust.d";
 /// The largest `release.json` that is read.
 const MAX_RELEASE: u64 = 16 << 20;
 
@@ -329,6 +331,7 @@ fn keys(machine: &Machine, files: &[PathBuf]) -> Result<Keys, Error> {
     let folders = [
         image.join("usr/lib/elea/trust.d"),
         root.join("etc/elea/trust.d"),
+        machine.state().root().join(TRUSTED),
     ];
     Ok(Keys::load(&folders, files)?)
 }

@@ -1,6 +1,7 @@
 //! Whether an image may be used on this machine.
 //!
-//! Keys come from the command line, `/etc/elea/trust.d` and the *running* image's
+//! Keys come from the command line, `/etc/elea/trust.d`, `/elea/state/trust.d` (the keys that the
+//! machine was installed with) and the *running* image's
 //! `/usr/lib/elea/trust.d`, never from the candidate. Judging is pure: the caller brings
 //! the candidate's signatures and what is running.
 
@@ -17,7 +18,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Where keys are looked for below a system's root.
-pub const FOLDERS: [&str; 2] = ["etc/elea/trust.d", "usr/lib/elea/trust.d"];
+pub const FOLDERS: [&str; 3] = [
+    "etc/elea/trust.d",
+    "elea/state/trust.d",
+    "usr/lib/elea/trust.d",
+];
 /// The largest key file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 /// The most key files that are read of one folder.

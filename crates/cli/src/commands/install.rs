@@ -11,6 +11,8 @@ use elea_host::install::{self, Contents, Filesystem, Plan, Sealing, Target};
 use std::path::PathBuf;
 
 /// Write a system to a disk: a device, or a file for a virtual machine
+///
+/// The machine will take upgrades that the keys in its image, or those named by `--key`, signed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A name or digest in the store, registry:…, oci:DIR:TAG, or oci-archive:FILE
@@ -59,7 +61,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let policy = args.trust.policy(&context.global.root)?;
     let found = places::image(&store, &args.image, &args.network.options(), &policy, &bars)?;
     let contents = Contents::load(&store, &found.image)?;
-    let plan = install::plan(&contents, &target, &options(args))?;
+    let plan = install::plan(&contents, &target, &options(args)?)?;
     if args.dry_run {
         return context.show(&plan, show);
     }
@@ -87,7 +89,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     Ok(Code::Done)
 }
 
-fn options(args: &Args) -> install::Options {
+fn options(args: &Args) -> Outcome<install::Options> {
     let source = |reference: &Reference| Source {
         reference: reference.to_string(),
         plain_http: args.network.plain_http,
@@ -100,7 +102,7 @@ fn options(args: &Args) -> install::Options {
         };
         line.arguments().iter().map(plain).collect::<Vec<_>>()
     });
-    install::Options {
+    Ok(install::Options {
         filesystem: match args.fs {
             Kind::Ext4 => Filesystem::Ext4,
             Kind::Btrfs => Filesystem::Btrfs,
@@ -108,7 +110,8 @@ fn options(args: &Args) -> install::Options {
         wipe: args.wipe,
         follow: args.follow.as_ref().map(source),
         arguments: words.collect(),
-    }
+        keys: args.trust.named()?,
+    })
 }
 
 fn show(plan: &Plan) -> String {

@@ -2,11 +2,17 @@
 
 use crate::install::{can_install, system};
 use crate::program::{Elea, has, skipped};
+use elea_testkit::registry::Registry;
 use std::fs;
 use std::process::Command;
 
 /// Installs the small system and unpacks both partitions into `machine`.
 fn machine(elea: &Elea) -> bool {
+    machine_with(elea, "")
+}
+
+/// The same with more options of `elea install`.
+fn machine_with(elea: &Elea, more: &str) -> bool {
     if !can_install() {
         return false;
     }
@@ -15,7 +21,9 @@ fn machine(elea: &Elea) -> bool {
         return false;
     }
     system(elea);
-    let plan = elea.json("install --image hello:1.0 --disk disk.img --size 4G");
+    let plan = elea.json(&format!(
+        "install --image hello:1.0 --disk disk.img --size 4G {more}"
+    ));
     let start = |role: &str| {
         let all = plan["partitions"].as_array().unwrap();
         let one = all.iter().find(|p| p["role"] == role).unwrap();
@@ -140,4 +148,68 @@ fn a_machines_store_is_collected_and_checked_with_its_generations() {
     assert_eq!(ran.code, Some(5), "{ran:?}");
     let name = kernel.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(ran.out.contains(&name[..12]), "{ran:?}");
+}
+
+/// A newer release comes from a registry, signed by the key that the machine was installed with.
+#[test]
+fn an_upgrade_is_looked_at_staged_and_not_staged_twice() {
+    let elea = Elea::without_store();
+    if !has("docker-registry") {
+        skipped("no docker-registry");
+        return;
+    }
+    let port = elea_testkit::free_port().unwrap();
+    let registry = Registry::start(&elea.path("registry"), port).unwrap();
+    let place = format!("registry:{}/hello:stable", registry.host());
+    elea.good("image keygen k");
+    elea.good("image keygen other");
+    if !machine_with(&elea, &format!("--key k.pub --follow {place}")) {
+        return;
+    }
+    let release = elea.path("tree/usr/lib/elea/release.json");
+    let publish = |version: &str, key: &str| {
+        let text = fs::read_to_string(&release).unwrap();
+        let old = if version == "2.0" { "1.0" } else { "2.0" };
+        fs::write(&release, text.replace(old, version)).unwrap();
+        fs::write(elea.path("tree/usr/bin/tool"), format!("{version:>9000}")).unwrap();
+        elea.good(&format!("image import dir:tree --name hello:{version}"));
+        elea.good(&format!("image push hello:{version} {place} --sign {key}"));
+    };
+    let upgrade = "--root machine upgrade";
+    elea.bad(upgrade, 1, &["hello:stable"]);
+    publish("2.0", "other.key");
+    elea.bad(upgrade, 5, &["none of the image's 1 signature"]);
+    elea.good(&format!("image push hello:2.0 {place} --sign k.key"));
+
+    let check = elea.json(&format!("{upgrade} --check"));
+    assert_eq!(check["schema"], "elea.upgrade-check/1");
+    assert_eq!(check["outcome"]["state"], "newer");
+    assert_eq!(check["offered"]["version"], "2.0");
+    let text = elea.good(&format!("{upgrade} --check"));
+    assert!(
+        text.starts_with("Hello 2.0 is newer than Hello 1.0\n"),
+        "{text}"
+    );
+    assert!(text.contains("reboot     needed"), "{text}");
+    let would = elea.json(&format!("{upgrade} --dry-run"));
+    assert_eq!(would["dry_run"], true);
+    assert_eq!(elea.json("--root machine status")["next"], 1);
+
+    let ran = elea.run(&format!("{upgrade} --exit-reboot"));
+    assert_eq!(ran.code, Some(100), "{ran:?}");
+    assert_eq!(elea.json("--root machine status")["next"], 2);
+    let again = elea.json(upgrade);
+    assert_eq!(again["outcome"]["state"], "staged");
+    assert_eq!(again["fetched"], 0);
+    assert_eq!(
+        elea.json("--root machine generations")["generations"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let diff = elea.json("--root machine diff 1 2");
+    assert!(diff["new_bytes"].as_u64().unwrap() > 0, "{diff}");
+    let ran = elea.run("--root machine diff 1 2 --files");
+    assert!(ran.out.contains("~ /usr/bin/tool (content"), "{ran:?}");
 }

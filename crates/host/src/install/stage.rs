@@ -7,6 +7,7 @@ use super::layout::{Filesystem, Sealing, sealed_blocks};
 use super::{Kind, Plan, check};
 use crate::apply::{self, Context};
 use crate::plan;
+use crate::upgrade::TRUSTED;
 use crate::view::{Disks, View};
 use elea_formats::digest::Digest;
 use elea_formats::verity::{BLOCK, Hasher, Measured};
@@ -90,11 +91,27 @@ impl Staged {
         })?;
         let first = plan::stage(&view, &plan.generation, false, None)?;
         apply::apply(&first, disks, context, contents)?;
+        staged.trust(&plan.keys)?;
         if plan.sealing == Sealing::FirstBoot {
             write(&elea.join("state/sealing"), b"")?;
         }
         staged.fill_store(plan, contents, store, progress)?;
         Ok(staged)
+    }
+
+    /// The keys that whoever installed the machine named.
+    fn trust(&self, keys: &[String]) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let folder = folder(self.root.join("elea").join(TRUSTED))?;
+        for (i, pem) in keys.iter().enumerate() {
+            write(
+                &folder.join(format!("install-{}.pub", i + 1)),
+                pem.as_bytes(),
+            )?;
+        }
+        Ok(())
     }
 
     fn fill_boot(&self, contents: &Contents) -> Result<(), Error> {
