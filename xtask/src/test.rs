@@ -2,14 +2,14 @@
 
 use crate::programs::{cargo, target_folder};
 use crate::vm::{self, Stage};
-use crate::{Result, demo, packages, show, talk, workspace};
+use crate::{Result, cosign, demo, packages, show, talk, workspace};
 use elea_testkit::Error;
 use std::io::{BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 /// No further scenario begins after this time: CI gives the whole run 45 minutes.
-const BUDGET: Duration = Duration::from_mins(34);
+const BUDGET: Duration = Duration::from_mins(27);
 
 #[derive(Debug, Default)]
 struct Count {
@@ -72,8 +72,12 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
 
 /// Runs `cargo test` and counts what it says.
 fn workspace_tests(count: &mut Count) -> Result<()> {
-    let mut child = cargo()
-        .args(["test", "--workspace", "--no-fail-fast", "--locked"])
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
+    if let Some(root) = cosign::root()? {
+        tests.env("ELEA_COSIGN_ROOT", root);
+    }
+    let mut child = tests
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| Error::other(format!("cannot run cargo: {e}")))?;
