@@ -1,7 +1,7 @@
 //! A machine that lies on a disk: the same commands by `--root`.
 
 use crate::install::{can_install, system};
-use crate::program::{Elea, has, skipped};
+use crate::program::{Elea, files, has, skipped};
 use elea_testkit::registry::Registry;
 use std::fs;
 use std::process::Command;
@@ -134,6 +134,19 @@ fn a_machines_store_is_collected_and_checked_with_its_generations() {
         elea.good("--root machine store fsck")
             .contains("nothing is wrong")
     );
+    let objects = files(&elea.path("machine/elea/store/objects"));
+    let is_tool = |path: &&std::path::PathBuf| fs::read(path).is_ok_and(|d| d == vec![7; 9000]);
+    let object = objects.iter().find(is_tool).unwrap();
+    fs::remove_file(object).unwrap();
+    fs::write(object, vec![8; 9000]).unwrap();
+    let ran = elea.run("--root machine store fsck");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(
+        ran.out.contains("used by ") && ran.out.contains(" hello 1.0\n"),
+        "{ran:?}"
+    );
+    fs::write(object, vec![7; 9000]).unwrap();
+
     let payloads = elea.path("machine/efi/elea");
     let kernel = fs::read_dir(payloads)
         .unwrap()

@@ -3,8 +3,9 @@
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::text::{self, Lines};
+use elea_formats::digest::Digest;
 use elea_host::fsck::Report;
-use elea_store::Check;
+use elea_store::{Check, Store};
 use serde::Serialize;
 
 /// Read every byte of the store and name everything that is wrong
@@ -45,7 +46,7 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
             for image in &finding.images {
                 let all = names.iter().filter(|(_, d)| *d == image);
                 let all: Vec<_> = all.map(|(name, _)| name.as_str()).collect();
-                out.line(format!("  used by {image} {}", all.join(", ")).trim_end());
+                out.line(format!("  used by {image} {}", called(&store, image, &all)).trim_end());
             }
         }
         for finding in shown.machine.iter().flat_map(|report| &report.findings) {
@@ -60,6 +61,16 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
     } else {
         Code::Verification
     })
+}
+
+/// What people call an image: its names, or the system and version that it holds.
+fn called(store: &Store, image: &Digest, names: &[&str]) -> String {
+    let release = store.image(image).ok().and_then(|m| m.release);
+    match release {
+        _ if !names.is_empty() => names.join(", "),
+        Some(release) => format!("{} {}", release.name, release.version),
+        None => String::new(),
+    }
 }
 
 fn summary(check: &Check) -> String {
