@@ -176,8 +176,8 @@ fn boot_of<'a>(panic: &Panic, tries: &'a [Try]) -> Option<&'a Try> {
     let last = before
         .filter(|(begin, _)| *begin <= panic.seconds)
         .max_by_key(|(begin, _)| *begin);
-    let (begin, boot) = last?;
-    (panic.seconds - begin < BOOT).then_some(boot)
+    let (start, boot) = last?;
+    (panic.seconds - start < BOOT).then_some(boot)
 }
 
 #[cfg(test)]
