@@ -493,6 +493,12 @@ impl Machine {
         let running_is_good = self
             .booted
             .is_some_and(|n| view.state(n, None) == State::Good);
+        // Nothing goes before the running generation is committed (invariant 4).
+        let committed = self.booted.is_some_and(|n| view.was_committed(n));
+        if !(running_is_good && committed) {
+            let plan = plan::collect(&view, self.booted);
+            assert!(plan.is_empty(), "collected before the commit: {plan:?}");
+        }
         if !running_is_good && !self.good_condemned {
             for number in good_before {
                 let state = view.state(*number, None);
