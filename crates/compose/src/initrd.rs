@@ -88,7 +88,7 @@ const DRIVERS: [&str; 43] = [
 /// Which drivers an initrd gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drivers {
-    /// Whether the usual drivers are in it, as far as the kernel has them: virtio, NVMe, AHCI,
+    /// Whether the usual drivers are in it, as far as the kernel has them: virtio, `NVMe`, AHCI,
     /// SCSI, USB, MMC, watchdogs.
     pub usual: bool,
     /// Names of more modules, each of which the kernel must have. One that no device asks for

@@ -73,13 +73,11 @@ impl Reader {
     }
 
     fn text_of(&mut self, name: &str, node: Node) -> Option<Located<String>> {
-        match node.value {
-            Value::Text(value) => Some(Located { value, at: node.at }),
-            _ => {
-                self.wrong_type(name, "a text", &node);
-                None
-            }
+        if let Value::Text(value) = node.value {
+            return Some(Located { value, at: node.at });
         }
+        self.wrong_type(name, "a text", &node);
+        None
     }
 
     /// True or false.
@@ -171,7 +169,7 @@ impl Reader {
     }
 
     /// Says which keys of a table mean nothing.
-    pub(super) fn finish(&mut self, fields: Fields) {
+    pub(super) fn finish(&mut self, fields: &Fields) {
         for (key, field) in &fields.table {
             let place = if fields.name.is_empty() {
                 "at the top of a config".to_owned()

@@ -154,7 +154,7 @@ impl Errors {
         }
     }
 
-    fn snippet<'a>(&'a self, file: usize) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+    fn snippet(&self, file: usize) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
         let (text, path) = self
             .sources
             .get(file)

@@ -28,7 +28,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
     let base = base(reader, &mut top);
     let packages = packages(reader, &mut top);
     let services = services(reader, &mut top);
-    let kernel = kernel(reader, &mut top, base.as_ref());
+    let kernel = kernel(reader, &mut top, &base);
     let config = Config {
         path: PathBuf::new(),
         read: Vec::new(),
@@ -42,16 +42,14 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
         system: System::default(),
-        base: Base::default(),
-        kernel: Kernel::default(),
+        base,
+        kernel,
         places: BTreeMap::new(),
         sources: Vec::new(),
     };
-    reader.finish(top);
+    reader.finish(&top);
     Some(Config {
         system: system?,
-        base: base?,
-        kernel: kernel?,
         ..config
     })
 }
@@ -62,22 +60,22 @@ impl Reader {
         &mut self,
         fields: &mut Fields,
         key: &'static str,
-        test: fn(&str) -> bool,
+        fits: fn(&str) -> bool,
         rule: &str,
     ) -> Option<Located<String>> {
         let text = self.text(fields, key)?;
         let name = fields.full(key);
-        self.check(&name, text, test, rule)
+        self.check(&name, text, fits, rule)
     }
 
     fn check(
         &mut self,
         name: &str,
         text: Located<String>,
-        test: fn(&str) -> bool,
+        fits: fn(&str) -> bool,
         rule: &str,
     ) -> Option<Located<String>> {
-        if test(&text.value) {
+        if fits(&text.value) {
             return Some(text);
         }
         let shown: String = text.value.chars().take(80).collect();
@@ -95,14 +93,14 @@ impl Reader {
         &mut self,
         fields: &mut Fields,
         key: &'static str,
-        test: fn(&str) -> bool,
+        fits: fn(&str) -> bool,
         rule: &str,
     ) -> Vec<Located<String>> {
         let name = fields.full(key);
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         let mut out = Vec::new();
         for text in self.texts(fields, key) {
-            let Some(text) = self.check(&name, text, test, rule) else {
+            let Some(text) = self.check(&name, text, fits, rule) else {
                 continue;
             };
             match seen.insert(text.value.clone(), text.at) {
@@ -159,7 +157,7 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
     };
     let locale = reader.checked(f, "locale", word, "a locale such as C.UTF-8");
     let timezone = reader.checked(f, "timezone", word, "a time zone such as Europe/Vienna");
-    reader.finish(fields);
+    reader.finish(&fields);
     let (name, version) = (name?.value, version?.value);
     let text = |located: Option<Located<String>>| located.map(|l| l.value);
     Some(System {
@@ -181,7 +179,7 @@ fn capital(name: &str) -> String {
         .unwrap_or_default()
 }
 
-fn base(reader: &mut Reader, top: &mut Fields) -> Option<Base> {
+fn base(reader: &mut Reader, top: &mut Fields) -> Base {
     let mut fields = reader.table(top, "base");
     let f = &mut fields;
     let suite = reader.checked(f, "suite", check::suite, "a suite such as trixie");
@@ -197,7 +195,7 @@ fn base(reader: &mut Reader, top: &mut Fields) -> Option<Base> {
     let known: fn(&str) -> bool = |text| ARCHITECTURES.contains(&text);
     let architecture = reader.checked(f, "architecture", known, "only amd64 is built so far");
     let components = reader.checked_list(f, "components", check::suite, "such as main");
-    reader.finish(fields);
+    reader.finish(&fields);
     let text = |located: Option<Located<String>>, other: &str| {
         located.map_or_else(|| other.to_owned(), |l| l.value)
     };
@@ -205,12 +203,12 @@ fn base(reader: &mut Reader, top: &mut Fields) -> Option<Base> {
     if components.is_empty() {
         components.push("main".into());
     }
-    Some(Base {
+    Base {
         suite: text(suite, "trixie"),
         mirror: mirror.map(|l| l.value),
         architecture: text(architecture, "amd64"),
         components,
-    })
+    }
 }
 
 fn packages(reader: &mut Reader, top: &mut Fields) -> Packages {
@@ -219,7 +217,7 @@ fn packages(reader: &mut Reader, top: &mut Fields) -> Packages {
     let install = reader.checked_list(&mut fields, "install", check::package, rule);
     let remove = reader.checked_list(&mut fields, "remove", check::package, rule);
     let recommends = reader.boolean(&mut fields, "recommends");
-    reader.finish(fields);
+    reader.finish(&fields);
     let mut set: BTreeSet<String> = install.into_iter().map(|l| l.value).collect();
     for name in remove {
         if !set.remove(&name.value) {
@@ -243,7 +241,7 @@ fn services(reader: &mut Reader, top: &mut Fields) -> Services {
     let enable = reader.checked_list(&mut fields, "enable", check::unit, rule);
     let disable = reader.checked_list(&mut fields, "disable", check::unit, rule);
     let mask = reader.checked_list(&mut fields, "mask", check::unit, rule);
-    reader.finish(fields);
+    reader.finish(&fields);
     // What was said last holds: a file that imports another may turn round what that one says.
     let mut last: BTreeMap<String, (usize, Place)> = BTreeMap::new();
     let rank: Vec<usize> = reader.order.clone();
@@ -285,7 +283,7 @@ fn services(reader: &mut Reader, top: &mut Fields) -> Services {
 /// Arguments that Elea sets itself.
 const RESERVED: [&str; 6] = ["composefs.digest", "elea", "init", "root", "ro", "rw"];
 
-fn kernel(reader: &mut Reader, top: &mut Fields, base: Option<&Base>) -> Option<Kernel> {
+fn kernel(reader: &mut Reader, top: &mut Fields, base: &Base) -> Kernel {
     let mut fields = reader.table(top, "kernel");
     let f = &mut fields;
     let package = reader.checked(f, "package", check::package, "a package's name");
@@ -324,16 +322,16 @@ fn kernel(reader: &mut Reader, top: &mut Fields, base: Option<&Base>) -> Option<
     };
     let drivers = reader.checked_list(f, "drivers", module, "a kernel module's name");
     let usual = reader.boolean(f, "usual_drivers");
-    reader.finish(fields);
-    Some(Kernel {
+    reader.finish(&fields);
+    Kernel {
         package: match package {
             Some(name) => name.value,
-            None => format!("linux-image-{}", base?.architecture),
+            None => format!("linux-image-{}", base.architecture),
         },
         arguments,
         drivers: values(drivers),
         usual_drivers: usual.unwrap_or(true),
-    })
+    }
 }
 
 fn health(reader: &mut Reader, top: &mut Fields) -> Health {
@@ -342,7 +340,7 @@ fn health(reader: &mut Reader, top: &mut Fields) -> Health {
     let units = reader.checked_list(&mut fields, "units", check::unit, rule);
     let timeout = reader.number(&mut fields, "timeout", 1..=86_400);
     let condemn = reader.boolean(&mut fields, "condemn");
-    reader.finish(fields);
+    reader.finish(&fields);
     let usual = Health::default();
     Health {
         units: values(units),
@@ -368,7 +366,7 @@ fn update(reader: &mut Reader, top: &mut Fields) -> Option<Source> {
         text
     };
     let plain = reader.boolean(&mut fields, "plain_http");
-    reader.finish(fields);
+    reader.finish(&fields);
     text.map(|text| Source {
         reference: text.value,
         plain_http: plain.unwrap_or(false),
@@ -392,7 +390,7 @@ fn trust(reader: &mut Reader, top: &mut Fields) -> Trust {
         };
         reader.problem(Some(text.at), wrong, "named here", None);
     }
-    reader.finish(fields);
+    reader.finish(&fields);
     Trust { keys }
 }
 
@@ -403,7 +401,7 @@ fn loader(reader: &mut Reader, top: &mut Fields) -> Loader {
     let package = reader.checked(&mut fields, "package", check::package, rule);
     let rule = "a package's version";
     let version = reader.checked(&mut fields, "version", check::package_version, rule);
-    reader.finish(fields);
+    reader.finish(&fields);
     let text = |located: Option<Located<String>>, other: &str| {
         located.map_or_else(|| other.to_owned(), |l| l.value)
     };

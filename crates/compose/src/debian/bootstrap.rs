@@ -135,16 +135,16 @@ pub(crate) fn tree(
         OsStr::new("deb [trusted=yes] copy:/mnt/packages ./"),
     ]);
     let database = work.join("tree/var/lib/dpkg/info");
-    let mut seen = 0;
-    let look = || {
+    let mut counted = 0;
+    let watch = || {
         let lists = fs::read_dir(&database).into_iter().flatten().flatten();
         let now = lists
             .filter(|entry| entry.path().extension().is_some_and(|e| e == "list"))
             .count() as u64;
-        progress.advance(now.min(total).saturating_sub(seen));
-        seen = seen.max(now.min(total));
+        progress.advance(now.min(total).saturating_sub(counted));
+        counted = counted.max(now.min(total));
     };
-    program::run_watched(command, "mmdebstrap", log, progress, look)?;
+    program::run_watched(command, "mmdebstrap", log, progress, watch)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::control;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 /// Where Debian's keys lie.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -120,17 +121,16 @@ pub(crate) fn plan_archives(
 
 /// A sources list for apt.
 pub(crate) fn encode(archives: &[Archive]) -> String {
-    archives
-        .iter()
-        .map(|a| {
-            format!(
-                "deb [signed-by={KEYRING}] {} {} {}\n",
-                a.url,
-                a.suite,
-                a.components.join(" ")
-            )
-        })
-        .collect()
+    let mut out = String::new();
+    for archive in archives {
+        let components = archive.components.join(" ");
+        let _ = writeln!(
+            out,
+            "deb [signed-by={KEYRING}] {} {} {components}",
+            archive.url, archive.suite
+        );
+    }
+    out
 }
 
 #[cfg(test)]

@@ -14,11 +14,14 @@ const FOLDERS: [&str; 3] = [
     "usr/local/lib/systemd/system",
 ];
 
-/// Units that packages start and that make no sense on an image: there is nothing to install.
-const OFF: [&str; 3] = [
+/// Units that packages start and that have nothing to do on an image: there is nothing to
+/// install, the package database never changes, and e2scrub needs LVM.
+const OFF: [&str; 5] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
+    "e2scrub_reap.service",
 ];
 
 const PRESET: &str = "usr/lib/systemd/system-preset/00-elea.preset";
@@ -116,7 +119,7 @@ fn exists(tree: &Tree, unit: &str) -> bool {
 
 /// Units that generators make at each boot.
 fn made_by_systemd(unit: &str) -> bool {
-    unit.ends_with(".mount") || unit.ends_with(".swap")
+    matches!(unit.rsplit_once('.'), Some((_, "mount" | "swap")))
 }
 
 /// Runs the tree's own `systemctl` in it.

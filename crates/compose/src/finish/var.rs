@@ -7,6 +7,7 @@ use super::tree::{ROOT, Tree};
 use crate::lock::Error;
 use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// State of the package manager: its place below `/var` and its name in [`IMAGE_STATE`].
 const PACKAGE_STATE: [(&str, &str); 9] = [
@@ -167,7 +168,7 @@ pub(super) fn escape(text: &str) -> String {
         match byte {
             b'%' => out.push_str("%%"),
             b'\\' | b'"' | b'\'' | 0..=b' ' | 127.. => {
-                out.push_str(&format!("\\{byte:03o}"));
+                let _ = write!(out, "\\{byte:03o}");
             }
             _ => out.push(char::from(byte)),
         }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A lock is never larger, in bytes.
@@ -72,12 +73,15 @@ fn read(path: &Path) -> Result<Option<Lock>, Error> {
     }
 }
 
-/// Writes the config's lock, durably.
+/// Writes the config's lock, durably; it belongs to whom the config belongs.
 pub fn save(config: &Config, lock: &Lock) -> Result<(), Error> {
-    Ok(elea_sys::durable::write(
-        &path_of(&config.path),
-        encode(lock).as_bytes(),
-    )?)
+    let path = path_of(&config.path);
+    elea_sys::durable::write(&path, encode(lock).as_bytes())?;
+    let owner = std::fs::metadata(&config.path).at("look at", &config.path)?;
+    let mode = std::fs::Permissions::from_mode(owner.mode() & 0o666 | 0o600);
+    std::fs::set_permissions(&path, mode).at("set the mode of", &path)?;
+    std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).at("own", &path)?;
+    Ok(())
 }
 
 /// Reads a lock.

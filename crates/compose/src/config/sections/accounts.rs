@@ -31,7 +31,7 @@ pub(super) fn users(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, U
             numbers.insert(uid.value, uid.clone());
         }
         let user = user(reader, &mut fields, uid);
-        reader.finish(fields);
+        reader.finish(&fields);
         out.insert(name.value, user);
     }
     out
@@ -77,7 +77,7 @@ pub(super) fn groups(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, 
     for (name, mut fields) in reader.tables(top, "groups") {
         named(reader, &name);
         let gid = reader.number(&mut fields, "gid", 0..=LAST_ID);
-        reader.finish(fields);
+        reader.finish(&fields);
         let gid = gid.and_then(|n| u32::try_from(n.value).ok());
         out.insert(name.value, Group { gid });
     }

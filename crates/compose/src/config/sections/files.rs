@@ -10,7 +10,7 @@ pub(super) fn read(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, Fi
     let mut out = BTreeMap::new();
     for (path, mut fields) in reader.tables(top, "files") {
         let file = entry(reader, &mut fields, &path);
-        reader.finish(fields);
+        reader.finish(&fields);
         if !check::path(&path.value) {
             reader.problem(
                 Some(path.at),

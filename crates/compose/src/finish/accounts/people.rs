@@ -219,13 +219,12 @@ fn create(texts: &mut Texts, lock: &mut Lock, name: &str, user: &User) -> Result
     let next = if user.system { system } else { person };
     let uid = number(&mut lock.users, name, user.uid, None, next)?;
     let existing = texts.group.iter().find(|r| r[0] == name);
-    let gid = match existing.and_then(|r| r.get(2)?.parse().ok()) {
-        Some(gid) => gid,
-        None => {
-            let gid = number(&mut lock.groups, name, None, Some(uid), next)?;
-            texts.add_group(name, gid);
-            gid
-        }
+    let gid = if let Some(gid) = existing.and_then(|r| r.get(2)?.parse().ok()) {
+        gid
+    } else {
+        let gid = number(&mut lock.groups, name, None, Some(uid), next)?;
+        texts.add_group(name, gid);
+        gid
     };
     let home = home(name, user);
     let (uid, gid) = (uid.to_string(), gid.to_string());
