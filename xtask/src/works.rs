@@ -77,7 +77,7 @@ impl Release {
     }
 
     /// Its config, from the workspace's folder.
-    pub(crate) fn config(self) -> String {
+    fn config(self) -> String {
         match self {
             Self::First => "examples/hello/elea.toml".to_owned(),
             _ => format!("examples/hello/{}.toml", self.tag()),
