@@ -154,26 +154,37 @@ impl Works {
 
     /// Builds a release under its own name.
     pub(crate) fn build(&self, release: Release) -> Result<()> {
-        let words = self.build_words(release);
+        let words = self.build_words(release)?;
+        talk::prompt("$", &format!("cat {}", words[1]));
+        talk::output(&fs::read_to_string(&words[1]).unwrap_or_default());
         self.show_elea(&words.each_ref().map(String::as_str))
     }
 
     /// The same, not run.
-    pub(crate) fn build_command(&self, release: Release) -> Command {
-        let words = self.build_words(release);
-        self.elea(&words.each_ref().map(String::as_str))
+    pub(crate) fn build_command(&self, release: Release) -> Result<Command> {
+        let words = self.build_words(release)?;
+        Ok(self.elea(&words.each_ref().map(String::as_str)))
     }
 
-    fn build_words(&self, release: Release) -> [String; 6] {
-        let initrd = self.programs.initrd.display().to_string();
-        [
+    /// The config is the example's, with the key that was made here: a machine trusts the
+    /// keys that its running image brings.
+    fn build_words(&self, release: Release) -> Result<[String; 6]> {
+        let path = self.folder.join(format!("hello-{}.toml", release.tag()));
+        let text = format!(
+            "imports = [{:?}]\n\n[trust]\nkeys = [{:?}]\n",
+            workspace().join(release.config()),
+            self.signer.public
+        );
+        fs::write(&path, text)
+            .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))?;
+        Ok([
             "build".into(),
-            release.config(),
+            path.display().to_string(),
             "--name".into(),
             release.name(),
             "--initrd".into(),
-            initrd,
-        ]
+            self.programs.initrd.display().to_string(),
+        ])
     }
 
     /// Pushes a release, signed, under its own tag and as what machines follow.

@@ -23,7 +23,7 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
     for round in 0..rounds {
         for (which, word) in [(0, Some("--check")), (1, None)] {
             settle()?;
-            let used = command(works.build_command(Release::First).args(word))?;
+            let used = command(works.build_command(Release::First)?.args(word))?;
             talk::note(&format!(
                 "round {}: {}: {:.1} s",
                 round + 1,
