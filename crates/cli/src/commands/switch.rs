@@ -10,7 +10,7 @@ use elea_host::upgrade;
 /// Follow another image from now on: fetch it, and boot it next, on trial
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// registry:HOST[:PORT]/NAME:TAG or oci:DIR:TAG
+    /// registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(value_name = "REF")]
     reference: Reference,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 /// Fetch an image that a trusted key signed
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// registry:HOST[:PORT]/NAME:TAG, oci:DIR:TAG or oci-archive:FILE
+    /// registry:HOST/NAME:TAG, oci:DIR:TAG or oci-archive:FILE
     #[arg(value_name = "REF")]
     from: Reference,
     /// The name that it gets in the store [default: NAME:TAG]

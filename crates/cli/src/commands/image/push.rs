@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     /// A name, a digest, or the beginning of one
     image: String,
-    /// registry:HOST[:PORT]/NAME:TAG or oci:DIR:TAG
+    /// registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(value_name = "REF")]
     to: Reference,
     /// Sign it with this private key (`elea image keygen` makes one)

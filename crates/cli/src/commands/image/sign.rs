@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Sign an image that is in a registry or an OCI layout
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// registry:HOST[:PORT]/NAME:TAG or oci:DIR:TAG
+    /// registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(value_name = "REF")]
     reference: Reference,
     /// The private key (`elea image keygen` makes one)
