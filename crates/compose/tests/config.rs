@@ -26,7 +26,7 @@ fn good(files: &[(&str, &str)]) -> Config {
 /// Errors as `file:line:column: message [help]`.
 fn bad(files: &[(&str, &str)]) -> Vec<String> {
     let (dir, config) = load(files);
-    let errors = config.err().expect("this config is wrong");
+    let errors = config.expect_err("this config is wrong");
     errors
         .list()
         .iter()
@@ -60,151 +60,153 @@ fn a_small_config_gets_the_usual_rest() {
     assert!(config.origin("system.title").is_none());
 }
 
+/// A mistake before a good config, and what is said of it.
+const MISTAKES: &[(&str, &str)] = &[
+    (
+        "[systm]\n",
+        "elea.toml:1:2: unknown key `systm` at the top of a config [did you mean `system`?]",
+    ),
+    (
+        "[packages]\ninstal = [\"a1\"]\n",
+        "elea.toml:2:1: unknown key `instal` in `packages` [did you mean `install`?]",
+    ),
+    (
+        "[users.ann]\nssh-keys = []\n",
+        "elea.toml:2:1: unknown key `ssh-keys` in `users.ann` [did you mean `ssh_keys`?]",
+    ),
+    (
+        "[loader]\nzzz = 1\n",
+        "elea.toml:2:1: unknown key `zzz` in `loader` [known here: suite, package, version]",
+    ),
+    (
+        "[packages]\ninstall = \"jq\"\n",
+        "elea.toml:2:11: `packages.install` must be a list of texts, not a text",
+    ),
+    (
+        "[packages]\ninstall = [\"jq\", 3]\n",
+        "elea.toml:2:18: `packages.install[1]` must be a text, not a number",
+    ),
+    (
+        "[packages]\ninstall = [\"JQ\"]\n",
+        "elea.toml:2:12: `JQ` cannot be `packages.install`",
+    ),
+    (
+        "[packages]\ninstall = [\"jq\", \"jq\"]\n",
+        "elea.toml:2:18: `jq` stands twice in `packages.install` [take one of them out]",
+    ),
+    (
+        "[packages]\nremove = [\"jq\"]\n",
+        "elea.toml:2:11: `jq` is not in `packages.install` [`remove` takes out what an imported file installs]",
+    ),
+    (
+        "[health]\ntimeout = 0\n",
+        "elea.toml:2:11: `health.timeout` must be a number from 1 to 86400",
+    ),
+    (
+        "[health]\ntimeout = true\n",
+        "elea.toml:2:11: `health.timeout` must be a number, not true or false",
+    ),
+    (
+        "[health]\ncondemn = 1\n",
+        "elea.toml:2:11: `health.condemn` must be true or false, not a number",
+    ),
+    (
+        "[services]\nenable = [\"ssh\"]\n",
+        "elea.toml:2:11: `ssh` cannot be `services.enable`",
+    ),
+    (
+        "[services]\nenable = [\"a.service\"]\ndisable = [\"a.service\"]\n",
+        "elea.toml:3:12: `a.service` is in two lists of `services`",
+    ),
+    (
+        "[users.\"Anna B\"]\n",
+        "elea.toml:1:8: `Anna B` cannot be the name of an account",
+    ),
+    (
+        "[users.ann]\nuid = 70000\n",
+        "elea.toml:2:7: `users.ann.uid` must be a number from 0 to 60000",
+    ),
+    (
+        "[users.ann]\nuid = 1000\n[users.bob]\nuid = 1000\n",
+        "elea.toml:4:7: two users have the number 1000",
+    ),
+    (
+        "[users.ann]\npassword = \"secret\"\n",
+        "elea.toml:2:12: `secret` cannot be `users.ann.password`",
+    ),
+    (
+        "[users.ann]\nssh_keys = [\"AAAA\"]\n",
+        "elea.toml:2:13: `AAAA` cannot be `users.ann.ssh_keys`",
+    ),
+    (
+        "[kernel]\narguments = [\"a b\"]\n",
+        "elea.toml:2:14: one item of `kernel.arguments` is one argument [write each as an item of its own; a value with blanks in double quotes]",
+    ),
+    (
+        "[kernel]\narguments = [\"root=/dev/vda\"]\n",
+        "elea.toml:2:14: the kernel argument `root` is Elea's own [take it out]",
+    ),
+    (
+        "[files.\"etc/a\"]\ncontent = \"\"\n",
+        "elea.toml:1:8: `etc/a` cannot be a path in the image",
+    ),
+    (
+        "[files.\"/etc/../a\"]\ncontent = \"\"\n",
+        "elea.toml:1:8: `/etc/../a` cannot be a path in the image",
+    ),
+    (
+        "[files.\"/home/a\"]\ncontent = \"\"\n",
+        "elea.toml:1:8: an image has nothing in /home/a",
+    ),
+    (
+        "[files.\"/a\"]\n",
+        "elea.toml:1:8: `files.\"/a\"` says nothing of what stands there",
+    ),
+    (
+        "[files.\"/a\"]\ncontent = \"\"\nsymlink = \"b\"\n",
+        "elea.toml:1:8: `files.\"/a\"` says more than one thing of what stands there",
+    ),
+    (
+        "[files.\"/a\"]\nsource = \"none\"\n",
+        "elea.toml:2:10: cannot read DIR/none: No such file or directory (os error 2) [paths are relative to the folder of the file that names them]",
+    ),
+    (
+        "[files.\"/a\"]\ncontent = \"\"\nmode = \"rw\"\n",
+        "elea.toml:3:8: `rw` cannot be a mode",
+    ),
+    (
+        "[files.\"/a\"]\ncontent = \"\"\nmode = 644\n",
+        "elea.toml:3:8: `files.\"/a\".mode` must be a text, not a number",
+    ),
+    (
+        "[trust]\nkeys = [\"none.pub\"]\n",
+        "elea.toml:2:9: cannot read the key DIR/none.pub: No such file or directory (os error 2)",
+    ),
+    (
+        "[update]\nreference = \"tar:x\"\n",
+        "elea.toml:2:13: `tar:x` cannot be `update.reference`",
+    ),
+    (
+        "[update]\nplain_http = true\n",
+        "elea.toml:1:1: `update.reference` is missing [add `reference = \"registry:HOST/NAME:TAG\"`]",
+    ),
+    (
+        "[base]\narchitecture = \"arm64\"\n",
+        "elea.toml:2:16: `arm64` cannot be `base.architecture`",
+    ),
+    (
+        "[base]\nmirror = \"ftp://x\"\n",
+        "elea.toml:2:10: `ftp://x` cannot be `base.mirror`",
+    ),
+    (
+        "[base]\nsuite = 13.0\n",
+        "elea.toml:2:9: `base.suite` must be a text, not a fraction",
+    ),
+];
+
 #[test]
 fn each_mistake_is_said_with_its_place() {
-    let cases: &[(&str, &str)] = &[
-        (
-            "[systm]\n",
-            "elea.toml:1:2: unknown key `systm` at the top of a config [did you mean `system`?]",
-        ),
-        (
-            "[packages]\ninstal = [\"a1\"]\n",
-            "elea.toml:2:1: unknown key `instal` in `packages` [did you mean `install`?]",
-        ),
-        (
-            "[users.ann]\nssh-keys = []\n",
-            "elea.toml:2:1: unknown key `ssh-keys` in `users.ann` [did you mean `ssh_keys`?]",
-        ),
-        (
-            "[loader]\nzzz = 1\n",
-            "elea.toml:2:1: unknown key `zzz` in `loader` [known here: suite, package, version]",
-        ),
-        (
-            "[packages]\ninstall = \"jq\"\n",
-            "elea.toml:2:11: `packages.install` must be a list of texts, not a text",
-        ),
-        (
-            "[packages]\ninstall = [\"jq\", 3]\n",
-            "elea.toml:2:18: `packages.install[1]` must be a text, not a number",
-        ),
-        (
-            "[packages]\ninstall = [\"JQ\"]\n",
-            "elea.toml:2:12: `JQ` cannot be `packages.install`",
-        ),
-        (
-            "[packages]\ninstall = [\"jq\", \"jq\"]\n",
-            "elea.toml:2:18: `jq` stands twice in `packages.install` [take one of them out]",
-        ),
-        (
-            "[packages]\nremove = [\"jq\"]\n",
-            "elea.toml:2:11: `jq` is not in `packages.install` [`remove` takes out what an imported file installs]",
-        ),
-        (
-            "[health]\ntimeout = 0\n",
-            "elea.toml:2:11: `health.timeout` must be a number from 1 to 86400",
-        ),
-        (
-            "[health]\ntimeout = true\n",
-            "elea.toml:2:11: `health.timeout` must be a number, not true or false",
-        ),
-        (
-            "[health]\ncondemn = 1\n",
-            "elea.toml:2:11: `health.condemn` must be true or false, not a number",
-        ),
-        (
-            "[services]\nenable = [\"ssh\"]\n",
-            "elea.toml:2:11: `ssh` cannot be `services.enable`",
-        ),
-        (
-            "[services]\nenable = [\"a.service\"]\ndisable = [\"a.service\"]\n",
-            "elea.toml:3:12: `a.service` is in two lists of `services`",
-        ),
-        (
-            "[users.\"Anna B\"]\n",
-            "elea.toml:1:8: `Anna B` cannot be the name of an account",
-        ),
-        (
-            "[users.ann]\nuid = 70000\n",
-            "elea.toml:2:7: `users.ann.uid` must be a number from 0 to 60000",
-        ),
-        (
-            "[users.ann]\nuid = 1000\n[users.bob]\nuid = 1000\n",
-            "elea.toml:4:7: two users have the number 1000",
-        ),
-        (
-            "[users.ann]\npassword = \"secret\"\n",
-            "elea.toml:2:12: `secret` cannot be `users.ann.password`",
-        ),
-        (
-            "[users.ann]\nssh_keys = [\"AAAA\"]\n",
-            "elea.toml:2:13: `AAAA` cannot be `users.ann.ssh_keys`",
-        ),
-        (
-            "[kernel]\narguments = [\"a b\"]\n",
-            "elea.toml:2:14: one item of `kernel.arguments` is one argument [write each as an item of its own; a value with blanks in double quotes]",
-        ),
-        (
-            "[kernel]\narguments = [\"root=/dev/vda\"]\n",
-            "elea.toml:2:14: the kernel argument `root` is Elea's own [take it out]",
-        ),
-        (
-            "[files.\"etc/a\"]\ncontent = \"\"\n",
-            "elea.toml:1:8: `etc/a` cannot be a path in the image",
-        ),
-        (
-            "[files.\"/etc/../a\"]\ncontent = \"\"\n",
-            "elea.toml:1:8: `/etc/../a` cannot be a path in the image",
-        ),
-        (
-            "[files.\"/home/a\"]\ncontent = \"\"\n",
-            "elea.toml:1:8: an image has nothing in /home/a",
-        ),
-        (
-            "[files.\"/a\"]\n",
-            "elea.toml:1:8: `files.\"/a\"` says nothing of what stands there",
-        ),
-        (
-            "[files.\"/a\"]\ncontent = \"\"\nsymlink = \"b\"\n",
-            "elea.toml:1:8: `files.\"/a\"` says more than one thing of what stands there",
-        ),
-        (
-            "[files.\"/a\"]\nsource = \"none\"\n",
-            "elea.toml:2:10: cannot read DIR/none: No such file or directory (os error 2) [paths are relative to the folder of the file that names them]",
-        ),
-        (
-            "[files.\"/a\"]\ncontent = \"\"\nmode = \"rw\"\n",
-            "elea.toml:3:8: `rw` cannot be a mode",
-        ),
-        (
-            "[files.\"/a\"]\ncontent = \"\"\nmode = 644\n",
-            "elea.toml:3:8: `files.\"/a\".mode` must be a text, not a number",
-        ),
-        (
-            "[trust]\nkeys = [\"none.pub\"]\n",
-            "elea.toml:2:9: cannot read the key DIR/none.pub: No such file or directory (os error 2)",
-        ),
-        (
-            "[update]\nreference = \"tar:x\"\n",
-            "elea.toml:2:13: `tar:x` cannot be `update.reference`",
-        ),
-        (
-            "[update]\nplain_http = true\n",
-            "elea.toml:1:1: `update.reference` is missing [add `reference = \"registry:HOST/NAME:TAG\"`]",
-        ),
-        (
-            "[base]\narchitecture = \"arm64\"\n",
-            "elea.toml:2:16: `arm64` cannot be `base.architecture`",
-        ),
-        (
-            "[base]\nmirror = \"ftp://x\"\n",
-            "elea.toml:2:10: `ftp://x` cannot be `base.mirror`",
-        ),
-        (
-            "[base]\nsuite = 13.0\n",
-            "elea.toml:2:9: `base.suite` must be a text, not a fraction",
-        ),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in MISTAKES {
         // The system stands last, so that places are those of the case.
         let text = format!("{text}{SMALL}");
         assert_eq!(bad(&[("elea.toml", &text)]), [*expected], "{text}");
