@@ -1,4 +1,4 @@
-//! What a change will do, made from a [`View`] alone: shown by `--dry-run`, carried out by
+//! What a change will do, made from a [`View`](crate::view::View) alone: shown by `--dry-run`, carried out by
 //! [`crate::apply`], and tested with power cuts between all its steps.
 
 mod collect;

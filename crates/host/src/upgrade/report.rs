@@ -9,7 +9,7 @@ use elea_net::Offer;
 use elea_store::trust::Verdict;
 use serde::Serialize;
 
-/// The value of `schema` of a [`Check`].
+/// The value of `schema` of a check.
 pub(crate) const CHECK_SCHEMA: &str = "elea.upgrade-check/1";
 /// The value of `schema` of what was done.
 pub(crate) const SCHEMA: &str = "elea.upgrade/1";
@@ -66,7 +66,7 @@ pub enum Found {
 /// What an upgrade would bring.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// [`CHECK_SCHEMA`].
+    /// `elea.upgrade-check/1`.
     pub schema: &'static str,
     /// Where it was looked.
     pub reference: String,
@@ -91,7 +91,7 @@ pub struct Check {
 /// What an upgrade did, or would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Upgraded {
-    /// [`SCHEMA`].
+    /// `elea.upgrade/1`.
     pub schema: &'static str,
     /// What it came to.
     pub outcome: Outcome,
