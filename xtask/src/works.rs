@@ -135,9 +135,13 @@ impl Works {
 
     /// `elea` with our store, in the workspace's folder.
     pub(crate) fn elea(&self, words: &[&str]) -> Command {
+        self.elea_in(&self.store(), words)
+    }
+
+    fn elea_in(&self, store: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.elea);
         command.current_dir(workspace());
-        command.arg("--store").arg(self.store()).args(words);
+        command.arg("--store").arg(store).args(words);
         command
     }
 
@@ -198,7 +202,8 @@ impl Works {
         Ok(())
     }
 
-    /// Installs a release to a disk file.
+    /// Installs a release to a disk file, by a store of its own: whoever installs has only
+    /// what the registry gives.
     pub(crate) fn install(&self, release: Release, disk: &Path, more: &[&str]) -> Result<()> {
         let _ = fs::remove_file(disk);
         let image = format!("registry:{}/hello:{}", self.registry.host(), release.tag());
@@ -212,7 +217,8 @@ impl Works {
         ];
         words.extend(["--key", &key, "--follow", &followed, "--plain-http"]);
         words.extend(more);
-        self.show_elea(&words)
+        talk::prompt("$", &format!("elea {}", words.join(" ")));
+        show(&mut self.elea_in(&self.folder.join("installer"), &words))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The config: one TOML file for a system (or JSON of the same shape), with what it imports.
 //!
-//! [`load`] reads it and says everything that is wrong at once, each with its place in the
+//! [`load()`] reads it and says everything that is wrong at once, each with its place in the
 //! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
 
 mod check;

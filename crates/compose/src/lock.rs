@@ -1,6 +1,6 @@
 //! The lock: what exactly a config means, so that the same image can be made again.
 //!
-//! [`resolve`] makes it, [`load`] and [`save`] keep it beside the config, and
+//! [`resolve()`] makes it, [`load`] and [`save`] keep it beside the config, and
 //! `docs/formats/lock.md` describes the file.
 
 mod file;
