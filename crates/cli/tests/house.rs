@@ -72,3 +72,47 @@ fn files_are_short_enough_to_read() {
         }
     }
 }
+
+/// A document that a comment or another document names must be there. Those that a run writes, and
+/// those of other projects, may be absent.
+#[test]
+fn documents_that_are_named_exist() {
+    const ELSEWHERE: [&str; 3] = [
+        "docs/bench/main-job.md",
+        "docs/failures.md",
+        "docs/containers-signature.5.md",
+    ];
+    let mut missing = Vec::new();
+    for path in texts(&workspace()) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for at in text.match_indices("docs/").map(|(at, _)| at) {
+            let name: String = text[at..]
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || "/-_.".contains(*c))
+                .collect();
+            let is_document = name.ends_with(".md") && name.len() > "docs/.md".len();
+            if is_document
+                && !ELSEWHERE.contains(&name.as_str())
+                && !workspace().join(&name).is_file()
+            {
+                missing.push(format!("{name}, named in {}", path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The sources and documents of the workspace.
+fn texts(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() && name != "target" && !name.starts_with('.') {
+            found.extend(texts(&path));
+        } else if name.ends_with(".rs") || name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+    found
+}
