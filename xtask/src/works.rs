@@ -218,7 +218,12 @@ impl Works {
         words.extend(["--key", &key, "--follow", &followed, "--plain-http"]);
         words.extend(more);
         talk::prompt("$", &format!("elea {}", words.join(" ")));
-        show(&mut self.elea_in(&self.folder.join("installer"), &words))
+        show(&mut self.elea_in(&self.installer(), &words))
+    }
+
+    /// The store of the machine that installs.
+    pub(crate) fn installer(&self) -> PathBuf {
+        self.folder.join("installer")
     }
 }
 

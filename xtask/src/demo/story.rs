@@ -73,6 +73,8 @@ impl Story<'_> {
             self.works.registry.host()
         ));
         self.publish(Release::First)?;
+        // Nothing of an earlier run, so that what is fetched is what a first install fetches.
+        let _ = std::fs::remove_dir_all(self.works.installer());
         let before = self.works.registry.fetched();
         self.timeline
             .measure("release 1.0 installed to a disk file", || {
