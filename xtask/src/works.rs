@@ -193,13 +193,20 @@ impl Works {
 
     /// Pushes a release, signed, under its own tag and as what machines follow.
     pub(crate) fn publish(&self, release: Release) -> Result<()> {
+        self.push(release, &release.tag())?;
+        self.follow(release)
+    }
+
+    /// Makes a release the one that machines follow.
+    pub(crate) fn follow(&self, release: Release) -> Result<()> {
+        self.push(release, "stable")
+    }
+
+    fn push(&self, release: Release, tag: &str) -> Result<()> {
         let name = release.name();
         let key = self.signer.private.display().to_string();
-        for tag in [release.tag(), "stable".to_owned()] {
-            let place = format!("registry:{}/hello:{tag}", self.registry.host());
-            self.show_elea(&["image", "push", &name, &place, "--sign", &key])?;
-        }
-        Ok(())
+        let place = format!("registry:{}/hello:{tag}", self.registry.host());
+        self.show_elea(&["image", "push", &name, &place, "--sign", &key])
     }
 
     /// Installs a release to a disk file, by a store of its own: whoever installs has only

@@ -50,6 +50,7 @@ pub(crate) struct Stage {
     /// Keys, store, registry.
     pub(crate) works: Works,
     built: BTreeSet<String>,
+    followed: Option<Release>,
     prepared: BTreeSet<Base>,
     loud: bool,
 }
@@ -65,6 +66,7 @@ impl Stage {
         Self {
             works,
             built: BTreeSet::new(),
+            followed: None,
             prepared: BTreeSet::new(),
             loud: std::env::var_os("ELEA_VM_LOUD").is_some(),
         }
@@ -74,8 +76,12 @@ impl Stage {
     pub(crate) fn publish(&mut self, release: Release) -> Result<()> {
         if self.built.insert(release.tag()) {
             self.works.build(release)?;
+            self.works.publish(release)?;
+        } else if self.followed != Some(release) {
+            self.works.follow(release)?;
         }
-        self.works.publish(release)
+        self.followed = Some(release);
+        Ok(())
     }
 
     fn folder(&self, name: &str) -> PathBuf {
