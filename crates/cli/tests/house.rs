@@ -116,3 +116,22 @@ fn texts(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// What `--json` prints is a contract: the page for scripts names every schema.
+#[test]
+fn schemas_of_commands_are_documented() {
+    let page = fs::read_to_string(workspace().join("docs/command-line.md")).unwrap();
+    for path in texts(&workspace().join("crates/cli/src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for at in text.match_indices("\"elea.").map(|(at, _)| at) {
+            let name = text[at + 1..].split('"').next().unwrap();
+            if name.ends_with("/1") {
+                assert!(
+                    page.contains(&format!("`{name}`")),
+                    "{name}, {}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
