@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a device may be busy before that is believed.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,20 +255,25 @@ fn user_of(disk: &Device) -> Result<Option<String>, PathError> {
     Ok(None)
 }
 
-/// Opens a device as nobody else may at the same time.
+/// Opens a device as nobody else may at the same time. udev and others look at a new device
+/// for a moment, alone, too: that is waited for.
 fn exclusive(path: &Path, write: bool) -> Result<File, Error> {
     let flags = i32::try_from(OFlags::EXCL.bits()).expect("O_EXCL is a small number");
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(write)
-        .custom_flags(flags)
-        .open(path);
+    let opened = device::wait(MOMENT, || {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(write)
+            .custom_flags(flags)
+            .open(path);
+        let busy = |e: &std::io::Error| e.kind() == std::io::ErrorKind::ResourceBusy;
+        (!opened.as_ref().is_err_and(busy)).then_some(opened)
+    });
     match opened {
-        Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy => Err(Error::Busy {
+        None => Err(Error::Busy {
             path: path.to_owned(),
             by: "the kernel or another program has it open for itself".into(),
         }),
-        opened => Ok(opened.at("open", path)?),
+        Some(opened) => Ok(opened.at("open", path)?),
     }
 }
 
