@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 /// What a program prints is read up to this many bytes.
 const LIMIT: u64 = 256 << 20;
-/// How often it is looked whether a program ended or is to be stopped.
+/// How often it is looked whether a program ended or is to be stopped; at first more often,
+/// since most programs end soon.
 const PULSE: Duration = Duration::from_millis(30);
+const FIRST_PULSE: Duration = Duration::from_millis(1);
 /// A look at what a program does is taken at every so many pulses.
 const LOOK: u32 = 16;
 /// How long a program has to end after it was asked to.
@@ -162,6 +164,7 @@ fn wait(
 ) -> Result<ExitStatus, ProgramError> {
     let name = Path::new("a program");
     let mut pulse: u32 = 0;
+    let mut rest = FIRST_PULSE;
     loop {
         pulse = pulse.wrapping_add(1);
         if pulse.is_multiple_of(LOOK) {
@@ -174,7 +177,8 @@ fn wait(
             stop(&mut child);
             return Err(ProgramError::Cancelled);
         }
-        std::thread::sleep(PULSE);
+        std::thread::sleep(rest);
+        rest = PULSE.min(rest * 2);
     }
 }
 

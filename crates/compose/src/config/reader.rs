@@ -255,11 +255,18 @@ impl Fields {
 
 /// The name of the list that a mistyped one is most likely meant to be.
 pub(crate) fn nearest<'a>(word: &str, list: &[&'a str]) -> Option<&'a str> {
+    // Of equally near ones, the one that begins alike.
     list.iter()
-        .map(|known| (distance(word, known), *known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 5)
+        .map(|known| {
+            (
+                distance(word, known),
+                word.chars().next() != known.chars().next(),
+                *known,
+            )
+        })
+        .filter(|(distance, _, known)| *distance <= 1 + known.len() / 5)
         .min()
-        .map(|(_, known)| known)
+        .map(|(_, _, known)| known)
 }
 
 /// How many letters must be changed, added, left out or swapped with a neighbour.
