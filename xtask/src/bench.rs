@@ -90,7 +90,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     packages::install(&[packages::DEMO, PACKAGES])?;
     let works = Works::open(&options.work)?;
     let folder = works.folder.clone();
-    let keep = |part: &str, section: &Section| report::keep(&folder, part, section);
+    let keep = |part: &str, section: &Section| {
+        report::keep(&folder, part, section)?;
+        report::document(&folder, &PARTS, &options.line())
+    };
     let rounds = options.rounds;
     if options.wants("build") {
         talk::headline("build with a warm package cache");
@@ -120,9 +123,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
         talk::headline("boots");
         works.build(Release::First)?;
         let tree = import::tree(&works)?;
-        keep("boot", &boot::measure(Stage::of(works), &tree, rounds)?)?;
+        let keep = |section: &Section| keep("boot", section);
+        boot::measure(Stage::of(works), &tree, rounds, keep)?;
     }
-    report::document(&folder, &PARTS, &options.line())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -65,8 +65,13 @@ const COLUMNS: [Column; 4] = [
     ("busy s, counted", Clock::Counted, |b| b.busy, 2),
 ];
 
-/// Measures pairs, each system first in turn.
-pub(super) fn measure(mut stage: Stage, tree: &Path, pairs: usize) -> Result<Section> {
+/// Measures pairs, each system first in turn; what is known so far is kept after each.
+pub(super) fn measure(
+    mut stage: Stage,
+    tree: &Path,
+    pairs: usize,
+    keep: impl Fn(&Section) -> Result<()>,
+) -> Result<()> {
     let trial = stage.trial("bench", Base::First)?;
     let folder = stage.works.folder.join("boots");
     fs::create_dir_all(&folder)
@@ -98,8 +103,9 @@ pub(super) fn measure(mut stage: Stage, tree: &Path, pairs: usize) -> Result<Sec
                 boots[which].push((clock, boot));
             }
         }
+        keep(&section(&systems, &boots)?)?;
     }
-    section(&systems, &boots)
+    Ok(())
 }
 
 fn section(systems: &[&System; 2], boots: &[Vec<(Clock, Boot)>; 2]) -> Result<Section> {
@@ -220,7 +226,7 @@ fn boot(system: &System, folder: &Path, login: &KeyPair, clock: Clock) -> Result
     let said = machine.said();
     let boot = parse(&said, cpu)
         .ok_or_else(|| Error::other(format!("the guest says of its start: {said}")))?;
-    machine.wait_boot(None, BOOT)?;
+    machine.wait_for("login:", from, BOOT)?;
     machine.power_off(Duration::from_mins(3))?;
     Ok(boot)
 }

@@ -22,7 +22,10 @@ cd "$work/root"
 rm -rf var && mkdir var && cp -a usr/share/factory/var/. var/
 # Elea's own units have nothing to do here.
 rm -f elea etc/fstab
-find etc/systemd usr/lib/systemd/system -name 'elea-*' -exec rm -rf {} +
+find etc/systemd usr/lib/systemd/system -name '*elea*' -exec rm -rf {} +
+# One of them makes the keys that a setting of Elea's names.
+find etc/ssh -name '*elea*' -delete
+ssh-keygen -q -A -f .
 rm -f "$out/plain.disk"
 mke2fs -q -t ext4 -b 4096 -U "$uuid" -E lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0 \
     -d . "$out/plain.disk" 4G
