@@ -100,10 +100,18 @@ pub(crate) fn prompt(place: &str, command: &str) {
     println!("   {place} {command}");
 }
 
-/// What a command said.
+/// How many lines of one command are shown.
+const LINES: usize = 45;
+
+/// What a command said; of a long text the beginning.
 pub(crate) fn output(text: &str) {
-    for line in text.trim_end().lines() {
+    let text = text.trim_end();
+    for line in text.lines().take(LINES) {
         println!("   | {line}");
+    }
+    let more = text.lines().count().saturating_sub(LINES);
+    if more > 0 {
+        println!("   | … and {more} lines more");
     }
 }
 
