@@ -34,8 +34,9 @@ usage: cargo xtask COMMAND
   demo [--keep] [--interactive] [--work DIR] [--break health|panic|hang]
                        from one file to a machine that updates and heals itself
   test                 packages, every test, the demo, and the scenarios that fit
-  vm NAME… | --list | --all [--work DIR]
-                       scenarios of failure on machines under QEMU
+  vm NAME… | --list | --all | --report [--work DIR]
+                       scenarios of failure on machines under QEMU; --all and --report
+                       write docs/failures.md
   bench [import|build|fetch|boot|sizes]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md
   gen                  man pages and shell completions, into target/generated";

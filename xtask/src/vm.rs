@@ -57,12 +57,14 @@ pub(crate) struct Row {
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let mut work = target_folder().join("vm");
     let (mut chosen, mut list, mut every) = (Vec::new(), false, false);
+    let mut report_only = false;
     let known = all();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--list" => list = true,
             "--all" => every = true,
+            "--report" => report_only = true,
             "--work" => {
                 let value = words.next();
                 work = PathBuf::from(value.ok_or_else(|| Error::other("--work needs a folder"))?);
@@ -76,6 +78,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
                 })?);
             }
         }
+    }
+    if report_only {
+        return report::write(&report::kept(&work, &known));
     }
     if list || (chosen.is_empty() && !every) {
         for scenario in &known {
@@ -120,9 +125,13 @@ pub(crate) fn play(stage: &mut Stage, scenario: Scenario) -> Row {
         )),
         Err(e) => talk::note(&format!("FAILED after {took} s: {e}")),
     }
-    Row {
+    let row = Row {
         scenario,
         result,
         took,
+    };
+    if let Err(e) = report::keep(&stage.works.folder, &row) {
+        talk::note(&e.to_string());
     }
+    row
 }

@@ -175,9 +175,9 @@ impl Works {
     fn build_words(&self, release: Release) -> Result<[String; 6]> {
         let path = self.folder.join(format!("hello-{}.toml", release.tag()));
         let text = format!(
-            "imports = [{:?}]\n\n[trust]\nkeys = [{:?}]\n",
-            workspace().join(release.config()),
-            self.signer.public
+            "imports = [\"{}\"]\n\n[trust]\nkeys = [\"{}\"]\n",
+            workspace().join(release.config()).display(),
+            self.signer.public.display()
         );
         fs::write(&path, text)
             .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))?;

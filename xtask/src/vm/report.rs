@@ -1,9 +1,11 @@
 //! What the scenarios gave: for a person now, and as `docs/failures.md`.
 
-use super::Row;
+use super::{Row, Scenario, Told};
 use crate::{Result, workspace};
 use elea_testkit::Error;
+use serde_json::{Map, Value, json};
 use std::fs;
+use std::path::Path;
 
 /// What stands below the table, kept by hand.
 const NOT_COVERED: &str = include_str!("not_covered.md");
@@ -55,6 +57,53 @@ pub(crate) fn page(rows: &[Row]) -> String {
     };
     let table: String = rows.iter().map(line).collect();
     format!("{head}{table}\n{NOT_COVERED}")
+}
+
+/// Keeps a row in the works' folder, so that the page can be written from several runs.
+pub(crate) fn keep(folder: &Path, row: &Row) -> Result<()> {
+    let path = folder.join("results.json");
+    let mut all = load(&path);
+    let value = match &row.result {
+        Ok(told) => json!({
+            "happened": told.happened, "boots": told.boots, "seconds": told.seconds,
+            "evidence": told.evidence, "took": row.took,
+        }),
+        Err(e) => json!({"failed": e.to_string(), "took": row.took}),
+    };
+    all.insert(row.scenario.name.to_owned(), value);
+    let text = Value::Object(all).to_string();
+    fs::write(&path, text)
+        .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))
+}
+
+fn load(path: &Path) -> Map<String, Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// The rows that were kept, in the order of the scenarios.
+pub(crate) fn kept(folder: &Path, scenarios: &[Scenario]) -> Vec<Row> {
+    let all = load(&folder.join("results.json"));
+    let row = |scenario: &Scenario| {
+        let value = all.get(scenario.name)?;
+        let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+        let number = |key: &str| value[key].as_u64().unwrap_or_default();
+        let result = match value["failed"].as_str() {
+            Some(failed) => Err(Error::other(failed)),
+            None => Ok(Told {
+                happened: text("happened"),
+                boots: usize::try_from(number("boots")).unwrap_or_default(),
+                seconds: number("seconds"),
+                evidence: text("evidence"),
+            }),
+        };
+        Some(Row {
+            scenario: *scenario,
+            result,
+            took: number("took"),
+        })
+    };
+    scenarios.iter().filter_map(row).collect()
 }
 
 /// Writes the page.
