@@ -80,3 +80,34 @@ fn the_whole_config_is_shown_with_the_origin_of_each_value() {
     let origins = elea.good("config show 2.0.toml --origins");
     assert!(origins.contains("2.0.toml:3:"), "{origins}");
 }
+
+/// Without a lock and without leave to make one, nothing is asked of any archive.
+#[test]
+fn a_locked_build_needs_its_lock() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), GOOD).unwrap();
+    for command in ["build", "lock"] {
+        if command == "build" && !rustix::process::geteuid().is_root() {
+            continue;
+        }
+        let ran = elea.bad(
+            &format!("{command} --locked --initrd elea.toml"),
+            1,
+            &["elea.toml has no lock", "build once without it"],
+        );
+        assert_eq!(ran.out, "");
+    }
+    fs::write(elea.path("elea.lock"), "schema = \"elea.lock/9\"\n").unwrap();
+    elea.bad(
+        "lock --locked --initrd elea.toml",
+        1,
+        &["elea.lock", "elea.lock/9", "newer"],
+    );
+    fs::write(elea.path("elea.lock"), "nonsense").unwrap();
+    elea.bad(
+        "lock --locked --initrd elea.toml",
+        1,
+        &["elea.lock", "damaged"],
+    );
+    assert!(!elea.store().exists());
+}

@@ -1,6 +1,8 @@
 //! What makes no sense is refused, with the right exit code and words that help.
 
-use crate::program::{Elea, Ran, has, skipped};
+use crate::program::{Elea, Ran, files, has, skipped};
+use rustix::process::Signal;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -108,38 +110,99 @@ fn an_ordinary_user_is_told_what_needs_root() {
     }
 }
 
-/// Ctrl-C in the middle of an import: the program ends by the signal, and nothing has a name.
+/// The header of a tar file's entry (ustar) of this many bytes.
+fn header(name: &str, size: u64) -> [u8; 512] {
+    let mut header = [0; 512];
+    header[..name.len()].copy_from_slice(name.as_bytes());
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[108..116].copy_from_slice(b"0000000\0");
+    header[116..124].copy_from_slice(b"0000000\0");
+    header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    header[136..148].copy_from_slice(b"00000000000\0");
+    header[148..156].copy_from_slice(b"        ");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    let sum: u32 = header.iter().map(|&b| u32::from(b)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+/// Ctrl-C and SIGTERM in the middle of an import: the program ends by the signal, and nothing has
+/// a name. The import hangs on a pipe, so that it is in the middle for sure.
 #[test]
 fn an_interrupted_import_leaves_nothing_named() {
+    for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
+        let elea = Elea::new();
+        elea.good("store init");
+        let mut child = elea
+            .command(&["image", "import", "tar:-", "--name", "big"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let piece = vec![7; 1 << 20];
+        // A pipe holds 64 KiB: what was written before is read.
+        pipe.write_all(&header("whole", 1 << 20)).unwrap();
+        pipe.write_all(&piece).unwrap();
+        pipe.write_all(&header("cut", (1 << 33) - 512)).unwrap();
+        pipe.write_all(&piece).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).unwrap();
+        // It ends at the next piece that it reads.
+        let wrote = (0..4096)
+            .take_while(|_| pipe.write_all(&piece).is_ok())
+            .count();
+        assert!(wrote < 4096, "it read on");
+        drop(pipe);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.signal(), Some(number), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("elea: stopped"), "{said}");
+        assert_eq!(
+            elea.json("image list")["images"].as_array().unwrap().len(),
+            0
+        );
+        elea.good("store gc");
+        elea.good("store fsck");
+        assert_eq!(elea.json("store stats")["objects"], 0);
+        assert!(
+            !files(&elea.store())
+                .iter()
+                .any(|f| f.metadata().is_ok_and(|m| m.len() > 100_000))
+        );
+    }
+}
+
+/// A second Ctrl-C does not wait for anything.
+#[test]
+fn a_second_interrupt_ends_it_at_once() {
     let elea = Elea::new();
     elea.good("store init");
-    let tree = elea.tree("tree");
-    // Sparse files: long to read, nothing to write.
-    for number in 0..64 {
-        let file = std::fs::File::create(tree.join(format!("big-{number}"))).unwrap();
-        file.set_len(1 << 30).unwrap();
-    }
     let mut child = elea
-        .command(&["image", "import", "dir:tree", "--name", "big"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .command(&["image", "import", "tar:-", "--name", "big"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(700));
-    assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&header("cut", (1 << 33) - 512)).unwrap();
+    pipe.write_all(&vec![7; 1 << 20]).unwrap();
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.signal(), Some(2), "{output:?}");
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("stopped"), "{said}");
+    // Nothing more comes through the pipe: only the signals can end it. Two of a kind that come at
+    // once are one, so they are of two kinds.
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.signal().is_some(), "{status:?}");
+    drop(pipe);
+    elea.good("store gc");
     assert_eq!(
         elea.json("image list")["images"].as_array().unwrap().len(),
         0
     );
-    elea.good("store gc");
-    elea.good("store fsck");
-    assert_eq!(elea.json("store stats")["objects"], 0);
 }
 
 #[test]
