@@ -90,7 +90,7 @@ fn documents_that_are_named_exist() {
                 .chars()
                 .take_while(|c| c.is_ascii_alphanumeric() || "/-_.".contains(*c))
                 .collect();
-            let is_document = name.ends_with(".md") && name.len() > "docs/.md".len();
+            let is_document = Path::new(&name).extension().is_some_and(|e| e == "md");
             if is_document
                 && !ELSEWHERE.contains(&name.as_str())
                 && !workspace().join(&name).is_file()
@@ -110,7 +110,7 @@ fn texts(folder: &Path) -> Vec<PathBuf> {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && !path.is_symlink() && name != "target" && !name.starts_with('.') {
             found.extend(texts(&path));
-        } else if name.ends_with(".rs") || name.ends_with(".md") {
+        } else if path.extension().is_some_and(|e| e == "rs" || e == "md") {
             found.push(path);
         }
     }
