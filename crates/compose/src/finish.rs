@@ -10,6 +10,8 @@ mod etc;
 mod layout;
 mod release;
 mod services;
+#[cfg(test)]
+mod tests;
 mod times;
 mod tree;
 mod units;

@@ -215,3 +215,101 @@ fn last_lines(text: &str, most: usize) -> String {
     let first = lines.len().saturating_sub(most);
     lines[first..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elea_sys::progress::{Silent, Unit};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn shell(script: &str) -> Command {
+        let mut command = program("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn what_a_program_says_is_in_the_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::write(&log, "of another program\n").unwrap();
+        let command = shell("echo printed; echo said >&2; exit 3");
+        let error = run(command, "dash", &log, &Silent).unwrap_err().to_string();
+        assert!(error.contains("printed\nsaid"), "{error}");
+        assert!(error.contains("exit status: 3"), "{error}");
+        assert!(!error.contains("another"), "{error}");
+        let printed = run(shell("echo x"), "dash", &log, &Silent).unwrap();
+        assert_eq!(printed, b"x\n");
+        let error = run(program("/nonexistent"), "a-package", &log, &Silent).unwrap_err();
+        assert!(error.to_string().contains("install the package a-package"));
+    }
+
+    #[test]
+    fn nothing_of_our_environment_reaches_a_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let printed = run(shell("env"), "dash", &dir.path().join("log"), &Silent).unwrap();
+        let text = String::from_utf8(printed).unwrap();
+        assert!(text.contains("LC_ALL=C.UTF-8") && text.contains("TZ=UTC"));
+        assert!(!text.contains("CARGO"), "{text}");
+    }
+
+    struct Stop(AtomicBool);
+
+    impl Progress for Stop {
+        fn start(&self, _: &str, _: Option<u64>, _: Unit) {}
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+        fn note(&self, _: &str) {}
+        fn cancelled(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[test]
+    fn a_program_is_stopped_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, mark) = (dir.path().join("log"), dir.path().join("ended"));
+        let stop = Stop(AtomicBool::new(false));
+        let script = format!(
+            "trap 'echo > {}; exit 1' TERM; while :; do sleep 0.05; done",
+            mark.display()
+        );
+        let look = || stop.0.store(true, Ordering::Relaxed);
+        let error = run_watched(shell(&script), "dash", &log, &stop, look).unwrap_err();
+        assert!(matches!(error, ProgramError::Cancelled));
+        assert!(mark.exists(), "it could end by itself");
+    }
+
+    #[test]
+    fn a_sandbox_has_its_own_place_and_no_network() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: not root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let work = dir.path().join("a folder");
+        std::fs::create_dir(&work).unwrap();
+        let script = "ls /sys/class/net >/dev/null; cat /proc/net/dev; uname -n; umask; pwd; echo $SOURCE_DATE_EPOCH; echo > /mnt/made; mount -t tmpfs x /mnt";
+        let command = Sandbox {
+            work: &work,
+            prepare: "mount -t proc proc /proc\n",
+            time: 17,
+        }
+        .command(&["/bin/sh", "-c", script].map(OsStr::new));
+        let printed = run(command, "util-linux", &dir.path().join("log"), &Silent).unwrap();
+        let text = String::from_utf8(printed).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        // Two lines of heading, then `lo` alone.
+        let devices: Vec<&str> = lines.iter().copied().filter(|l| l.contains(": ")).collect();
+        assert_eq!(devices.len(), 1, "{text}");
+        assert!(devices[0].trim().starts_with("lo:"), "{text}");
+        assert_eq!(lines[lines.len() - 4..], ["localhost", "0022", "/", "17"]);
+        assert!(work.join("made").exists());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(
+            !mounts
+                .lines()
+                .any(|l| l.contains(" /mnt ") && l.starts_with("x "))
+        );
+    }
+}

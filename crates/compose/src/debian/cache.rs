@@ -170,3 +170,65 @@ fn sha256(path: &Path) -> Result<Digest, PathError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use elea_sys::progress::Silent;
+
+    fn package(name: &str, content: &[u8]) -> Package {
+        Package {
+            name: name.into(),
+            version: "1".into(),
+            architecture: "all".into(),
+            sha256: Digest::sha256(content),
+            size: content.len() as u64,
+            archive: "trixie".into(),
+            file: format!("pool/{name}.deb"),
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_damaged_is_fetched_and_checked() {
+        if !Path::new("/usr/lib/apt/apt-helper").exists() {
+            println!("skipped: no apt");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let (pool, folder) = (dir.path().join("pool"), dir.path().join("cache"));
+        let log = dir.path().join("log");
+        fs::create_dir(&pool).unwrap();
+        let (a, b) = (package("a", b"first"), package("b", b"second"));
+        fs::write(pool.join("a.deb"), "first").unwrap();
+        fs::write(pool.join("b.deb"), "second").unwrap();
+        let archives = || {
+            Ok(vec![Archive {
+                suite: "trixie".into(),
+                url: format!("copy:{}", dir.path().display()),
+                components: vec![],
+            }])
+        };
+        let cache = Cache::open(&folder).unwrap();
+        let fill =
+            |packages: &[&Package], locked| cache.fill(packages, archives, locked, &log, &Silent);
+        let error = fill(&[&a, &b], true).unwrap_err().to_string();
+        assert!(
+            error.contains("2 packages") && error.contains("--locked"),
+            "{error}"
+        );
+        fill(&[&a, &b], false).unwrap();
+        fill(&[&a, &b], true).unwrap();
+        // Damage is found though the archive is gone, and mended when it is back.
+        fs::write(cache.path(&b.sha256), "sec0nd").unwrap();
+        assert!(fill(&[&a, &b], true).is_err());
+        fill(&[&a, &b], false).unwrap();
+        assert_eq!(fs::read(cache.path(&b.sha256)).unwrap(), b"second");
+        // What the archive has now is another file.
+        let c = package("a", b"third");
+        let error = fill(&[&c], false).unwrap_err().to_string();
+        assert!(error.contains("a 1 cannot be fetched"), "{error}");
+        assert!(!cache.path(&c.sha256).exists());
+        let names: Vec<_> = fs::read_dir(&folder).unwrap().flatten().collect();
+        assert_eq!(names.len(), 2, "nothing half done is left: {names:?}");
+    }
+}

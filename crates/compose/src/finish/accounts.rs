@@ -122,6 +122,9 @@ pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<Lock, Error> {
 }
 
 #[cfg(test)]
+pub(super) use renumber::tree as renumber_for_test;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

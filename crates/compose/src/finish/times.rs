@@ -37,3 +37,26 @@ fn set(path: &Path, epoch: i64) -> Result<(), PathError> {
     };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).at("set the time of", path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_what_is_newer_is_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path();
+        fs::create_dir(top.join("d")).unwrap();
+        fs::write(top.join("d/new"), "").unwrap();
+        fs::write(top.join("d/old"), "").unwrap();
+        symlink("/nonexistent", top.join("d/link")).unwrap();
+        set(&top.join("d/old"), 1000).unwrap();
+        clamp(top, 2000).unwrap();
+        let time = |path: &str| fs::symlink_metadata(top.join(path)).unwrap().mtime();
+        assert_eq!(time("d/old"), 1000);
+        for path in ["d/new", "d/link", "d", ""] {
+            assert_eq!(time(path), 2000, "{path}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::path::Path;
 const CAPABILITY: &str = "security.capability";
 
 /// Changes the owners below a folder; modes and capabilities stay.
-pub(super) fn tree(
+pub(in crate::finish) fn tree(
     folder: &Path,
     users: &BTreeMap<u32, u32>,
     groups: &BTreeMap<u32, u32>,
