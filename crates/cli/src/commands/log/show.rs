@@ -6,6 +6,7 @@ use crate::failure::Outcome;
 use crate::text::{self, Lines};
 use elea_formats::oplog::Event;
 use elea_host::log::{self, Evidence, History};
+use std::path::Path;
 
 /// Show a generation's history and the evidence that its failed boots left
 #[derive(Debug, clap::Args)]
@@ -45,7 +46,7 @@ fn history(history: &History, full: bool) -> String {
         for file in files {
             if full {
                 whole(&mut out, file);
-            } else if i + 1 == boots.len() && !file.name.ends_with(".json") {
+            } else if i + 1 == boots.len() && !is_json(file) {
                 end(&mut out, file);
             } else {
                 out.line(format!("  {} ({})", file.path, length(file)));
@@ -89,6 +90,12 @@ fn heading(history: &History, boot: &str) -> String {
 
 fn length(file: &Evidence) -> String {
     text::count(file.text.lines().count() as u64, "line")
+}
+
+fn is_json(file: &Evidence) -> bool {
+    Path::new(&file.name)
+        .extension()
+        .is_some_and(|e| e == "json")
 }
 
 fn whole(out: &mut String, file: &Evidence) {
