@@ -52,7 +52,9 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
             ),
         ],
         how: format!(
-            "`examples/hello/elea.toml`, {rounds} rounds with one lock and every package in the cache. Afresh: unpacking and configuring, the initrd,\n             import, seal, and the comparison with the first image, which was the same each time. The second row is what a change of files,\n             users or services costs."
+            "`examples/hello/elea.toml`, {rounds} rounds with one lock and every package in the cache. Afresh: unpacking and configuring, the initrd,\n\
+             import, seal, and the comparison with the first image, which was the same each time. The second row is what a change of files,\n\
+             users or services costs."
         ),
     })
 }

@@ -1,8 +1,8 @@
 //! Which layer each file goes into.
 //!
 //! A layer is fetched whole if anything in it changed, so files that change together belong
-//! together: those of a large package in a layer of its own, small packages in eight buckets
-//! by their names, and what belongs to no package by itself.
+//! together: those of a large package in a layer of its own, small packages in sixteen
+//! buckets by their names, and what belongs to no package by itself.
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
@@ -17,7 +17,9 @@ const MAX_LIST: u64 = 64 << 20;
 const LARGE: u64 = 4 << 20;
 /// At most so many packages have one; container engines stop at 127 layers.
 const MAX_LARGE: usize = 80;
-const BUCKETS: u8 = 8;
+const BUCKETS: u8 = 16;
+/// The initrd, beside its kernel: it changes with `elea-initrd` and the config, the kernel does not.
+const INITRD: &[u8] = b"/elea-initrd.img";
 /// Files of no package from this size in bytes are not with the configuration.
 const LARGE_FILE: u64 = 1 << 20;
 
@@ -42,6 +44,7 @@ enum Group {
     Package(String),
     Bucket(u8),
     Kernel,
+    Initrd,
     Generated,
     Configuration,
 }
@@ -170,7 +173,13 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
                 packages.entry(bucket).or_default().insert(package);
                 Group::Bucket(bucket)
             }
-            None if path.starts_with(b"/usr/lib/modules/") => Group::Kernel,
+            None if path.starts_with(b"/usr/lib/modules/") => {
+                if path.ends_with(INITRD) {
+                    Group::Initrd
+                } else {
+                    Group::Kernel
+                }
+            }
             None if size >= LARGE_FILE => Group::Generated,
             None => Group::Configuration,
         };
@@ -199,6 +208,7 @@ fn title(group: Group, packages: &BTreeMap<u8, BTreeSet<&str>>) -> String {
             count => format!("files of {count} packages"),
         },
         Group::Kernel => "kernel".to_owned(),
+        Group::Initrd => "initrd".to_owned(),
         Group::Generated => "generated files".to_owned(),
         Group::Configuration => "configuration".to_owned(),
     }
@@ -236,7 +246,9 @@ mod tests {
             &object("/usr/lib/libc.so", libc, 5),
             &object("/usr/lib/small", 2, 1),
             &object("/usr/lib/cache", 3, 2),
-            &object("/usr/lib/modules/initrd", 4, 2),
+            "/usr/lib/modules/6 0 40755 2 0 0 0 1.0 - - -\n",
+            &object("/usr/lib/modules/6/elea-initrd.img", 4, 2),
+            &object("/usr/lib/modules/6/vmlinuz", 5, 2),
         ]
         .concat()
     }
@@ -264,6 +276,7 @@ mod tests {
             ("libc6", 1),
             ("files of 1 package", 1),
             ("kernel", 1),
+            ("initrd", 1),
             ("generated files", 1),
             // The message and the link.
             ("configuration", 2),
