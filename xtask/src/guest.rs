@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How long a boot, with its health check, may take where nothing else is said.
 pub(crate) const BOOT: Duration = Duration::from_mins(10);
 
+/// Between two questions: a login costs the guest about a second of its one processor.
+const POLL: Duration = Duration::from_secs(5);
+
 /// A machine under QEMU that runs Elea.
 #[derive(Debug)]
 pub(crate) struct Guest {
@@ -105,7 +108,7 @@ impl Guest {
                     tail: self.machine.console().tail(0, 40),
                 });
             }
-            std::thread::sleep(Duration::from_secs(2));
+            std::thread::sleep(POLL);
         }
     }
 
@@ -143,7 +146,7 @@ impl Guest {
                     tail: said.all(),
                 });
             }
-            std::thread::sleep(Duration::from_secs(1));
+            std::thread::sleep(POLL);
         }
     }
 
