@@ -1,6 +1,7 @@
 //! The programs of this repository, built for use.
 
 use crate::{Result, show, workspace};
+use elea_testkit::run;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -11,6 +12,13 @@ pub(crate) struct Programs {
     pub(crate) elea: PathBuf,
     /// `elea-initrd`, linked statically.
     pub(crate) initrd: PathBuf,
+}
+
+impl Programs {
+    /// What tells these programs from others: a disk that was made with others is made anew.
+    pub(crate) fn identity(&self) -> Result<String> {
+        run(Command::new("sha256sum").args([&self.elea, &self.initrd]))
+    }
 }
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";

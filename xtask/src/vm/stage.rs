@@ -101,8 +101,13 @@ impl Stage {
             }
             Base::Second => self.prepare(Base::Staged)?,
         }
-        talk::note(&format!("preparing the state `{}`", base.name()));
         let folder = self.folder(base.name());
+        let mark = folder.join("made-with");
+        if fs::read_to_string(&mark).ok() == Some(self.works.programs.identity()?) {
+            self.prepared.insert(base);
+            return Ok(());
+        }
+        talk::note(&format!("preparing the state `{}`", base.name()));
         let disk = folder.join("disk");
         if base == Base::First {
             let _ = fs::remove_dir_all(&folder);
@@ -126,6 +131,8 @@ impl Stage {
             guest.must("elea upgrade")?;
         }
         guest.machine.power_off(Duration::from_mins(3))?;
+        fs::write(&mark, self.works.programs.identity()?)
+            .map_err(|e| Error::other(format!("cannot write {}: {e}", mark.display())))?;
         self.prepared.insert(base);
         Ok(())
     }
