@@ -101,6 +101,7 @@ impl Story<'_> {
             guest.wait_committed(BOOT)
         })?;
         guest.must("elea status")?;
+        untouched(&guest, None)?;
         for (path, text) in FILES {
             guest.must(&format!(
                 "mkdir -p $(dirname {path}) && echo '{text}' > {path}"
@@ -124,6 +125,7 @@ impl Story<'_> {
             guest.wait_committed(BOOT)
         })?;
         state_is_there(guest)?;
+        untouched(guest, Some("/etc/motd.d"))?;
         guest.must("systemctl is-active hello.service && hello && tree --version")?;
         Ok(())
     }
@@ -206,6 +208,25 @@ fn state_is_there(guest: &Guest) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Nothing in `/etc` differs but what a person did, and no unit has failed: a release that
+/// changes itself at its first boot would hide what later releases bring.
+fn untouched(guest: &Guest, person: Option<&str>) -> Result<()> {
+    let said = guest.must("elea etc diff")?;
+    let foreign = said
+        .lines()
+        .find(|line| !person.is_some_and(|path| line.contains(path)));
+    if let Some(line) = foreign {
+        return Err(Error::other(format!(
+            "/etc was changed, and no person did it: {line}"
+        )));
+    }
+    let failed = guest.must("systemctl list-units --failed --plain --no-legend")?;
+    if failed.trim().is_empty() {
+        return Ok(());
+    }
+    Err(Error::other(format!("units have failed: {failed}")))
 }
 
 /// The number of the newest failed generation.
