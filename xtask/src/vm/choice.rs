@@ -10,19 +10,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "replay",
         done: "the registry serves the old release 1.0, validly signed, to a machine with 2.0",
-        tested: false,
         run: replay,
     },
     Scenario {
         name: "picked-by-hand",
         done: "a person picks the old entry in the boot menu while 2.0 is armed",
-        tested: false,
         run: picked,
     },
     Scenario {
         name: "esp-full",
         done: "$BOOT has no room for the new release's files",
-        tested: false,
         run: esp_full,
     },
 ];

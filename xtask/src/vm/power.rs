@@ -11,13 +11,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "power-cut",
         done: "the power is cut at 20 random moments of an upgrade",
-        tested: false,
         run: |stage, name| cuts(stage, name, 20),
     },
     Scenario {
         name: "power-cut-3",
         done: "the power is cut at 3 random moments of an upgrade",
-        tested: true,
         run: |stage, name| cuts(stage, name, 3),
     },
 ];
