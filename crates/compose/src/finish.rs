@@ -51,7 +51,6 @@ pub(crate) fn finish(job: &Job<'_>) -> Result<Lock, Error> {
     services::settle(job, &tree)?;
     let payload = boot::payload(job, &tree)?;
     release::write(job, &tree, &payload)?;
-    clean::leftovers(&tree)?;
     var::settle(&tree)?;
     layout::settle(&tree)?;
     times::clamp(job.tree, lock.epoch)?;

@@ -111,6 +111,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "elea.toml:2:11: `health.condemn` must be true or false, not a number",
     ),
     (
+        "[health]\nunits = [\"a.service\"]\n[services]\nmask = [\"a.service\"]\n",
+        "elea.toml:2:10: `a.service` must be active after a boot, and is masked [take it out here, or out of `services.mask`]",
+    ),
+    (
         "[services]\nenable = [\"ssh\"]\n",
         "elea.toml:2:11: `ssh` cannot be `services.enable`",
     ),

@@ -29,6 +29,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
     let packages = packages(reader, &mut top);
     let services = services(reader, &mut top);
     let kernel = kernel(reader, &mut top, &base);
+    let health = health(reader, &mut top, &services);
     let config = Config {
         path: PathBuf::new(),
         read: Vec::new(),
@@ -37,7 +38,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         users: accounts::users(reader, &mut top),
         groups: accounts::groups(reader, &mut top),
         services,
-        health: health(reader, &mut top),
+        health,
         update: update(reader, &mut top),
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
@@ -334,10 +335,21 @@ fn kernel(reader: &mut Reader, top: &mut Fields, base: &Base) -> Kernel {
     }
 }
 
-fn health(reader: &mut Reader, top: &mut Fields) -> Health {
+fn health(reader: &mut Reader, top: &mut Fields, services: &Services) -> Health {
     let mut fields = reader.table(top, "health");
     let rule = "a unit's name with its type, such as ssh.service";
     let units = reader.checked_list(&mut fields, "units", check::unit, rule);
+    for unit in units.iter().filter(|u| services.mask.contains(&u.value)) {
+        reader.problem(
+            Some(unit.at),
+            format!(
+                "`{}` must be active after a boot, and is masked",
+                unit.value
+            ),
+            "no boot could ever be good",
+            Some("take it out here, or out of `services.mask`".into()),
+        );
+    }
     let timeout = reader.number(&mut fields, "timeout", 1..=86_400);
     let condemn = reader.boolean(&mut fields, "condemn");
     reader.finish(&fields);

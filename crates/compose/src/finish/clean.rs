@@ -45,7 +45,7 @@ const EMPTIED: [&str; 8] = [
     "var/tmp",
 ];
 
-/// Removes them. The package manager's own programs leave some again, so it runs twice.
+/// Removes them, before anything of ours is in the tree.
 pub(super) fn leftovers(tree: &Tree) -> Result<(), PathError> {
     for path in GONE {
         tree.remove(path)?;
