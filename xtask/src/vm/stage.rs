@@ -265,7 +265,7 @@ impl Trial {
         let number = failed["number"].as_u64().unwrap_or(0);
         let reason = failed["reason"].as_str().unwrap_or_default();
         let kept = self.guest.machine.ssh(&format!(
-            "ls /sysroot/elea/generations/{number}/evidence /sysroot/elea/generations/{number}/tries"
+            "cd /sysroot/elea/generations/{number} && find evidence tries -type f -printf '%f\\n'"
         ))?;
         let files: BTreeSet<&str> = kept
             .out
