@@ -1,7 +1,5 @@
 //! Every version of a format that was ever released must still be read.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
 use elea_compose::lock;
 
 #[test]
