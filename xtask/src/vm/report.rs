@@ -32,8 +32,7 @@ pub(crate) fn page(rows: &[Row]) -> String {
         "# Failures that were tried\n\n\
          Written by `cargo xtask vm --all`: each line is a machine under QEMU (TCG, one processor)\n\
          with OVMF, systemd-boot and Debian's kernel. Boots are starts of the boot loader, and\n\
-         seconds are from the failure until a good system can be logged in to; on hardware they\n\
-         are a few times less.\n\n\
+         seconds are from the failure until a good system can be logged in to, on two shared cores.\n\n\
          | scenario | what was done | what happened | boots | s | evidence kept |\n\
          |---|---|---|---:|---:|---|\n",
     );
