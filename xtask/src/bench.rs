@@ -69,13 +69,9 @@ impl Options {
         Ok(options)
     }
 
-    /// The command line, without the folders of this machine.
-    fn line(&self) -> String {
-        let head = format!("cargo xtask bench --rounds {}", self.rounds);
-        std::iter::once(head.as_str())
-            .chain(self.parts.iter().map(String::as_str))
-            .collect::<Vec<_>>()
-            .join(" ")
+    /// The command that measures a part, without the folders of this machine.
+    fn line(&self, part: &str) -> String {
+        format!("cargo xtask bench {part} --rounds {}", self.rounds)
     }
 
     fn wants(&self, part: &str) -> bool {
@@ -91,8 +87,8 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     let works = Works::open(&options.work)?;
     let folder = works.folder.clone();
     let keep = |part: &str, section: &Section| {
-        report::keep(&folder, part, section)?;
-        report::document(&folder, &PARTS, &options.line())
+        report::keep(&folder, part, section, &options.line(part))?;
+        report::document(&folder, &PARTS)
     };
     let rounds = options.rounds;
     if options.wants("build") {
@@ -145,7 +141,7 @@ mod tests {
         let some = parse("import --tree /t sizes").unwrap();
         assert!(some.wants("import") && some.wants("sizes") && !some.wants("boot"));
         assert_eq!(some.tree, Some(PathBuf::from("/t")));
-        assert_eq!(some.line(), "cargo xtask bench --rounds 5 import sizes");
+        assert_eq!(some.line("sizes"), "cargo xtask bench sizes --rounds 5");
         for bad in ["exports", "--rounds 0", "--rounds", "--pairs 3"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

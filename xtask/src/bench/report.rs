@@ -34,12 +34,12 @@ impl Section {
 }
 
 /// Shows a section and keeps it, so that a run that is cut off later loses nothing.
-pub(super) fn keep(folder: &Path, part: &str, section: &Section) -> Result<()> {
+pub(super) fn keep(folder: &Path, part: &str, section: &Section, command: &str) -> Result<()> {
     let when = run(Command::new("date").args(["-u", "+on %F at %H:%M UTC"]))?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(", ");
     let text = section.text(&format!(
-        "{}; load of the machine at the end: {load} (1, 5, 15 minutes)",
+        "{} by `{command}`; load of the machine at the end: {load} (1, 5, 15 minutes)",
         when.trim()
     ));
     println!("\n{text}");
@@ -47,12 +47,12 @@ pub(super) fn keep(folder: &Path, part: &str, section: &Section) -> Result<()> {
 }
 
 /// Puts the sections together that are there.
-pub(super) fn document(folder: &Path, parts: &[&str], command: &str) -> Result<()> {
-    let mut text = format!(
+pub(super) fn document(folder: &Path, parts: &[&str]) -> Result<()> {
+    let mut text = String::from(
         "# Figures of the main job\n\n\
-         Written by `{command}`. Rows of one table were measured in one run, one after the other in each\n\
+         Written by `cargo xtask bench`. Rows of one table were measured in one run, one after the other in each\n\
          round, so they may be compared with each other; another machine gives other numbers. Each\n\
-         figure is the median, with the least and the most in brackets.\n\n"
+         figure is the median, with the least and the most in brackets.\n\n",
     );
     text += &machine()?;
     for part in parts {
