@@ -8,13 +8,12 @@ use crate::vm::{Base, Stage};
 use crate::{Result, talk};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use elea_testkit::Error;
 use elea_testkit::disk::Disk;
 use elea_testkit::key::KeyPair;
 use elea_testkit::vm::{Hardware, Machine};
-use elea_testkit::{Error, run};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// A system to boot without firmware.
@@ -221,9 +220,6 @@ fn boot(system: &System, folder: &Path, login: &KeyPair, clock: Clock) -> Result
         more,
         ..Hardware::default()
     };
-    // Read once, so that our disk has no part in it.
-    let mut read = Command::new("sh");
-    run(read.args(["-c", "cat \"$0\" >/dev/null"]).arg(&system.disk))?;
     let mut machine = Machine::new(folder, &system.disk, hardware)?;
     let from = machine.console().length();
     machine.start()?;
