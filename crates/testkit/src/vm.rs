@@ -4,6 +4,7 @@ mod accelerator;
 mod console;
 mod monitor;
 mod ssh;
+mod stuck;
 
 pub use accelerator::{Accelerator, usable as usable_accelerator};
 pub use console::Console;
@@ -74,6 +75,7 @@ pub struct Machine {
     console: Console,
     /// Where in the console's log this run of QEMU begins.
     began_at: u64,
+    silence: stuck::Silence,
 }
 
 impl Machine {
@@ -96,6 +98,7 @@ impl Machine {
             hardware,
             child: None,
             began_at: 0,
+            silence: stuck::Silence::new(),
         })
     }
 
@@ -257,7 +260,8 @@ impl Machine {
 
     /// Presses the reset button.
     pub fn reset(&self) -> Result<()> {
-        self.monitor()?.execute("system_reset", None)
+        self.monitor()?.execute("system_reset", None)?;
+        Ok(())
     }
 
     /// Presses keys of the keyboard, by QEMU's names (`down`, `ret`), one after the other.
@@ -274,7 +278,8 @@ impl Machine {
     /// Keeps a picture of the screen (PPM).
     pub fn screen(&self, path: &Path) -> Result<()> {
         let place = serde_json::json!({"filename": path});
-        self.monitor()?.execute("screendump", Some(place))
+        self.monitor()?.execute("screendump", Some(place))?;
+        Ok(())
     }
 
     fn monitor(&self) -> Result<Monitor> {
@@ -327,6 +332,7 @@ impl Machine {
             if begun.elapsed() > limit {
                 return Err(late(&what, limit, self.console.tail(from, 30)));
             }
+            self.free_stuck_restart()?;
             std::thread::sleep(Duration::from_millis(100));
         }
     }

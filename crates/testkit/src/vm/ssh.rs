@@ -74,6 +74,7 @@ impl Machine {
             if !self.is_running() {
                 return Err(gone("a login by ssh", self.console.tail(from, 40)));
             }
+            self.free_stuck_restart()?;
             std::thread::sleep(Duration::from_millis(500));
         }
     }
