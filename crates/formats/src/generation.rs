@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.generation/1";
 
+/// The largest kernel or initrd, in bytes.
+pub const MAX_PAYLOAD: u64 = 1 << 30;
+
 /// A file on `$BOOT`, named by its own SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {

@@ -8,6 +8,7 @@ pub mod media;
 pub mod reference;
 
 use crate::digest::Digest;
+use crate::generation::Payload;
 use crate::release::Release;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -159,6 +160,14 @@ pub struct ImageConfig {
         skip_serializing_if = "Option::is_none"
     )]
     pub release: Option<Release>,
+    /// Elea's own member: kernel and initrds, so that a boot partition without room for them is
+    /// found before anything is fetched.
+    #[serde(
+        default,
+        rename = "elea.payloads",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub payloads: Vec<Payload>,
 }
 
 /// What a container is started with; only what Elea reads or writes.

@@ -4,13 +4,11 @@ use crate::entries::{self, publish};
 use crate::plan::{Plan, Step};
 use crate::view::{Disks, LOG, PAYLOADS, View};
 use elea_formats::digest::Digest;
-use elea_formats::generation::Payload;
+use elea_formats::generation::{MAX_PAYLOAD, Payload};
 use elea_formats::oplog::{self, Event, Record};
 use elea_sys::PathError;
 use elea_sys::disk::Disk;
 
-/// The largest kernel or initrd, in bytes.
-pub const MAX_PAYLOAD: u64 = 1 << 30;
 /// Room that is left free on `$BOOT` beside the payloads, for entries and the loader.
 const BOOT_RESERVE: u64 = 1 << 20;
 
@@ -95,7 +93,7 @@ pub fn apply(
     context: &Context,
     source: &dyn Payloads,
 ) -> Result<(), Error> {
-    check_space(plan, disks.boot)?;
+    check_room(plan.payloads(), disks.boot)?;
     for step in &plan.steps {
         match step {
             Step::Manifest { generation } => {
@@ -126,17 +124,20 @@ pub fn apply(
 }
 
 /// Room for every payload that is missing, at once: a half-filled `$BOOT` helps nobody.
-fn check_space(plan: &Plan, boot: &dyn Disk) -> Result<(), Error> {
-    let mut needed = 0;
-    for payload in plan.payloads() {
+pub fn check_room<'a>(
+    payloads: impl IntoIterator<Item = &'a Payload>,
+    boot: &dyn Disk,
+) -> Result<(), Error> {
+    let mut needed: u64 = 0;
+    for payload in payloads {
         let there = boot.size(&path_of(payload))?;
         if there != Some(payload.size) {
-            needed += payload.size;
+            needed = needed.saturating_add(payload.size);
         }
     }
     let free = boot.free()?;
-    if needed > 0 && needed + BOOT_RESERVE > free {
-        let needed = needed + BOOT_RESERVE;
+    if needed > 0 && needed.saturating_add(BOOT_RESERVE) > free {
+        let needed = needed.saturating_add(BOOT_RESERVE);
         return Err(Error::BootFull { free, needed });
     }
     Ok(())

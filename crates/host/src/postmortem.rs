@@ -18,7 +18,7 @@ use crate::{plan, systemd, verdict};
 use elea_formats::bls::Entry;
 use elea_formats::booted::Try;
 use elea_formats::digest::Digest;
-use elea_formats::generation::Generation;
+use elea_formats::generation::{Generation, MAX_PAYLOAD};
 use elea_formats::oplog::{Cause, Event};
 use elea_sys::disk::Disk as _;
 use serde::Serialize;
@@ -31,8 +31,6 @@ pub const SCHEMA: &str = "elea.postmortem/1";
 const LINES: u32 = 5000;
 /// The largest words of the initrd.
 const MAX_WORDS: u64 = 1 << 20;
-/// The largest payload that an entry may name.
-const MAX_PAYLOAD: u64 = 1 << 30;
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

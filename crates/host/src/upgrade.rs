@@ -9,6 +9,7 @@ mod report;
 
 pub use report::{Check, Found, Outcome, Release, Upgraded};
 
+use crate::apply;
 use crate::candidate;
 use crate::choose::report as changed;
 use crate::error::Error;
@@ -66,7 +67,12 @@ pub fn check(
     progress.finish();
     look.keep(machine, &offer);
     let offer = offer?;
-    Ok(look.report(&view, machine, &offer))
+    let mut check = look.report(&view, machine, &offer);
+    if let Outcome::Newer { .. } = check.outcome {
+        let room = apply::check_room(&offer.config.payloads, machine.boot()?);
+        check.obstacle = room.err().map(|e| e.to_string());
+    }
+    Ok(check)
 }
 
 /// Fetches and stages what the machine follows.
@@ -121,11 +127,11 @@ fn bring(
             done.number = Some(*number);
             return Ok(done);
         }
-        _ if options.dry_run => {
-            progress.finish();
-            return Ok(done);
-        }
-        _ => {}
+        _ => apply::check_room(&offer.config.payloads, machine.boot()?)?,
+    }
+    if options.dry_run {
+        progress.finish();
+        return Ok(done);
     }
     let store = machine.store()?;
     let pulled = elea_net::pull(

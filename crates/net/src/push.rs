@@ -6,6 +6,7 @@ use crate::sink::Sink;
 use crate::source::architecture;
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
+use elea_formats::generation::{MAX_PAYLOAD, Payload};
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{
     Container, Descriptor, History, ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, Manifest,
@@ -13,6 +14,7 @@ use elea_formats::oci::{
 };
 use elea_formats::release::{ImageManifest, Release};
 use elea_formats::signature::{Claims, Identity};
+use elea_formats::tree::Tree;
 use elea_store::Store;
 use elea_store::export::{self, Packed};
 use elea_store::trust::PrivateKey;
@@ -52,7 +54,8 @@ pub fn push(
     let packing = Packing::new(store)?;
     let packed = export::layers(store, &tree, packing.path(), progress)
         .map_err(|error| NetError::from(error).in_store(store.path()))?;
-    let config = plan_config(&about, &packed).encode();
+    let payloads = payloads(store, &tree, about.release.as_ref())?;
+    let config = plan_config(&about, &packed, payloads).encode();
     let manifest = plan_manifest(&about, &config, &packed).encode();
     let digest = Digest::sha256(&manifest);
     let mut pushed = Pushed {
@@ -134,8 +137,29 @@ fn identity(release: &Release, about: &ImageManifest) -> Identity {
     }
 }
 
+/// What a machine needs on its boot partition: the kernel, then the initrds.
+fn payloads(
+    store: &Store,
+    tree: &Tree,
+    release: Option<&Release>,
+) -> Result<Vec<Payload>, NetError> {
+    let paths = release.into_iter().flat_map(|release| {
+        let all = std::iter::once(&release.kernel).chain(&release.initrds);
+        all.filter(|path| !path.is_empty())
+    });
+    let mut payloads = Vec::new();
+    for path in paths {
+        let content = store.read_file(tree, path.trim_start_matches('/'), MAX_PAYLOAD)?;
+        payloads.extend(content.map(|content| Payload {
+            sha256: Digest::sha256(&content),
+            size: content.len() as u64,
+        }));
+    }
+    Ok(payloads)
+}
+
 /// The config: no times, no host names, nothing that is not of the image.
-fn plan_config(about: &ImageManifest, packed: &[Packed]) -> ImageConfig {
+fn plan_config(about: &ImageManifest, packed: &[Packed], payloads: Vec<Payload>) -> ImageConfig {
     let release = about.release.as_ref();
     let mut labels = BTreeMap::from([
         (LABEL_IMAGE.to_owned(), about.image.to_string()),
@@ -171,6 +195,7 @@ fn plan_config(about: &ImageManifest, packed: &[Packed]) -> ImageConfig {
             })
             .collect(),
         release: release.cloned(),
+        payloads,
     }
 }
 

@@ -88,6 +88,10 @@ fn esp_full(stage: &mut Stage, name: &str) -> Result<Told> {
         text.contains("space") || text.contains("room"),
         &format!("says only: {text}"),
     )?;
+    trial.check(
+        !text.contains("fetching"),
+        &format!("it was found only after the fetch: {text}"),
+    )?;
     let other = trial.guest.next_is_another()?;
     trial.check(!other, "something was staged")?;
     let evidence = format!("\"{}\"", said.err.lines().next().unwrap_or_default());
@@ -98,7 +102,7 @@ fn esp_full(stage: &mut Stage, name: &str) -> Result<Told> {
         &format!("{entries:?}"),
     )?;
     trial.told(
-        "`elea upgrade` says so before it writes anything; 1.0 stays",
+        "`elea upgrade` says so before it fetches or writes anything; 1.0 stays",
         evidence,
     )
 }

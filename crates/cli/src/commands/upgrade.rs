@@ -100,6 +100,7 @@ fn look(check: &Check) -> String {
             "reboot",
             Some(if check.reboot { "needed" } else { "not needed" }.into()),
         ),
+        ("obstacle", check.obstacle.clone()),
     ]));
     out.push_str(&packages(&check.packages));
     out

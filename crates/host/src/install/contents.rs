@@ -1,10 +1,12 @@
 //! What an image brings to a disk: its release, what boots it, and its objects.
 
 use super::error::Error;
-use crate::apply::{self, MAX_PAYLOAD, Payloads};
+use crate::apply::{self, Payloads};
 use elea_formats::cmdline::{Argument, CommandLine};
 use elea_formats::digest::Digest;
-use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, Payload, SCHEMA};
+use elea_formats::generation::{
+    DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MAX_PAYLOAD, Payload, SCHEMA,
+};
 use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
 use elea_store::Store;

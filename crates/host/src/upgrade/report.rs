@@ -86,6 +86,8 @@ pub struct Check {
     pub total: u64,
     /// Whether a restart is needed to run it.
     pub reboot: bool,
+    /// Why it could not be staged now, if that is known before anything is fetched.
+    pub obstacle: Option<String>,
 }
 
 /// What an upgrade did, or would do.
@@ -175,6 +177,7 @@ pub(super) fn check(
         fetch: offer.missing,
         total: offer.total,
         reboot,
+        obstacle: None,
         outcome,
     }
 }

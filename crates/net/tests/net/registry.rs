@@ -54,6 +54,8 @@ fn skopeo_and_umoci_read_what_was_pushed() {
     let config = ImageConfig::parse(config.as_bytes()).unwrap();
     assert_eq!(config.release, Some(release("hello", "1.0", 7)));
     assert_eq!(config.history.len(), pushed.layers);
+    let sizes: Vec<u64> = config.payloads.iter().map(|p| p.size).collect();
+    assert_eq!(sizes, [300_000]);
 
     let layout = place.path("layout");
     let copy = format!("oci:{}:x", layout.display());
