@@ -54,6 +54,13 @@ pub struct Own {
     pub text: String,
 }
 
+impl Own {
+    /// Whether it is good or has tries left.
+    pub fn may_boot(&self) -> bool {
+        self.counter.is_none_or(|counter| counter.left > 0)
+    }
+}
+
 /// All that is in the folder of entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entries {
@@ -186,6 +193,22 @@ impl Entries {
             .map(|(name, content)| (name.clone(), content.as_slice()));
         own.chain(foreign).collect()
     }
+}
+
+/// The first file that an entry names and `$BOOT` does not have: what it is, and its path. A loader
+/// passes over an entry without its kernel, and fails one without its initrd.
+pub fn missing<'a>(
+    boot: &dyn Disk,
+    entry: &'a Entry,
+) -> Result<Option<(&'static str, &'a str)>, PathError> {
+    let kernel = entry.linux.iter().map(|path| ("kernel", path));
+    let initrds = entry.initrds.iter().map(|path| ("initrd", path));
+    for (what, path) in kernel.chain(initrds) {
+        if boot.size(path.trim_start_matches('/'))?.is_none() {
+            return Ok(Some((what, path)));
+        }
+    }
+    Ok(None)
 }
 
 /// The loader's order (UAPI.1 "Sorting"): counted out last, with a sort-key first, sort-key up,

@@ -173,15 +173,15 @@ fn damage(machine: &Machine, text: &str, generation: &Generation) -> Result<Opti
         return Ok(Some("its boot entry is damaged".into()));
     };
     let boot = machine.boot()?;
+    if let Some((what, path)) = crate::entries::missing(boot, &entry)? {
+        return Ok(Some(format!(
+            "its {what} {path} is missing on the boot partition"
+        )));
+    }
     let kernel = entry.linux.iter().map(|path| ("kernel", path));
     let initrds = entry.initrds.iter().map(|path| ("initrd", path));
     for (what, path) in kernel.chain(initrds) {
         let relative = path.trim_start_matches('/');
-        if boot.size(relative)?.is_none() {
-            return Ok(Some(format!(
-                "its {what} {path} is missing on the boot partition"
-            )));
-        }
         let named: Option<Digest> = relative.strip_prefix("elea/").and_then(|n| n.parse().ok());
         let content = boot.read(relative, MAX_PAYLOAD)?;
         if named != Some(Digest::sha256(&content)) {

@@ -12,6 +12,7 @@ pub use report::{Check, Found, Outcome, Release, Upgraded};
 use crate::apply;
 use crate::candidate;
 use crate::choose::report as changed;
+use crate::entries;
 use crate::error::Error;
 use crate::install::Contents;
 use crate::machine::{Machine, now};
@@ -19,11 +20,13 @@ use crate::plan;
 use crate::status::LastCheck;
 use crate::view::View;
 use compare::Known;
+use elea_formats::bls::Entry;
 use elea_formats::generation::Generation;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{self, Source};
 use elea_net::Offer;
 use elea_store::trust::{Keys, Policy, Running};
+use elea_sys::disk::Disk;
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, durable};
 use std::fs;
@@ -67,7 +70,7 @@ pub fn check(
     progress.finish();
     look.keep(machine, &offer);
     let offer = offer?;
-    let mut check = look.report(&view, machine, &offer);
+    let mut check = look.report(&view, machine, &offer)?;
     if let Outcome::Newer { .. } = check.outcome {
         let room = apply::check_room(&offer.config.payloads, machine.boot()?);
         check.obstacle = room.err().map(|e| e.to_string());
@@ -107,7 +110,7 @@ fn bring(
     let offer = look.offer(machine, progress);
     look.keep(machine, &offer);
     let offer = offer?;
-    let check = look.report(&view, machine, &offer);
+    let check = look.report(&view, machine, &offer)?;
     let mut done = Upgraded::new(&check, options.dry_run);
     match &check.outcome {
         Outcome::FailedBefore { number, reason } => {
@@ -278,20 +281,26 @@ impl Look {
         )?)
     }
 
-    fn report(&self, view: &View, machine: &Machine, offer: &Offer) -> Check {
+    fn report(&self, view: &View, machine: &Machine, offer: &Offer) -> Result<Check, Error> {
         let known = Known {
             manifest: offer.manifest,
             image: offer.image,
             version: offer.release.as_ref().map(|r| r.version.as_str()),
         };
-        let outcome = compare::outcome(view, &self.base, machine.number(), &known);
-        report::check(
+        let mut outcome = compare::outcome(view, &self.base, machine.number(), &known);
+        if let Outcome::Staged { number } = outcome
+            && !can_boot(view, number, machine.boot()?)?
+        {
+            let version = known.version.map(str::to_owned);
+            outcome = Outcome::Newer { version };
+        }
+        Ok(report::check(
             &self.follow.reference,
             &self.base,
             &self.base_packages,
             offer,
             outcome,
-        )
+        ))
     }
 
     /// Remembers for `status` when it was last looked, and what was there.
@@ -315,6 +324,17 @@ impl Look {
         if let Ok(text) = serde_json::to_vec_pretty(&last) {
             let _ = durable::write(&machine.state().root().join(LAST_CHECK), &text);
         }
+    }
+}
+
+/// Whether what a staged generation's entry names is on `$BOOT`: one that lost its kernel is
+/// passed over by the loader for ever, and must be staged again.
+fn can_boot(view: &View, number: u64, boot: &dyn Disk) -> Result<bool, Error> {
+    let entry = view.entries.generation(number);
+    let entry = entry.and_then(|own| Entry::parse(&own.text).ok());
+    match entry {
+        Some(entry) => Ok(entries::missing(boot, &entry)?.is_none()),
+        None => Ok(false),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Base, Scenario, Stage, Told, Trial};
 use crate::Result;
+use crate::works::Release;
 use elea_testkit::Error;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "kernel-missing",
         done: "the new kernel on $BOOT is gone",
-        run: |stage, name| payload(stage, name, "linux", Damage::Gone),
+        run: kernel_missing,
     },
     Scenario {
         name: "initrd-truncated",
@@ -118,7 +119,7 @@ pub(super) fn counted_entry(trial: &Trial) -> Result<(String, String)> {
 
 /// Gives the new entry a damaged file of its own. The good entry may use the same file, and
 /// what is tried here is a new one that did not arrive whole.
-fn payload(stage: &mut Stage, name: &str, key: &str, damage: Damage) -> Result<Told> {
+fn damaged(stage: &mut Stage, name: &str, key: &str, damage: Damage) -> Result<Trial> {
     let trial = stage.trial(name, Base::Staged)?;
     let (path, text) = counted_entry(&trial)?;
     let old = text
@@ -132,7 +133,35 @@ fn payload(stage: &mut Stage, name: &str, key: &str, damage: Damage) -> Result<T
     trial
         .disk
         .esp_write(&path, text.replace(old, &new).as_bytes())?;
+    Ok(trial)
+}
+
+fn payload(stage: &mut Stage, name: &str, key: &str, damage: Damage) -> Result<Told> {
+    let trial = damaged(stage, name, key, damage)?;
     comes_back(trial, "three tries, then 1.0 again")
+}
+
+/// The loader passes over an entry without its kernel, so no try is counted: that must be told,
+/// and mended by the next upgrade.
+fn kernel_missing(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = damaged(stage, name, "linux", Damage::Gone)?;
+    stage.publish(Release::Second)?;
+    trial.start()?;
+    trial.good("1.0", LIMIT)?;
+    let status = trial.guest.must("elea status")?;
+    let warning = status.lines().find(|line| line.contains("its kernel"));
+    trial.check(
+        warning.is_some(),
+        &format!("`elea status` does not name the missing kernel: {status}"),
+    )?;
+    let evidence = format!("\"{}\"", warning.unwrap_or_default().trim());
+    trial.guest.must("elea upgrade")?;
+    trial.guest.reboot_to("2.0", LIMIT)?;
+    trial.guest.wait_committed(LIMIT)?;
+    trial.told(
+        "1.0 boots at once; the next upgrade stages 2.0 again, and it runs",
+        evidence,
+    )
 }
 
 /// Changes the new entry's kernel arguments.

@@ -9,7 +9,8 @@ use crate::machine::Machine;
 use crate::upgrade::{LAST_CHECK, followed};
 use crate::verdict::{self, Verdict};
 use crate::view::{State, View};
-use crate::{etc, generations};
+use crate::{entries, etc, generations};
+use elea_formats::bls::Entry;
 use elea_formats::booted::{Booted, rfc3339};
 use elea_sys::At as _;
 use elea_sys::disk::Disk as _;
@@ -103,16 +104,28 @@ fn watchdog(booted: &Booted) -> Option<String> {
     })
 }
 
-/// Invariants that do not hold. Payloads of good generations are not read here, only looked at.
+/// Invariants that do not hold. Payloads are not read here, only looked at.
 fn broken(machine: &Machine, view: &View) -> Result<Vec<String>, Error> {
     let boot = machine.boot()?;
     let mut found: Vec<String> = view.log_damage.clone().into_iter().collect();
+    for (number, own) in view.entries.generations() {
+        let entry = Entry::parse(&own.text);
+        let entry = entry.as_ref().ok().filter(|_| own.may_boot());
+        let missing = entry
+            .map(|entry| entries::missing(boot, entry))
+            .transpose()?;
+        if let Some((what, path)) = missing.flatten() {
+            found.push(format!(
+                "generation {number} cannot boot: its {what} {path} is missing on the boot partition"
+            ));
+        }
+    }
     for number in view.entries.good() {
         for payload in view.manifest(number).iter().flat_map(|m| m.payloads()) {
             let path = crate::apply::path_of(payload);
-            if boot.size(&path)? != Some(payload.size) {
+            if boot.size(&path)?.is_some_and(|size| size != payload.size) {
                 found.push(format!(
-                    "generation {number} cannot boot: {path} on the boot partition is missing or cut short"
+                    "generation {number} cannot boot: {path} on the boot partition is cut short"
                 ));
             }
         }
