@@ -3,6 +3,10 @@
 //! A new folder is written whole and **exchanged** with the old one (invariant 3: nothing is
 //! visible before it is durable and has been read back). See `docs/formats/boot-entry.md`.
 
+mod files;
+
+pub use files::{damage, missing};
+
 use elea_formats::bls::{self, Counter, Entry, FileName, Owner};
 use elea_formats::generation::Generation;
 use elea_formats::version;
@@ -193,22 +197,6 @@ impl Entries {
             .map(|(name, content)| (name.clone(), content.as_slice()));
         own.chain(foreign).collect()
     }
-}
-
-/// The first file that an entry names and `$BOOT` does not have: what it is, and its path. A loader
-/// passes over an entry without its kernel, and fails one without its initrd.
-pub fn missing<'a>(
-    boot: &dyn Disk,
-    entry: &'a Entry,
-) -> Result<Option<(&'static str, &'a str)>, PathError> {
-    let kernel = entry.linux.iter().map(|path| ("kernel", path));
-    let initrds = entry.initrds.iter().map(|path| ("initrd", path));
-    for (what, path) in kernel.chain(initrds) {
-        if boot.size(path.trim_start_matches('/'))?.is_none() {
-            return Ok(Some((what, path)));
-        }
-    }
-    Ok(None)
 }
 
 /// The loader's order (UAPI.1 "Sorting"): counted out last, with a sort-key first, sort-key up,

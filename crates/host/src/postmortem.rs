@@ -17,8 +17,7 @@ use crate::view::{Folder, State, View};
 use crate::{plan, systemd, verdict};
 use elea_formats::bls::Entry;
 use elea_formats::booted::Try;
-use elea_formats::digest::Digest;
-use elea_formats::generation::{Generation, MAX_PAYLOAD};
+use elea_formats::generation::Generation;
 use elea_formats::oplog::{Cause, Event};
 use elea_sys::disk::Disk as _;
 use serde::Serialize;
@@ -172,23 +171,9 @@ fn damage(machine: &Machine, text: &str, generation: &Generation) -> Result<Opti
     let Ok(entry) = Entry::parse(text) else {
         return Ok(Some("its boot entry is damaged".into()));
     };
-    let boot = machine.boot()?;
-    if let Some((what, path)) = crate::entries::missing(boot, &entry)? {
-        return Ok(Some(format!(
-            "its {what} {path} is missing on the boot partition"
-        )));
-    }
-    let kernel = entry.linux.iter().map(|path| ("kernel", path));
-    let initrds = entry.initrds.iter().map(|path| ("initrd", path));
-    for (what, path) in kernel.chain(initrds) {
-        let relative = path.trim_start_matches('/');
-        let named: Option<Digest> = relative.strip_prefix("elea/").and_then(|n| n.parse().ok());
-        let content = boot.read(relative, MAX_PAYLOAD)?;
-        if named != Some(Digest::sha256(&content)) {
-            return Ok(Some(format!(
-                "its {what} {path} on the boot partition is damaged"
-            )));
-        }
+    let damage = crate::entries::damage(machine.boot()?, &entry)?;
+    if damage.is_some() {
+        return Ok(damage);
     }
     if entry != crate::entries::entry(generation) {
         return Ok(Some("somebody changed its boot entry".into()));

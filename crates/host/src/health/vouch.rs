@@ -2,13 +2,16 @@
 //! objects as a bounded time allows, those first that this generation brought.
 
 use crate::apply;
+use crate::entries;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::view::{State, View};
+use elea_formats::bls::Entry;
 use elea_formats::booted::{Booted, Verity};
 use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_store::Store;
+use elea_sys::disk::Disk;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -53,6 +56,11 @@ pub(super) fn look(
             return Ok(found);
         }
     }
+    let view = machine.view()?;
+    if let Some(damage) = changed_entry(disks.boot, &view, generation)? {
+        found.essential = Some(damage);
+        return Ok(found);
+    }
     let store = machine.store()?;
     if let Err(e) = store.image_bytes(&generation.image) {
         found.essential = Some(format!("the image file is damaged: {e}"));
@@ -60,7 +68,6 @@ pub(super) fn look(
     }
     let mut budget = Budget::new();
     if counted {
-        let view = machine.view()?;
         match new_objects(&store, &view, generation) {
             Ok(objects) => read_objects(&store, booted, &objects, &mut budget, &mut found),
             Err(e) => found.notes.push(format!("new files were not read: {e}")),
@@ -71,6 +78,24 @@ pub(super) fn look(
         read_folder(lower, &lower.join(folder), &mut budget, &mut found.damaged);
     }
     Ok(found)
+}
+
+/// What is wrong with what the entry names, where somebody let it name other files than the
+/// manifest does: the loader reads the entry.
+fn changed_entry(
+    boot: &dyn Disk,
+    view: &View,
+    generation: &Generation,
+) -> Result<Option<String>, Error> {
+    let own = view.entries.generation(generation.number);
+    let Some(entry) = own.and_then(|own| Entry::parse(&own.text).ok()) else {
+        return Ok(None);
+    };
+    let ours = entries::entry(generation);
+    if entry.linux == ours.linux && entry.initrds == ours.initrds {
+        return Ok(None);
+    }
+    Ok(entries::damage(boot, &entry)?)
 }
 
 /// Objects that this generation has and the good ones have not.
