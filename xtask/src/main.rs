@@ -33,8 +33,8 @@ usage: cargo xtask COMMAND
 
   demo [--keep] [--interactive] [--work DIR] [--break health|panic|hang]
                        from one file to a machine that updates and heals itself
-  test                 packages, every test, the demo, and the scenarios that fit
-  vm NAME… | --list | --all | --report [--work DIR]
+  test [--no-vm]       packages, every test, the demo, and the scenarios that fit
+  vm NAME… | --list | --all | --report [--work DIR] [--begin-within SECONDS]
                        scenarios of failure on machines under QEMU; --all and --report
                        write docs/failures.md
   bench [import|build|fetch|boot|sizes]… [--rounds N] [--tree DIR] [--work DIR]

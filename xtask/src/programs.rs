@@ -1,8 +1,9 @@
 //! The programs of this repository, built for use.
 
 use crate::{Result, show, workspace};
-use elea_testkit::run;
-use std::path::PathBuf;
+use elea_testkit::{Error, run};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the programs are.
@@ -19,12 +20,21 @@ impl Programs {
     pub(crate) fn identity(&self) -> Result<String> {
         run(Command::new("sha256sum").args([&self.elea, &self.initrd]))
     }
+
+    /// Puts both into one folder, as [`READY`] wants them.
+    pub(crate) fn together(&self, folder: &Path) -> Result<PathBuf> {
+        let fail = |e| Error::other(format!("cannot write {}: {e}", folder.display()));
+        fs::create_dir_all(folder).map_err(fail)?;
+        fs::copy(&self.elea, folder.join("elea")).map_err(fail)?;
+        fs::copy(&self.initrd, folder.join("elea-initrd")).map_err(fail)?;
+        Ok(folder.to_owned())
+    }
 }
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A folder with both, ready: nothing is built then.
-const READY: &str = "ELEA_PROGRAMS";
+pub(crate) const READY: &str = "ELEA_PROGRAMS";
 
 /// Builds both; quick where nothing changed.
 pub(crate) fn build() -> Result<Programs> {

@@ -26,6 +26,15 @@ pub(crate) fn plain(rows: &[Row]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// Whether a line of [`plain`] tells of a scenario, and whether that passed.
+pub(crate) fn passed(line: &str) -> Option<bool> {
+    match line.split_once("  ")?.0 {
+        "ok" => Some(true),
+        "FAILED" => Some(false),
+        _ => None,
+    }
+}
+
 /// The page.
 pub(crate) fn page(rows: &[Row]) -> String {
     let head = String::from(
@@ -110,4 +119,17 @@ pub(crate) fn write(rows: &[Row]) -> Result<()> {
     let path = workspace().join("docs/failures.md");
     fs::write(&path, page(rows))
         .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_scenarios_are_known_from_others() {
+        assert_eq!(passed("ok      replay     1 boots"), Some(true));
+        assert_eq!(passed("FAILED  replay     no"), Some(false));
+        assert_eq!(passed("   ok: three tries"), None);
+        assert_eq!(passed("no time left for: replay"), None);
+    }
 }
