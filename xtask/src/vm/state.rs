@@ -3,7 +3,11 @@
 use super::{Base, Scenario, Stage, Told};
 use crate::Result;
 use crate::guest::BOOT;
-use crate::works::Release;
+use crate::works::{Break, Release};
+use std::time::Duration;
+
+/// Three tries, and the way back.
+const RETURN: Duration = Duration::from_mins(20);
 
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -18,7 +22,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "btrfs",
-        done: "the whole path on a btrfs root: install, upgrade, rollback",
+        done: "the whole path on a btrfs root: install, upgrade to 2.0, to 3.0 that fails its health check, rollback",
         run: btrfs,
     },
 ];
@@ -140,9 +144,19 @@ fn btrfs(stage: &mut Stage, name: &str) -> Result<Told> {
     trial
         .guest
         .must("grep -x kept /var/lib/person && elea store fsck")?;
-    trial.guest.must("elea rollback")?;
+    stage.publish(Release::Third(Break::Health))?;
+    trial.guest.must("elea upgrade")?;
+    trial.mark();
+    trial.guest.reboot_to("2.0", RETURN)?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    let evidence = trial.evidence("3.0")?;
+    trial.guest.must("elea rollback 1")?;
     trial.guest.reboot_to("1.0", BOOT)?;
     trial.guest.wait_committed(BOOT)?;
     trial.guest.must("grep -x kept /var/lib/person")?;
-    trial.told("as on ext4", String::new())
+    trial.told(
+        "as on ext4: 2.0 is good, 3.0 fails three times and 2.0 comes back, then 1.0 by choice",
+        evidence,
+    )
 }
