@@ -18,8 +18,10 @@ use elea_formats::tree::Tree;
 use elea_store::Store;
 use elea_store::export::{self, Packed};
 use elea_store::trust::PrivateKey;
-use elea_sys::progress::{Progress, Unit};
+use elea_sys::At as _;
+use elea_sys::progress::{Progress, Silent, Unit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 
 /// What a push did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,13 +92,42 @@ pub fn push(
         sink.put_manifest(&sink.tag, &manifest, progress)?;
     }
     match served(&sink, &tag, progress)? {
-        Some(served) if served == digest => Ok(pushed),
+        Some(served) if served == digest => {
+            if let Err(e) = remember(store, image, &packed, progress) {
+                progress.note(&format!("its layers were not written down here: {e}"));
+            }
+            Ok(pushed)
+        }
         served => Err(NetError::Served {
             what: reference.to_string(),
             pushed: digest,
             served,
         }),
     }
+}
+
+/// Writes down in the store which layers make the image, as a pull would: a disk that is installed
+/// from this store fetches only what changed at its first upgrade.
+fn remember(
+    store: &Store,
+    image: &Digest,
+    packed: &[Packed],
+    progress: &dyn Progress,
+) -> Result<(), NetError> {
+    progress.start("noting layers", Some(packed.len() as u64), Unit::Items);
+    for layer in packed {
+        if progress.cancelled() {
+            return Err(NetError::Cancelled);
+        }
+        if store.layer(&layer.blob)?.is_none() {
+            let file = File::open(&layer.path).at("open", &layer.path)?;
+            store.import_layer(&layer.blob, layer.media_type, file, &Silent)?;
+        }
+        progress.advance(1);
+    }
+    progress.finish();
+    let blobs: Vec<Digest> = packed.iter().map(|layer| layer.blob).collect();
+    Ok(store.note_layers(image, &blobs)?)
 }
 
 /// Uploads the layers that are not there, each once.

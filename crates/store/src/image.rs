@@ -102,11 +102,7 @@ impl Store {
             durable::sync_folder(&self.path().join("manifests"))?;
         }
         if !origin.layers.is_empty() {
-            let layers = Layers {
-                schema: "elea.layers/1".into(),
-                layers: origin.layers.clone(),
-            };
-            save(&folder.join("layers.json"), &layers)?;
+            save_layers(&folder, &origin.layers)?;
         }
         if !origin.signatures.is_empty() {
             save(&folder.join("signatures.json"), &stored(&origin.signatures))?;
@@ -122,6 +118,16 @@ impl Store {
         crate::lease::record(self, "image", &[digest])?;
         writer.finish()?;
         Ok(manifest)
+    }
+
+    /// Writes down the OCI layers that make an image, lowest first: they are in the store, and
+    /// kept as long as the image is.
+    pub fn note_layers(&self, digest: &Digest, layers: &[Digest]) -> Result<(), Error> {
+        let writer = self.writer()?;
+        self.image(digest)?;
+        save_layers(&self.manifest_folder(digest), layers)?;
+        writer.finish()?;
+        Ok(())
     }
 
     /// Counts a tree's leaves and contents, and sees to it that every object is there.
@@ -296,6 +302,14 @@ impl Store {
     fn manifest_file(&self, digest: &Digest) -> PathBuf {
         self.manifest_folder(digest).join("image.json")
     }
+}
+
+fn save_layers(folder: &Path, layers: &[Digest]) -> Result<(), Error> {
+    let layers = Layers {
+        schema: "elea.layers/1".into(),
+        layers: layers.to_vec(),
+    };
+    save(&folder.join("layers.json"), &layers)
 }
 
 /// The digest that a file is named by.

@@ -99,6 +99,10 @@ fn a_second_release_brings_only_what_changed() {
     };
     let first = put(&one.image, "1.0");
     assert_eq!(first.present, 0);
+    // Whoever installs from the store that pushed need not fetch these layers again.
+    let known = here.store.layers_of(&one.image).unwrap();
+    assert_eq!(known.len(), first.layers);
+    assert!(known.iter().all(|b| here.store.layer(b).unwrap().is_some()));
     let second = put(&two.image, "2.0");
     assert!(
         second.present > 5 << 20 && second.uploaded < 1 << 20,
