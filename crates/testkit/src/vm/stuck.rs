@@ -1,8 +1,9 @@
 //! Restarts that the emulator does not come back from.
 //!
-//! Seen once in some hundred restarts under QEMU 7.2's TCG: the kernel had said its last word, and no
-//! firmware started in ten minutes. Nothing of the guest runs then, so it says nothing about
-//! the system that is tried; a person would press the reset button, and so does this.
+//! Seen about once in a hundred restarts under QEMU 7.2's TCG: the kernel had said its last word, and
+//! the firmware went round in a loop with interrupts off before its first. Nothing of the guest
+//! runs then, so it says nothing about the system that is tried; a person would press the reset
+//! button, and so does this.
 
 use super::Machine;
 use crate::Result;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 /// What a kernel says last before the machine starts anew.
 const LAST_WORDS: [&str; 2] = ["reboot: machine restart", "Rebooting in "];
 /// How long firmware may be silent after them; it speaks within seconds, on a busy machine too.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Since when the console has had this length.
 #[derive(Debug)]
