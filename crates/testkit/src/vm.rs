@@ -260,8 +260,7 @@ impl Machine {
 
     /// Presses the reset button.
     pub fn reset(&self) -> Result<()> {
-        self.monitor()?.execute("system_reset", None)?;
-        Ok(())
+        self.monitor()?.execute("system_reset", None)
     }
 
     /// Presses keys of the keyboard, by QEMU's names (`down`, `ret`), one after the other.
@@ -278,8 +277,7 @@ impl Machine {
     /// Keeps a picture of the screen (PPM).
     pub fn screen(&self, path: &Path) -> Result<()> {
         let place = serde_json::json!({"filename": path});
-        self.monitor()?.execute("screendump", Some(place))?;
-        Ok(())
+        self.monitor()?.execute("screendump", Some(place))
     }
 
     fn monitor(&self) -> Result<Monitor> {

@@ -38,15 +38,8 @@ impl Monitor {
             .map_err(|e| Error::other(format!("QEMU's monitor said `{line}`: {e}")))
     }
 
-    /// What QEMU's monitor for people answers to a command.
-    pub(super) fn ask(&mut self, command: &str) -> Result<String> {
-        let arguments = json!({"command-line": command});
-        let answer = self.execute("human-monitor-command", Some(arguments))?;
-        Ok(answer.as_str().unwrap_or_default().to_owned())
-    }
-
-    /// Runs one command; gives what it returns.
-    pub(super) fn execute(&mut self, command: &str, arguments: Option<Value>) -> Result<Value> {
+    /// Runs one command.
+    pub(super) fn execute(&mut self, command: &str, arguments: Option<Value>) -> Result<()> {
         let mut request = json!({"execute": command});
         if let Some(arguments) = arguments {
             request["arguments"] = arguments;
@@ -57,9 +50,9 @@ impl Monitor {
             .write_all(text.as_bytes())
             .map_err(|e| wrong(&e))?;
         loop {
-            let mut answer = self.read()?;
-            if let Some(value) = answer.get_mut("return") {
-                return Ok(value.take());
+            let answer = self.read()?;
+            if answer.get("return").is_some() {
+                return Ok(());
             }
             if let Some(error) = answer.get("error") {
                 return Err(Error::other(format!("QEMU refused `{command}`: {error}")));
