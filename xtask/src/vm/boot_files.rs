@@ -154,7 +154,8 @@ fn kernel_missing(stage: &mut Stage, name: &str) -> Result<Told> {
         warning.is_some(),
         &format!("`elea status` does not name the missing kernel: {status}"),
     )?;
-    let evidence = format!("\"{}\"", warning.unwrap_or_default().trim());
+    let warning = warning.and_then(|line| line.split_once("generation"));
+    let evidence = format!("\"generation{}\"", warning.unwrap_or_default().1);
     trial.guest.must("elea upgrade")?;
     trial.guest.reboot_to("2.0", LIMIT)?;
     trial.guest.wait_committed(LIMIT)?;

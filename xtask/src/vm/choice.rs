@@ -67,7 +67,7 @@ fn picked(stage: &mut Stage, name: &str) -> Result<Told> {
     trial.guest.wait_committed(BOOT)?;
     trial.told(
         "1.0 runs for this boot; the next boot takes 2.0, which is committed",
-        String::new(),
+        "the operation log".into(),
     )
 }
 

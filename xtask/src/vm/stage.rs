@@ -272,8 +272,9 @@ impl Trial {
             .lines()
             .filter_map(|name| name.rsplit_once('.').map(|_| kind_of(name)))
             .collect();
-        let files: Vec<&str> = files.into_iter().collect();
-        Ok(format!("\"{reason}\"; {}", files.join(", ")))
+        let reason = format!("\"{reason}\"");
+        let all: Vec<&str> = std::iter::once(reason.as_str()).chain(files).collect();
+        Ok(all.join(", "))
     }
 
     /// An error unless a thing holds.
