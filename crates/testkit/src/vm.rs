@@ -31,6 +31,9 @@ const FIRMWARE: [(&str, &str); 2] = [
     ),
 ];
 
+/// Between two presses of the power button.
+const PRESS: Duration = Duration::from_secs(30);
+
 /// What a machine is made of.
 #[derive(Debug, Clone)]
 pub struct Hardware {
@@ -236,17 +239,30 @@ impl Machine {
 
     /// Asks the guest to switch itself off and waits for it; cuts the power after `limit`.
     pub fn power_off(&mut self, limit: Duration) -> Result<()> {
-        if self.child.is_none() {
-            return Ok(());
-        }
-        self.monitor()?.execute("system_powerdown", None)?;
-        self.wait_off(limit)
+        self.off(limit, true)
     }
 
     /// Waits until QEMU has ended by itself; cuts the power after `limit`.
     pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
+        self.off(limit, false)
+    }
+
+    /// Waits for the end. The power button is pressed again and again: a guest whose logind is
+    /// not up yet does not hear the first time.
+    fn off(&mut self, limit: Duration, press: bool) -> Result<()> {
         let begun = Instant::now();
+        let mut pressed: Option<Instant> = None;
         while self.is_running() {
+            if press && pressed.is_none_or(|at| at.elapsed() > PRESS) {
+                pressed = Some(Instant::now());
+                let said = self
+                    .monitor()
+                    .and_then(|mut monitor| monitor.execute("system_powerdown", None));
+                // It may have ended a moment ago, and its monitor with it.
+                if self.is_running() {
+                    said?;
+                }
+            }
             if begun.elapsed() > limit {
                 let tail = self.console.tail(self.began_at, 30);
                 self.kill();
