@@ -39,7 +39,7 @@ pub(crate) fn passed(line: &str) -> Option<bool> {
 pub(crate) fn page(rows: &[Row]) -> String {
     let head = String::from(
         "# Failures that were tried\n\n\
-         Written by `cargo xtask vm --all`: each line is a machine under QEMU (TCG, one processor)\n\
+         Written by `cargo xtask vm --all`, or by `--report` from several runs: each line is a machine under QEMU (TCG, one processor)\n\
          with OVMF, systemd-boot and Debian's kernel. Boots are starts of the boot loader, and\n\
          seconds are from the failure until a good system can be logged in to, on two shared cores.\n\n\
          | scenario | what was done | what happened | boots | s | evidence kept |\n\
