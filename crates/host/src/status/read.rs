@@ -109,23 +109,22 @@ fn broken(machine: &Machine, view: &View) -> Result<Vec<String>, Error> {
     let boot = machine.boot()?;
     let mut found: Vec<String> = view.log_damage.clone().into_iter().collect();
     for (number, own) in view.entries.generations() {
-        let entry = Entry::parse(&own.text);
-        let entry = entry.as_ref().ok().filter(|_| own.may_boot());
-        let missing = entry
-            .map(|entry| entries::missing(boot, entry))
-            .transpose()?;
-        if let Some((what, path)) = missing.flatten() {
+        if !own.may_boot() {
+            continue;
+        }
+        // What the loader reads first, then what Elea wrote.
+        let entry = Entry::parse(&own.text).unwrap_or_default();
+        if let Some((what, path)) = entries::missing(boot, &entry)? {
             found.push(format!(
                 "generation {number} cannot boot: its {what} {path} is missing on the boot partition"
             ));
+            continue;
         }
-    }
-    for number in view.entries.good() {
         for payload in view.manifest(number).iter().flat_map(|m| m.payloads()) {
             let path = crate::apply::path_of(payload);
-            if boot.size(&path)?.is_some_and(|size| size != payload.size) {
+            if boot.size(&path)? != Some(payload.size) {
                 found.push(format!(
-                    "generation {number} cannot boot: {path} on the boot partition is cut short"
+                    "generation {number} cannot boot: {path} on the boot partition is missing or cut short"
                 ));
             }
         }

@@ -71,6 +71,37 @@ fn is_last_word(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::Hardware;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_stuck_machine_is_switched_off_and_on() {
+        if !crate::has("qemu-system-x86_64") {
+            eprintln!("skipped: no qemu-system-x86_64");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        let file = std::fs::File::create(&disk).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let mut machine = Machine::new(folder.path(), &disk, Hardware::default()).unwrap();
+        machine.start().unwrap();
+        let wait = Duration::from_mins(2);
+        machine.wait_for("BdsDxe", 0, wait).unwrap();
+        // Stopped in the middle, it says no more after the kernel's last word, which is ours.
+        machine.monitor().unwrap().execute("stop", None).unwrap();
+        let log = machine.console.path().to_owned();
+        let mut log = std::fs::File::options().append(true).open(log).unwrap();
+        writeln!(log, "\n[    1.0] reboot: machine restart").unwrap();
+        let process = |machine: &Machine| machine.child.as_ref().unwrap().id();
+        let (first, said) = (process(&machine), machine.console.length());
+        machine.free_stuck_restart().unwrap();
+        assert_eq!(process(&machine), first, "not before the limit");
+        machine.silence.since = Instant::now().checked_sub(LIMIT).unwrap();
+        machine.free_stuck_restart().unwrap();
+        assert_ne!(process(&machine), first);
+        machine.wait_for("BdsDxe", said, wait).unwrap();
+    }
 
     #[test]
     fn silence_begins_anew_with_each_word() {
