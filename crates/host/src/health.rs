@@ -1,4 +1,4 @@
-//! The health gate: `elea agent judge`.
+//! The health gate, a part of `elea agent boot`.
 //!
 //! It starts early in each boot and waits, so that its time limit holds even when the system
 //! never finishes starting. What it says decides: a healthy boot makes the generation good, any other
@@ -25,7 +25,7 @@ use elea_sys::progress::Progress;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use watch::{Decision, Seen};
 
 pub use crate::verdict::CheckResult;
@@ -33,10 +33,15 @@ pub(crate) use fail::{fail, restart};
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.judged/1";
+/// Who acts, for the log.
+const BY: &str = "elea agent boot";
 /// The largest manifest.
 const MAX_MANIFEST: u64 = 4 << 20;
-/// How often systemd is asked.
+/// How often systemd is asked once the system has started.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is asked while the system starts: each question starts processes, and takes from the
+/// processor what the start needs. Systemd tells when the start is over; asking finds what failed before.
+const WHILE_STARTING: Duration = Duration::from_secs(5);
 /// How long to wait for the reasons of earlier failures.
 const FIND_OUT: Duration = Duration::from_mins(1);
 /// Time that is kept for the checks, out of the limit.
@@ -68,8 +73,11 @@ pub enum Judgement {
         /// Whether the machine was told to restart.
         reboot: bool,
     },
-    /// The boot ended before there was a verdict.
-    Ended,
+    /// The boot was ended before there was a verdict.
+    Ended {
+        /// Whether the try was marked so that it counts as no failure.
+        marked: bool,
+    },
     /// A person asked for this boot (rescue, single-user): nothing is judged.
     Left {
         /// Why.
@@ -78,7 +86,7 @@ pub enum Judgement {
 }
 
 /// Judges this boot: waits for it, checks it, and acts on what it found. When `progress` is
-/// cancelled (the machine is being stopped) it ends without a verdict.
+/// cancelled (a person stops the machine) it ends without a verdict, and says so beside the try.
 pub fn judge(progress: &dyn Progress) -> Result<Judged, Error> {
     let booted = load_booted()?;
     let number = booted.generation;
@@ -99,14 +107,22 @@ pub fn judge(progress: &dyn Progress) -> Result<Judged, Error> {
 /// Writes down why other generations failed, beside the waiting and with mounts of its own.
 fn find_out() {
     // What it does not find out now, the next boot does.
-    let machine = Machine::open(Path::new("/"), "elea agent judge");
+    let machine = Machine::open(Path::new("/"), BY);
     let _ = machine.and_then(|machine| crate::postmortem::postmortem(&machine));
 }
 
 /// Waits a while for the reasons of other failures, so that they are known when this boot is
 /// judged. A journal that cannot be read must not hold the verdict.
-fn wait_for(finding_out: &std::thread::JoinHandle<()>) {
-    elea_sys::device::wait(FIND_OUT, || finding_out.is_finished().then_some(()));
+fn wait_for(finding_out: &std::thread::JoinHandle<()>, progress: &dyn Progress) {
+    let over = || finding_out.is_finished() || progress.cancelled();
+    elea_sys::device::wait(FIND_OUT, || over().then_some(()));
+}
+
+/// A boot that ended before its verdict.
+fn ended() -> Result<Judgement, Error> {
+    let machine = Machine::open(Path::new("/"), BY)?;
+    let marked = crate::ended::mark(&machine)?;
+    Ok(Judgement::Ended { marked })
 }
 
 fn judge_boot(
@@ -131,12 +147,17 @@ fn judge_boot(
     let verdict = Verdict::new(&booted.boot_id, number);
     let limit = Duration::from_secs(generation.health.timeout);
     let Some(verdict) = observe(verdict, generation, limit, progress) else {
-        return Ok(Judgement::Ended);
+        return ended();
     };
-    wait_for(finding_out);
-    let machine = Machine::open(Path::new("/"), "elea agent judge")?;
+    wait_for(finding_out, progress);
+    let machine = Machine::open(Path::new("/"), BY)?;
     let counted = firmware.counted.is_some() || has_counter(&machine, number);
-    let verdict = match vouch::look(&machine, booted, generation, counted) {
+    let found = vouch::look(&machine, booted, generation, counted, progress);
+    if progress.cancelled() {
+        let marked = crate::ended::mark(&machine)?;
+        return Ok(Judgement::Ended { marked });
+    }
+    let verdict = match found {
         _ if !verdict.healthy => verdict,
         Ok(found) => vouched(verdict, found, counted),
         Err(e) => verdict.failed(
@@ -172,13 +193,15 @@ fn observe(
     let begin = systemd::userspace_start().unwrap_or(0.0);
     let left = || limit.as_secs_f64() - (uptime() - begin);
     let mut seen = Seen::default();
+    let mut starting = systemd::Starting::default();
     loop {
         if progress.cancelled() {
             return None;
         }
-        seen.look(&generation.health.units, uptime());
-        match watch::decide(&seen, left() - FOR_CHECKS, limit) {
-            Decision::Wait => std::thread::sleep(PAUSE),
+        let left = left() - FOR_CHECKS;
+        seen.look(&generation.health.units, uptime(), left <= 0.0);
+        match watch::decide(&seen, left, limit) {
+            Decision::Wait => rest(&seen, &mut starting, left, progress),
             Decision::Ended => return None,
             Decision::Go => break,
             Decision::Fail(cause, reason) => {
@@ -189,10 +212,13 @@ fn observe(
         }
     }
     let time = Duration::from_secs_f64(left().max(1.0));
-    verdict.checks = checks::run_all(&checks::find(Path::new("/")), time);
+    verdict.checks = checks::run_all(&checks::find(Path::new("/")), time, progress);
+    if progress.cancelled() {
+        return None;
+    }
     // What ran for a moment only does not run.
     let before = seen.units.clone();
-    seen.look(&generation.health.units, uptime());
+    seen.look(&generation.health.units, uptime(), false);
     verdict.units.clone_from(&seen.units);
     verdict.failed_units = failed_units();
     verdict.healthy = true;
@@ -202,6 +228,19 @@ fn observe(
     match checks::first_failure(&verdict.checks) {
         Some(reason) => Some(verdict.failed(Cause::Health, reason)),
         None => Some(warn(verdict)),
+    }
+}
+
+/// Waits for the next look; `left` are the seconds until the time limit.
+fn rest(seen: &Seen, starting: &mut systemd::Starting, left: f64, progress: &dyn Progress) {
+    if !seen.is_starting() {
+        return std::thread::sleep(PAUSE);
+    }
+    let limit = WHILE_STARTING.min(Duration::from_secs_f64(left.max(0.0)));
+    let begun = Instant::now();
+    starting.watch();
+    while begun.elapsed() < limit && !progress.cancelled() && !starting.is_over() {
+        std::thread::sleep(PAUSE);
     }
 }
 

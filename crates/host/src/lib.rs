@@ -10,7 +10,7 @@ pub mod candidate;
 pub mod choose;
 pub mod diff;
 pub mod emergency;
-pub mod ended;
+mod ended;
 pub mod entries;
 mod error;
 pub mod esp;

@@ -1,4 +1,4 @@
-//! What a boot needs before its services: `elea agent setup`, early, once in each boot.
+//! What a boot needs before its services, a part of `elea agent boot`: early, once in each boot.
 
 mod ssh;
 
@@ -33,12 +33,30 @@ pub struct Setup {
     pub failures: Vec<String>,
 }
 
-/// Does it all.
-pub fn setup(machine: &Machine, progress: &dyn Progress) -> Setup {
+/// Does it all, and tells systemd in between that the service is ready.
+pub fn setup(progress: &dyn Progress) -> Setup {
     let mut done = Setup {
         schema: SCHEMA,
         ..Setup::default()
     };
+    let opened = Machine::open(Path::new("/"), "elea agent boot");
+    match &opened {
+        Ok(machine) => prepare(machine, &mut done),
+        Err(e) => done.failures.push(e.to_string()),
+    }
+    systemd::ready();
+    // This may take long, and nothing waits for it.
+    if let Ok(machine) = &opened {
+        match firstboot::seal(machine.state().root(), progress) {
+            Ok(sealed) => done.sealed = sealed,
+            Err(e) => done.failures.push(format!("sealing the objects: {e}")),
+        }
+    }
+    done
+}
+
+/// What others wait for.
+fn prepare(machine: &Machine, done: &mut Setup) {
     match ssh::host_keys(&machine.state().root().join("state")) {
         Ok(made) => done.ssh_keys = made,
         Err(e) => done.failures.push(format!("ssh host keys: {e}")),
@@ -55,13 +73,6 @@ pub fn setup(machine: &Machine, progress: &dyn Progress) -> Setup {
         Ok(_) => {}
         Err(e) => done.failures.push(format!("growing the root: {e}")),
     }
-    // What follows may take long, and nothing waits for it.
-    systemd::ready();
-    match firstboot::seal(elea, progress) {
-        Ok(sealed) => done.sealed = sealed,
-        Err(e) => done.failures.push(format!("sealing the objects: {e}")),
-    }
-    done
 }
 
 /// Brings the log and the boot entries together (invariant 6).

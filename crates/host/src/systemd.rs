@@ -3,20 +3,24 @@
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The most output that is kept of one call.
 const MAX_OUTPUT: usize = 8 << 20;
 
-fn run(program: &str, arguments: &[&str]) -> Option<Output> {
-    Command::new(program)
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env("SYSTEMD_COLORS", "0")
         .env("SYSTEMD_PAGER", "")
         .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::null())
-        .output()
-        .ok()
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(program: &str, arguments: &[&str]) -> Option<Output> {
+    command(program, arguments).output().ok()
 }
 
 fn text(output: Output) -> String {
@@ -105,6 +109,46 @@ pub fn reboot() -> bool {
 /// The state of the manager: `starting`, `running`, `degraded`, `maintenance`, `stopping`, ….
 pub(crate) fn system_state() -> String {
     property(None, "SystemState").unwrap_or_else(|| "unknown".into())
+}
+
+/// The start of the system, watched by a `systemctl` that systemd tells when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Starting(Option<Child>);
+
+impl Starting {
+    /// Begins to watch, unless it does already.
+    pub(crate) fn watch(&mut self) {
+        if self.0.is_none() {
+            let mut systemctl = command("systemctl", &["is-system-running", "--wait"]);
+            systemctl.stdout(Stdio::piped()).stderr(Stdio::null());
+            self.0 = systemctl.spawn().ok();
+        }
+    }
+
+    /// Whether systemd has told that the start is over. Early in a boot a watcher ends without
+    /// being told anything, for there is no bus yet: then another can be begun.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let running = |child: &mut Child| matches!(child.try_wait(), Ok(None));
+        if self.0.as_mut().is_some_and(running) {
+            return false;
+        }
+        self.0.take().is_some_and(|ended| {
+            let state = ended.wait_with_output().map(text).unwrap_or_default();
+            matches!(
+                state.trim(),
+                "running" | "degraded" | "maintenance" | "stopping"
+            )
+        })
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// What systemd says of a unit.

@@ -2,48 +2,47 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
-use elea_host::{emergency, ended, health, setup, tidy};
+use elea_host::{emergency, health, setup, tidy};
 use serde::Serialize;
 
 /// The calls of the units.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Early in each boot: host keys, growth and sealing at the first, repairs
-    Setup,
-    /// The health gate: waits, checks, commits, or keeps the evidence and restarts
-    Judge,
+    /// In each boot: host keys, repairs, growth and sealing at the first; and the health gate, which
+    /// waits, checks, commits, or keeps the evidence and restarts
+    Boot,
     /// From the emergency and rescue targets of a boot on trial: keeps the logs and restarts
     Emergency,
-    /// At a shutdown that somebody asked for: a boot without a verdict did not fail
-    Ended,
     /// After a commit: removes what nothing needs
     Tidy,
 }
 
 pub(crate) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
-        Command::Setup => {
-            let machine = context.machine("elea agent setup")?;
-            let done = setup::setup(&machine, &context.bars());
-            let code = if done.failures.is_empty() {
-                Code::Done
-            } else {
-                Code::Failed
-            };
-            report(&done, context)?;
-            Ok(code)
-        }
-        Command::Judge => report(&health::judge(&context.bars())?, context),
+        Command::Boot => boot(context),
         Command::Emergency => report(&emergency::emergency(&context.bars())?, context),
-        Command::Ended => {
-            let machine = context.machine("elea agent ended")?;
-            report(&ended::ended(&machine)?, context)
-        }
         Command::Tidy => {
             let machine = context.machine("elea agent tidy")?;
             report(&tidy::tidy(&machine, &context.bars())?, context)
         }
     }
+}
+
+/// Prepares and judges at once: a preparation that hangs must not keep the verdict from coming.
+fn boot(context: &Context) -> Outcome {
+    std::thread::scope(|scope| {
+        let preparing = scope.spawn(|| {
+            let done = setup::setup(&context.bars());
+            report(&done, context).map(|_| done.failures.is_empty())
+        });
+        let judged = health::judge(&context.bars())?;
+        report(&judged, context)?;
+        match preparing.join() {
+            Ok(Ok(true)) => Ok(Code::Done),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(false)) | Err(_) => Ok(Code::Failed),
+        }
+    })
 }
 
 /// One line of JSON: it goes to the journal.

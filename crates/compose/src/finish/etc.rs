@@ -16,7 +16,7 @@ const FILES: [(&str, &str); 6] = [
         "# Elea mounts the root and the state; add other file systems here.\n",
     ),
     // No boot is a first boot for systemd. Where Elea booted the image, the machine's keys are
-    // made by `elea agent setup`; elsewhere, in a container, they are made where sshd looks.
+    // made by `elea agent boot`; elsewhere, in a container, they are made where sshd looks.
     (
         "usr/lib/systemd/system/sshd-keygen.service.d/10-elea.conf",
         "[Unit]\nConditionFirstBoot=\nConditionPathExists=!/run/elea/booted\n",

@@ -14,9 +14,7 @@ const FILES: &[(&str, &str)] = &[
     unit!("etc/ssh/sshd_config.d/50-elea.conf"),
     unit!("usr/lib/systemd/journald.conf.d/50-elea.conf"),
     unit!("usr/lib/systemd/system.conf.d/50-elea.conf"),
-    unit!("usr/lib/systemd/system/elea-ended.service"),
-    unit!("usr/lib/systemd/system/elea-judge.service"),
-    unit!("usr/lib/systemd/system/elea-setup.service"),
+    unit!("usr/lib/systemd/system/elea-boot.service"),
     unit!("usr/lib/systemd/system/elea-tidy.service"),
     unit!("usr/lib/systemd/system/emergency.service.d/50-elea.conf"),
     unit!("usr/lib/systemd/system/rescue.service.d/50-elea.conf"),
@@ -72,7 +70,7 @@ mod tests {
         let known: BTreeSet<String> = FILES.iter().map(|(p, _)| (*p).to_owned()).collect();
         assert_eq!(known, found);
         let enabled: Vec<&str> = enabled().collect();
-        assert!(enabled.contains(&"elea-judge.service"), "{enabled:?}");
+        assert!(enabled.contains(&"elea-boot.service"), "{enabled:?}");
         assert!(!enabled.contains(&"elea-tidy.service"), "{enabled:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Check programs: Elea's folders and greenboot's.
 
 use crate::verdict::CheckResult;
+use elea_sys::progress::Progress;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -63,14 +64,19 @@ fn is_program(path: &Path) -> bool {
     !hidden && metadata.is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs them one after the other, all within `time`.
-pub(super) fn run_all(checks: &[Check], time: Duration) -> Vec<CheckResult> {
+/// Runs them one after the other, all within `time`, until `progress` is cancelled.
+pub(super) fn run_all(
+    checks: &[Check],
+    time: Duration,
+    progress: &dyn Progress,
+) -> Vec<CheckResult> {
     let begun = Instant::now();
     checks
         .iter()
+        .take_while(|_| !progress.cancelled())
         .map(|check| {
             let left = time.saturating_sub(begun.elapsed());
-            run(check, left.min(LIMIT))
+            run(check, left.min(LIMIT), progress)
         })
         .collect()
 }
@@ -91,7 +97,7 @@ pub(super) fn first_failure(results: &[CheckResult]) -> Option<String> {
     ))
 }
 
-fn run(check: &Check, limit: Duration) -> CheckResult {
+fn run(check: &Check, limit: Duration, progress: &dyn Progress) -> CheckResult {
     let begun = Instant::now();
     let mut result = CheckResult {
         path: check.path.clone(),
@@ -115,7 +121,7 @@ fn run(check: &Check, limit: Duration) -> CheckResult {
         Err(e) => result.ended = format!("it cannot be run: {e}"),
         Ok((read, mut child)) => {
             let output = collect(read);
-            (result.passed, result.ended) = wait(&mut child, begun, limit);
+            (result.passed, result.ended) = wait(&mut child, begun, limit, progress);
             // Whatever it left running must not hold the pipe or the boot.
             end_group(&child);
             let deadline = Instant::now() + Duration::from_secs(2);
@@ -131,10 +137,20 @@ fn run(check: &Check, limit: Duration) -> CheckResult {
     result
 }
 
-fn wait(child: &mut Child, begun: Instant, limit: Duration) -> (bool, String) {
+fn wait(
+    child: &mut Child,
+    begun: Instant,
+    limit: Duration,
+    progress: &dyn Progress,
+) -> (bool, String) {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return (status.success(), status.to_string()),
+            Ok(None) if progress.cancelled() => {
+                end_group(child);
+                let _ = child.wait();
+                return (false, "it was cut short".into());
+            }
             Ok(None) if begun.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
             Ok(None) => {
                 end_group(child);
@@ -174,6 +190,8 @@ fn collect(mut read: std::io::PipeReader) -> std::thread::JoinHandle<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use elea_sys::progress::Silent;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     fn script(root: &Path, path: &str, text: &str, mode: u32) {
         let path = root.join(path);
@@ -232,7 +250,7 @@ mod tests {
                 "etc/greenboot/check/wanted.d/z.sh"
             ]
         );
-        let results = run_all(&checks, Duration::from_secs(2));
+        let results = run_all(&checks, Duration::from_secs(2), &Silent);
         let passed: Vec<_> = results.iter().map(|r| r.passed).collect();
         assert_eq!(passed, [true, false, false, false], "{results:?}");
         assert_eq!(results[0].output, "of the machine\nerr\n");
@@ -246,6 +264,30 @@ mod tests {
         assert_eq!(first_failure(&results[2..]), None);
     }
 
+    /// Cancelled from the second question on.
+    struct Soon(AtomicUsize);
+
+    impl Progress for Soon {
+        fn start(&self, _: &str, _: Option<u64>, _: elea_sys::progress::Unit) {}
+        fn advance(&self, _: u64) {}
+        fn finish(&self) {}
+        fn note(&self, _: &str) {}
+        fn cancelled(&self) -> bool {
+            self.0.fetch_add(1, Ordering::Relaxed) > 0
+        }
+    }
+
+    #[test]
+    fn a_shutdown_does_not_wait_for_programs() {
+        let dir = tempfile::tempdir().unwrap();
+        script(dir.path(), "etc/elea/health.d/a", "sleep 100", 0o755);
+        script(dir.path(), "etc/elea/health.d/b", "exit 0", 0o755);
+        let checks = find(dir.path());
+        let results = run_all(&checks, Duration::from_secs(50), &Soon(0.into()));
+        assert_eq!(results.len(), 1);
+        assert_eq!(results[0].ended, "it was cut short");
+    }
+
     #[test]
     fn output_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
@@ -255,7 +297,7 @@ mod tests {
             "yes | head -c 1000000; echo end",
             0o755,
         );
-        let results = run_all(&find(dir.path()), Duration::from_secs(20));
+        let results = run_all(&find(dir.path()), Duration::from_secs(20), &Silent);
         assert_eq!(results[0].output.len(), MAX_OUTPUT);
         assert!(results[0].output.ends_with("end\n") && results[0].passed);
     }

@@ -12,6 +12,7 @@ use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_store::Store;
 use elea_sys::disk::Disk;
+use elea_sys::progress::Progress;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -38,12 +39,14 @@ pub(super) struct Found {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads it. `counted` says whether the generation is on trial: a good one was read then.
+/// Reads it. `counted` says whether the generation is on trial: a good one was read then. What it
+/// returns after `progress` was cancelled says nothing.
 pub(super) fn look(
     machine: &Machine,
     booted: &Booted,
     generation: &Generation,
     counted: bool,
+    progress: &dyn Progress,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     let disks = machine.disks()?;
@@ -66,7 +69,7 @@ pub(super) fn look(
         found.essential = Some(format!("the image file is damaged: {e}"));
         return Ok(found);
     }
-    let mut budget = Budget::new();
+    let mut budget = Budget::new(progress);
     if counted {
         match new_objects(&store, &view, generation) {
             Ok(objects) => read_objects(&store, booted, &objects, &mut budget, &mut found),
@@ -120,7 +123,7 @@ fn read_objects(
     store: &Store,
     booted: &Booted,
     objects: &BTreeMap<Digest, u64>,
-    budget: &mut Budget,
+    budget: &mut Budget<'_>,
     found: &mut Found,
 ) {
     for (digest, size) in objects {
@@ -145,7 +148,7 @@ fn read_objects(
 }
 
 /// Reads the files of a folder of the image; what the kernel refuses is damaged.
-fn read_folder(root: &Path, folder: &Path, budget: &mut Budget, damaged: &mut Vec<String>) {
+fn read_folder(root: &Path, folder: &Path, budget: &mut Budget<'_>, damaged: &mut Vec<String>) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if is_damage(&e) => {
@@ -196,14 +199,16 @@ fn read_whole(path: &Path) -> io::Result<()> {
 }
 
 /// Bytes and time that are left.
-struct Budget {
+struct Budget<'a> {
+    progress: &'a dyn Progress,
     bytes: u64,
     until: Instant,
 }
 
-impl Budget {
-    fn new() -> Self {
+impl<'a> Budget<'a> {
+    fn new(progress: &'a dyn Progress) -> Self {
         Self {
+            progress,
             bytes: BYTES,
             until: Instant::now() + TIME,
         }
@@ -211,7 +216,7 @@ impl Budget {
 
     fn take(&mut self, size: u64) -> bool {
         match self.bytes.checked_sub(size) {
-            Some(left) if Instant::now() < self.until => {
+            Some(left) if Instant::now() < self.until && !self.progress.cancelled() => {
                 self.bytes = left;
                 true
             }
@@ -223,6 +228,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use elea_sys::progress::Silent;
 
     #[test]
     fn reading_a_folder_is_bounded_and_names_no_sound_file() {
@@ -230,7 +236,7 @@ mod tests {
         fs::create_dir(dir.path().join("b")).unwrap();
         fs::write(dir.path().join("a"), [0; 100]).unwrap();
         fs::write(dir.path().join("b/c"), [0; 100]).unwrap();
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(&Silent);
         budget.bytes = 150;
         let mut damaged = Vec::new();
         read_folder(dir.path(), dir.path(), &mut budget, &mut damaged);

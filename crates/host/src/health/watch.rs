@@ -14,7 +14,7 @@ pub(super) struct Seen {
     pub(super) system: String,
     /// The units that must be active.
     pub(super) units: Vec<Unit>,
-    /// What is still being done, asked only while the system starts.
+    /// What is still being done, asked only of a system that has not started in time.
     pub(super) jobs: Vec<String>,
     /// How many seconds ago the system was first seen to have started.
     pub(super) settled: f64,
@@ -22,11 +22,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Asks systemd; `now` is in seconds.
-    pub(super) fn look(&mut self, units: &[String], now: f64) {
+    /// Asks systemd; `now` is in seconds, and `late` says whether the time is over.
+    pub(super) fn look(&mut self, units: &[String], now: f64, late: bool) {
         self.system = systemd::system_state();
         self.units = systemd::units(units);
-        self.jobs = if is_starting(&self.system) {
+        self.jobs = if late && is_starting(&self.system) {
             systemd::jobs()
         } else {
             Vec::new()
@@ -37,6 +37,11 @@ impl Seen {
             self.first = self.first.or(Some(now));
         }
         self.settled = self.first.map_or(0.0, |first| now - first);
+    }
+
+    /// Whether the system still starts.
+    pub(super) fn is_starting(&self) -> bool {
+        is_starting(&self.system)
     }
 }
 

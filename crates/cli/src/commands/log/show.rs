@@ -128,7 +128,7 @@ mod tests {
             sequence,
             time: format!("2026-01-0{sequence}T00:00:00Z"),
             boot: Some(boot.into()),
-            by: "elea agent judge".into(),
+            by: "elea agent boot".into(),
             event: Event::Unhealthy {
                 number: 3,
                 reason: "it failed".into(),
