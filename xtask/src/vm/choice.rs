@@ -18,6 +18,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: picked,
     },
     Scenario {
+        name: "ended-by-hand",
+        done: "a person restarts the machine while 2.0 is on trial, in the middle of its health checks",
+        run: ended,
+    },
+    Scenario {
         name: "esp-full",
         done: "$BOOT has no room for the new release's files",
         run: esp_full,
@@ -68,6 +73,37 @@ fn picked(stage: &mut Stage, name: &str) -> Result<Told> {
     trial.told(
         "1.0 runs for this boot; the next boot takes 2.0, which is committed",
         "the operation log".into(),
+    )
+}
+
+fn ended(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    stage.publish(Release::Second)?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    trial.guest.must(
+        "mkdir -p /etc/elea/health.d && cd /etc/elea/health.d && \
+         printf '#!/bin/sh\\nexec sleep 50\\n' > slow && chmod +x slow",
+    )?;
+    trial.guest.must("elea upgrade")?;
+    trial.guest.reboot_to("2.0", BOOT)?;
+    trial
+        .guest
+        .must("timeout 300 sh -c 'until pgrep -fx \"sleep 50\"; do sleep 1; done'")?;
+    trial.mark();
+    trial.guest.reboot_to("2.0", BOOT)?;
+    trial.arrived();
+    let marks = trial
+        .guest
+        .ask("grep -l '\"ended\":\"user\"' /sysroot/elea/generations/2/tries/*.json | wc -l")?;
+    trial.check(
+        marks.trim() == "1",
+        &format!("{} tries are marked", marks.trim()),
+    )?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.told(
+        "the try counts as no failure; the next boot of 2.0 is committed",
+        "record of the try".into(),
     )
 }
 
