@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 mod bench;
-mod cosign;
 mod demo;
 mod guest;
+mod judges;
 mod packages;
 mod programs;
 mod talk;

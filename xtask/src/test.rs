@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that CI runs after the lints.
 
 use crate::programs::{self, cargo, target_folder};
-use crate::{Result, cosign, demo, packages, show, talk, vm, workspace};
+use crate::{Result, demo, judges, packages, show, talk, vm, workspace};
 use elea_testkit::{Error, bound};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
@@ -110,9 +110,7 @@ impl Scenarios {
 fn workspace_tests(count: &mut Count) -> Result<()> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
-    if let Some(root) = cosign::root()? {
-        tests.env("ELEA_COSIGN_ROOT", root);
-    }
+    tests.envs(judges::roots()?);
     let mut child = tests
         .stdout(Stdio::piped())
         .spawn()
