@@ -1,8 +1,9 @@
 //! The composefs crate as a program, so that Elea's tests can ask it without linking it.
 //!
-//! `elea-oracle write` turns a dump (composefs-dump(5)) on its input into a version 1 image,
-//! `elea-oracle read` turns an image into a dump. `elea-oracle check FOLDER` checks a repository
-//! and tells how many objects and images it has.
+//! `elea-oracle write` turns a dump (composefs-dump(5)) on its input into a version 1 image
+//! (`write-v0`, `write-v2`: the other versions), `elea-oracle read` turns an image into a dump.
+//! `elea-oracle serve` does the same for many, one after the other, without a start for each.
+//! `elea-oracle check FOLDER` checks a repository and tells how many objects and images it has.
 
 use composefs::dumpfile::{dumpfile_to_validated_filesystem, write_dumpfile};
 use composefs::erofs::format::FormatVersion;
@@ -11,7 +12,7 @@ use composefs::erofs::writer::mkfs_erofs_versioned;
 use composefs::fsverity::Sha256HashValue;
 use composefs::repository::Repository;
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
@@ -28,27 +29,64 @@ fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(format!("{objects} objects, {images} images\n").into_bytes())
 }
 
-fn run(verb: &str) -> Result<Vec<u8>, Box<dyn Error>> {
-    if verb == "check" {
-        return check(&std::env::args().nth(2).unwrap_or_default());
-    }
-    let mut input = Vec::new();
-    std::io::stdin().read_to_end(&mut input)?;
-    match verb {
-        "write" => {
-            let text = String::from_utf8(input)?;
-            let tree = dumpfile_to_validated_filesystem::<Sha256HashValue>(&text)
-                .map_err(|e| format!("{e:#}"))?;
-            Ok(mkfs_erofs_versioned(&tree, FormatVersion::V1).into_vec())
-        }
+fn answer(verb: &str, input: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    let version = match verb {
+        "write" => FormatVersion::V1,
+        "write-v0" => FormatVersion::V0,
+        "write-v2" => FormatVersion::V2,
         "read" => {
             let tree =
                 erofs_to_filesystem::<Sha256HashValue>(&input).map_err(|e| format!("{e:#}"))?;
             let mut out = Vec::new();
             write_dumpfile(&mut out, &tree).map_err(|e| format!("{e:#}"))?;
-            Ok(out)
+            return Ok(out);
         }
-        other => Err(format!("`{other}` is none of `write`, `read` and `check`").into()),
+        other => {
+            return Err(
+                format!("`{other}` is none of `write`, `write-v0`, `write-v2`, `read`").into(),
+            );
+        }
+    };
+    let text = String::from_utf8(input)?;
+    let tree =
+        dumpfile_to_validated_filesystem::<Sha256HashValue>(&text).map_err(|e| format!("{e:#}"))?;
+    Ok(mkfs_erofs_versioned(&tree, version).into_vec())
+}
+
+/// Questions `VERB LENGTH` and so many bytes, until the input ends; answers `ok LENGTH` or
+/// `no LENGTH` and so many bytes: the result, or why there is none.
+fn serve() -> Result<(), Box<dyn Error>> {
+    let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+    // A panic of the crate is an answer too.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut line = String::new();
+    while input.read_line(&mut line)? > 0 {
+        let (verb, length) = line.trim_end().split_once(' ').ok_or("no length")?;
+        let mut bytes = vec![0; length.parse()?];
+        input.read_exact(&mut bytes)?;
+        let answer = std::panic::catch_unwind(|| answer(verb, bytes).map_err(|e| e.to_string()))
+            .unwrap_or_else(|_| Err("panicked".to_owned()));
+        let (word, bytes) = match answer {
+            Ok(bytes) => ("ok", bytes),
+            Err(error) => ("no", error.into_bytes()),
+        };
+        writeln!(output, "{word} {}", bytes.len())?;
+        output.write_all(&bytes)?;
+        output.flush()?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn run(verb: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    match verb {
+        "check" => check(&std::env::args().nth(2).unwrap_or_default()),
+        "serve" => serve().map(|()| Vec::new()),
+        verb => {
+            let mut input = Vec::new();
+            std::io::stdin().read_to_end(&mut input)?;
+            answer(verb, input)
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! Trees and images by what a person writes: a transport and a place.
 
 use crate::failure::{Code, Failure, Outcome};
+use crate::text;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::tree::Tree;
+use elea_formats::{dump, erofs};
 use elea_store::trust::{Candidate, Policy, Verdict, judge};
 use elea_store::{Lease, Origin, Store};
 use elea_sys::progress::Progress;
 use elea_sys::{At, durable};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A name for a new reference in the store. A digest is no name.
@@ -21,7 +24,50 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads a directory or tar file as a tree, or an image's tree out of the store.
+/// The largest dump or image file that is read, in bytes.
+const MAX_DESCRIBED: u64 = 2 << 30;
+
+/// Reads a tree from a dump or an image file, which name contents and need no store to be read;
+/// none for other references.
+pub(crate) fn described(source: &Reference) -> Outcome<Option<Tree>> {
+    Ok(Some(match source {
+        Reference::Dump(path) => {
+            dump::parse(&whole(path.as_deref())?).map_err(|e| about(source, &e))?
+        }
+        Reference::Erofs(path) => {
+            erofs::read(&whole(path.as_deref())?).map_err(|e| about(source, &e))?
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// What is wrong with what was read.
+fn about(source: &Reference, error: &dyn std::error::Error) -> Failure {
+    Failure::new(Code::Failed, format!("{source}: {error}"))
+}
+
+/// A file, or standard input, whole.
+fn whole(path: Option<&Path>) -> Outcome<Vec<u8>> {
+    let shown = path.unwrap_or(Path::new("standard input"));
+    let mut bytes = Vec::new();
+    let mut read = |from: &mut dyn Read| from.take(MAX_DESCRIBED + 1).read_to_end(&mut bytes);
+    match path {
+        Some(path) => read(&mut File::open(path).at("open", path)?),
+        None => read(&mut std::io::stdin().lock()),
+    }
+    .at("read", shown)?;
+    if bytes.len() as u64 > MAX_DESCRIBED {
+        let limit = text::size(MAX_DESCRIBED);
+        let what = format!(
+            "{} is larger than {limit}, which is the most that is read",
+            shown.display()
+        );
+        return Err(Failure::new(Code::Failed, what));
+    }
+    Ok(bytes)
+}
+
+/// Reads a directory, tar file, dump or image file as a tree, or an image's tree out of the store.
 pub(crate) fn tree(
     store: &Store,
     source: &Reference,
@@ -34,12 +80,10 @@ pub(crate) fn tree(
         }
         Reference::Tar(None) => store.import_tar(std::io::stdin().lock(), progress)?,
         Reference::Store(name) => store.tree(&store.resolve(name)?)?,
-        other => {
-            return Err(unsuitable(
-                other,
-                "dir:, tar: and names in the store are read",
-            ));
-        }
+        other => described(other)?.ok_or_else(|| {
+            let suitable = "dir:, tar:, dump:, erofs: and names in the store are read";
+            unsuitable(other, suitable)
+        })?,
     };
     progress.finish();
     let origin = Origin {

@@ -4,6 +4,8 @@
 
 #[path = "cli/config.rs"]
 mod config;
+#[path = "cli/described.rs"]
+mod described;
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/images.rs"]

@@ -1,5 +1,6 @@
-//! The composefs EROFS image, canonical form "V1": bit for bit what
-//! `mkcomposefs --min-version=1` writes for the same tree.
+//! The composefs EROFS image, in the canonical format "V1": bit for bit what
+//! `mkcomposefs --min-version=1` writes for the same tree. "V0" is what it writes with
+//! `--max-version=0`; "V2", the first format of composefs-rs, is read and not written.
 //!
 //! An image holds names and metadata; the content of larger files is in objects, which
 //! overlayfs finds by the attributes `trusted.overlay.redirect` and
@@ -13,6 +14,61 @@ mod write;
 
 pub use read::{ReadError, read};
 pub use write::write;
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A version of the format that is written. They differ in the header and in how a directory
+/// with whiteouts is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Version {
+    /// For composefs before 1.0.3: `mkcomposefs --max-version=0`.
+    V0,
+    /// What stores, registries and signatures name.
+    #[default]
+    V1,
+}
+
+/// A name of no version that is written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no format that images are written in: use `v1` or `v0`")]
+pub struct UnknownVersion(String);
+
+impl Version {
+    /// The number in the header.
+    const fn number(self) -> u32 {
+        match self {
+            Self::V0 => 0,
+            Self::V1 => 1,
+        }
+    }
+
+    /// The marks of a directory that holds a whiteout.
+    fn whiteout_parent(self) -> &'static [(&'static [u8], &'static [u8])] {
+        match self {
+            Self::V0 => &WHITEOUT_PARENT[..2],
+            Self::V1 => &WHITEOUT_PARENT,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.number())
+    }
+}
+
+impl FromStr for Version {
+    type Err = UnknownVersion;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "v0" => Ok(Self::V0),
+            "v1" => Ok(Self::V1),
+            _ => Err(UnknownVersion(s.chars().take(80).collect())),
+        }
+    }
+}
 
 /// Size of a block in bytes.
 const BLOCK: usize = 4096;
@@ -45,11 +101,12 @@ const WHITEOUT: [(&[u8], &[u8]); 2] = [
     (b"trusted.overlay.overlay.whiteout", b""),
     (b"user.overlay.whiteout", b""),
 ];
+/// The first two are those of V0.
 const WHITEOUT_PARENT: [(&[u8], &[u8]); 4] = [
-    (b"trusted.overlay.overlay.opaque", b"x"),
     (b"trusted.overlay.overlay.whiteouts", b""),
-    (b"user.overlay.opaque", b"x"),
     (b"user.overlay.whiteouts", b""),
+    (b"trusted.overlay.overlay.opaque", b"x"),
+    (b"user.overlay.opaque", b"x"),
 ];
 
 /// File types: of a mode (`S_IFMT`, shifted by twelve) and of a directory entry.

@@ -3,6 +3,7 @@
 //! A digest is of a tree in a named form; `docs/formats/tree-forms.md` gives the rules and the
 //! reason for each. A rule of a released form never changes: a better form gets a new name.
 
+use crate::digest::Digest;
 use crate::tree::{Content, Directory, Leaf, Meta, Node, Time, Tree};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +25,7 @@ pub enum Form {
 pub struct UnknownForm(String);
 
 /// In the form `os-1`, files of up to this many bytes are [`Content::Inline`], larger ones are
-/// objects. Whoever makes a tree sees to it, since making it so later needs the content.
+/// objects. What reads folders and archives makes them so; [`settle`] does for other trees.
 pub const INLINE_LIMIT: usize = 64;
 
 /// The latest time, in seconds: what a tar header can say in octal (in the year 2242).
@@ -87,6 +88,32 @@ pub fn canonical(tree: &mut Tree, form: Form) {
     }
 }
 
+/// Has small contents in the tree and larger ones in objects, as `os-1` does, whoever made it.
+///
+/// `load` gives the content of an object of at most [`INLINE_LIMIT`] bytes, `save` makes an
+/// object; their errors end it.
+pub fn settle<E>(
+    tree: &mut Tree,
+    mut load: impl FnMut(&Digest) -> Result<Vec<u8>, E>,
+    mut save: impl FnMut(&[u8]) -> Result<Digest, E>,
+) -> Result<(), E> {
+    for leaf in &mut tree.leaves {
+        match &leaf.content {
+            Content::Inline(bytes) if bytes.len() > INLINE_LIMIT => {
+                leaf.content = Content::Object {
+                    digest: save(bytes)?,
+                    size: bytes.len() as u64,
+                };
+            }
+            Content::Object { digest, size } if *size <= INLINE_LIMIT as u64 => {
+                leaf.content = Content::Inline(load(digest)?);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn os1(tree: &mut Tree) {
     tree.root.meta = fixed(0o755);
     for (name, mode) in EMPTIED {
@@ -105,17 +132,11 @@ fn os1(tree: &mut Tree) {
         }
         canonical_meta(&mut leaf.meta);
     }
-    let mut folders = vec![&mut tree.root];
-    while let Some(folder) = folders.pop() {
+    let leaves = &tree.leaves;
+    tree.root.visit_mut(|folder| {
         canonical_meta(&mut folder.meta);
-        folder
-            .entries
-            .retain(|_, node| !is_socket(node, &tree.leaves));
-        folders.extend(folder.entries.values_mut().filter_map(|node| match node {
-            Node::Directory(child) => Some(child),
-            Node::Leaf(_) => None,
-        }));
-    }
+        folder.entries.retain(|_, node| !is_socket(node, leaves));
+    });
 }
 
 /// Root's, from 1970.

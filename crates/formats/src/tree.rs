@@ -82,6 +82,20 @@ pub struct Directory {
     pub entries: BTreeMap<Vec<u8>, Node>,
 }
 
+impl Directory {
+    /// Calls `visit` for this directory and every one below it, parents first.
+    pub fn visit_mut(&mut self, mut visit: impl FnMut(&mut Self)) {
+        let mut folders = vec![self];
+        while let Some(folder) = folders.pop() {
+            visit(folder);
+            folders.extend(folder.entries.values_mut().filter_map(|node| match node {
+                Node::Directory(child) => Some(child),
+                Node::Leaf(_) => None,
+            }));
+        }
+    }
+}
+
 /// A whole tree.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {

@@ -96,6 +96,7 @@ fn keep_present(
         Ok(_)
         | Err(
             StoreError::NoObject { .. }
+            | StoreError::NoObjects { .. }
             | StoreError::NoImage { .. }
             | StoreError::Damaged { .. }
             | StoreError::Image { .. },
@@ -117,7 +118,7 @@ fn assemble(
     let mut tree = store.assemble(layers)?;
     canonical(&mut tree, offer.form);
     if let Some(expected) = offer.image {
-        let made = verity::measure(&erofs::write(&tree));
+        let made = verity::measure(&erofs::write(&tree, erofs::Version::V1));
         if made != expected {
             return Err(NetError::Image {
                 what: what.to_owned(),

@@ -77,6 +77,14 @@ pub enum Error {
         /// The object.
         digest: Digest,
     },
+    /// A tree that came without contents names objects that are not in the store.
+    #[error("{count} of the objects that the tree names are not in the store: {}{}; import or pull what holds them first", first.join(", "), if *count > first.len() { ", …" } else { "" })]
+    NoObjects {
+        /// The first of them, each with a path that names it.
+        first: Vec<String>,
+        /// How many there are.
+        count: usize,
+    },
     /// A file is larger than the caller reads.
     #[error("{what} has {size} bytes; at most {limit} are read")]
     TooLarge {

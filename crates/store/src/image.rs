@@ -26,6 +26,8 @@ pub(crate) const MAX_IMAGE: u64 = 2 << 30;
 const MAX_DOCUMENT: u64 = 64 << 20;
 /// The largest release that is read, in bytes.
 const MAX_RELEASE: u64 = 16 << 20;
+/// As many missing objects are named in an error.
+const SHOWN: usize = 5;
 /// As many links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 
@@ -75,11 +77,11 @@ impl Store {
         let writer = self.writer()?;
         form::canonical(&mut tree, form);
         if form == Form::Os1 {
-            settle(&writer, &mut tree)?;
+            self.settle(&writer, &mut tree)?;
         }
         let (files, contents) = self.count(&tree)?;
         let release = self.release(&tree)?;
-        let digest = writer.mend(&erofs::write(&tree))?;
+        let digest = writer.mend(&erofs::write(&tree, erofs::Version::V1))?;
         drop(tree);
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
@@ -130,10 +132,23 @@ impl Store {
         Ok(())
     }
 
+    /// Puts small contents into the tree and larger ones into objects.
+    fn settle(&self, writer: &Writer<'_>, tree: &mut Tree) -> Result<(), Error> {
+        let load = |digest: &Digest| self.read_object(digest, INLINE_LIMIT as u64);
+        let settled = form::settle(tree, load, |bytes| writer.add(bytes));
+        if let Err(Error::NoObject { .. }) = settled {
+            // Says what else is missing.
+            self.count(tree)?;
+        }
+        settled
+    }
+
     /// Counts a tree's leaves and contents, and sees to it that every object is there.
     fn count(&self, tree: &Tree) -> Result<(u64, BTreeMap<Digest, u64>), Error> {
         let mut seen = BTreeSet::new();
         let mut contents = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        let mut first = Vec::new();
         tree.walk(|path, entry| {
             let Entry::Leaf(id, leaf) = entry else {
                 return Ok(());
@@ -143,7 +158,11 @@ impl Store {
                 && !contents.contains_key(&digest)
             {
                 match self.object_size(&digest) {
-                    None => return Err(Error::NoObject { digest }),
+                    None => {
+                        if missing.insert(digest) && first.len() < SHOWN {
+                            first.push(format!("`{}` ({})", path.escape_ascii(), digest.short()));
+                        }
+                    }
                     Some(found) if found != size => {
                         return Err(Error::Archive {
                             reason: format!(
@@ -152,11 +171,17 @@ impl Store {
                             ),
                         });
                     }
-                    Some(_) => contents.insert(digest, size),
-                };
+                    Some(_) => {
+                        contents.insert(digest, size);
+                    }
+                }
             }
             Ok(())
         })?;
+        if !missing.is_empty() {
+            let count = missing.len();
+            return Err(Error::NoObjects { first, count });
+        }
         Ok((seen.len() as u64, contents))
     }
 
@@ -315,26 +340,6 @@ fn save_layers(folder: &Path, layers: &[Digest]) -> Result<(), Error> {
 /// The digest that a file is named by.
 pub(crate) fn target_name(path: &Path) -> Option<Digest> {
     path.file_name()?.to_str()?.parse().ok()
-}
-
-/// Puts small contents into the tree and larger ones into objects, whoever made it.
-fn settle(writer: &Writer<'_>, tree: &mut Tree) -> Result<(), Error> {
-    for leaf in &mut tree.leaves {
-        match &leaf.content {
-            Content::Inline(bytes) if bytes.len() > INLINE_LIMIT => {
-                leaf.content = Content::Object {
-                    digest: writer.add(bytes)?,
-                    size: bytes.len() as u64,
-                };
-            }
-            Content::Object { digest, size } if *size <= INLINE_LIMIT as u64 => {
-                let bytes = writer.store.read_object(digest, INLINE_LIMIT as u64)?;
-                leaf.content = Content::Inline(bytes);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// What stands at a path, with links followed as if the tree's root were `/`.

@@ -12,6 +12,12 @@ const MAX_NAME: usize = 255;
 const MAX_INLINE: usize = 5000;
 const MAX_ATTRIBUTE_NAME: usize = 255;
 const MAX_ATTRIBUTE_VALUE: usize = 65_535;
+/// What the reference takes of all attributes of a file, with 7 bytes for each and 12 for all.
+const MAX_ATTRIBUTES: usize = 32_767;
+/// The most bytes of a line behind its fixed fields.
+const MAX_ATTRIBUTES_TEXT: usize = 65_535;
+/// The largest file: 1,024 holes of the largest size.
+const MAX_SIZE: u64 = 1024 << 43;
 
 /// Why a dump was refused, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +57,9 @@ pub enum Reason {
     /// The path was there before.
     #[error("the path is there twice")]
     Twice,
+    /// The last line does not end.
+    #[error("the line has no end: the dump is cut off")]
+    Cut,
     /// A hard link to nothing, or to a directory.
     #[error("the hard link's target is no file that comes before it")]
     Target,
@@ -71,17 +80,27 @@ fn wrong(field: &'static str, found: &[u8], needed: &'static str) -> Reason {
 pub fn parse(text: &[u8]) -> std::result::Result<Tree, DumpError> {
     let mut tree = Tree::default();
     let mut rooted = false;
-    let text = text.strip_suffix(b"\n").unwrap_or(text);
-    for (index, line) in text.split(|b| *b == b'\n').enumerate() {
-        parse_line(&mut tree, &mut rooted, line).map_err(|reason| DumpError {
+    for (index, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+        let parsed = match line.strip_suffix(b"\n") {
+            Some(line) => parse_line(&mut tree, &mut rooted, line),
+            None => Err(Reason::Cut),
+        };
+        parsed.map_err(|reason| DumpError {
             line: index + 1,
             reason,
         })?;
+    }
+    if !rooted {
+        let (line, reason) = (1, Reason::Root);
+        return Err(DumpError { line, reason });
     }
     Ok(tree)
 }
 
 fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
+    if !line.iter().all(|b| matches!(b, b' '..=b'~')) {
+        return Err(wrong("line", line, "of printable bytes"));
+    }
     let mut fields = Fields {
         rest: line.split(|b| *b == b' '),
     };
@@ -89,7 +108,7 @@ fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
     let size = number::<u64>("size", fields.next("size")?)?;
     let mode = fields.next("mode")?;
     if let Some(mode) = mode.strip_prefix(b"@") {
-        octal(mode)?;
+        link_mode(mode)?;
         return parse_link(tree, *rooted, &path, &mut fields);
     }
     let mode = octal(mode)?;
@@ -124,7 +143,7 @@ fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
         SYMLINK => {
             refuse(content.is_some(), "content")?;
             refuse(digest != b"-", "digest")?;
-            target(payload.ok_or(Reason::Missing("link's target"))?)?
+            target(size, payload.ok_or(Reason::Missing("link's target"))?)?
         }
         _ => {
             refuse(payload.is_some(), "payload")?;
@@ -196,15 +215,20 @@ fn regular(
     if payload.strip_prefix(b"/").unwrap_or(&payload) != digest.object_path().as_bytes() {
         return Err(wrong("payload", &payload, "the object of the digest"));
     }
-    if size == 0 {
-        return Err(wrong("size", b"0", "the size of an object"));
+    if size == 0 || size > MAX_SIZE {
+        let found = size.to_string();
+        return Err(wrong("size", found.as_bytes(), "the size of an object"));
     }
     Ok(Content::Object { digest, size })
 }
 
-fn target(target: Vec<u8>) -> Result<Content> {
-    if target.len() > MAX_PATH || target.contains(&0) {
+fn target(size: u64, target: Vec<u8>) -> Result<Content> {
+    if target.is_empty() || target.len() > MAX_PATH || target.contains(&0) {
         return Err(wrong("link's target", &target, "a path"));
+    }
+    if target.len() as u64 != size {
+        let found = size.to_string();
+        return Err(wrong("size", found.as_bytes(), "that of the link's target"));
     }
     Ok(Content::Symlink(target))
 }
@@ -265,6 +289,15 @@ fn octal(text: &[u8]) -> Result<u32> {
         .ok_or_else(|| wrong("mode", text, "an octal number"))
 }
 
+/// The mode of a second name says nothing, but it must be one, and none of a directory.
+fn link_mode(text: &[u8]) -> Result<()> {
+    let kinds = [REGULAR, SYMLINK, BLOCK_DEVICE, CHAR_DEVICE, FIFO, SOCKET];
+    if kinds.contains(&(octal(text)? & !0o7777)) {
+        return Ok(());
+    }
+    Err(wrong("mode", text, "that of a file with several names"))
+}
+
 /// Seconds and nanoseconds, the latter a plain number without leading zeros' meaning.
 fn time(text: &[u8]) -> Result<Time> {
     let error = || wrong("time", text, "SECONDS.NANOSECONDS");
@@ -286,6 +319,8 @@ fn time(text: &[u8]) -> Result<Time> {
 
 fn attributes<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut found = BTreeMap::new();
+    // As the reference counts: a header, and the entries at their largest.
+    let (mut size, mut written) = (12, 0);
     for text in fields {
         let needed = "KEY=VALUE";
         let equals = text
@@ -299,6 +334,11 @@ fn attributes<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<BTreeMap<Vec
         }
         if value.len() > MAX_ATTRIBUTE_VALUE {
             return Err(wrong("attribute", text, "at most 65535 bytes long"));
+        }
+        size += 7 + name.len() + value.len();
+        written += text.len() + 1;
+        if size > MAX_ATTRIBUTES || written > MAX_ATTRIBUTES_TEXT + 1 {
+            return Err(wrong("attribute", text, "within 32767 bytes for a file"));
         }
         if found.insert(name, value).is_some() {
             return Err(wrong("attribute", text, "there once"));

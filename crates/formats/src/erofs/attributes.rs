@@ -62,7 +62,7 @@ impl Attribute {
     }
 
     pub(super) fn is_acl(&self) -> bool {
-        matches!(self.split().0, 2 | 3)
+        matches!(self.split(), (2 | 3, b""))
     }
 
     /// The bit of the filter that says "maybe here".

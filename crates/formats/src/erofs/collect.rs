@@ -2,7 +2,7 @@
 
 use super::attributes::Attribute;
 use super::{
-    BLOCK, ESCAPED, METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, Type, WHITEOUT, WHITEOUT_PARENT,
+    BLOCK, ESCAPED, METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, Type, Version, WHITEOUT,
 };
 use crate::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Tree};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -66,6 +66,14 @@ enum Child<'a> {
     Stub,
 }
 
+impl Inode<'_> {
+    /// Gives it an attribute in the place of one of the same name.
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.own.retain(|attribute| attribute.name != name);
+        self.own.push(Attribute::new(name, value));
+    }
+}
+
 struct Collector<'a> {
     tree: &'a Tree,
     inodes: Vec<Inode<'a>>,
@@ -74,6 +82,7 @@ struct Collector<'a> {
     /// Leaves that have an inode.
     placed: HashMap<LeafId, usize>,
     stub: &'a Meta,
+    version: Version,
 }
 
 /// The metadata of the 256 stubs: the root's owner, times and `security.selinux` label.
@@ -104,9 +113,10 @@ pub(super) const STUBS: [[u8; 2]; 256] = {
 
 /// The inodes of a tree, breadth first, children in the order of their names. A leaf with
 /// several names gets its number in the folder that holds its first name in depth-first order.
-pub(super) fn collect<'a>(tree: &'a Tree, stub: &'a Meta) -> Vec<Inode<'a>> {
+pub(super) fn collect<'a>(tree: &'a Tree, stub: &'a Meta, version: Version) -> Vec<Inode<'a>> {
     let mut collector = Collector {
         tree,
+        version,
         inodes: Vec::new(),
         names: HashMap::new(),
         placed: HashMap::new(),
@@ -123,9 +133,7 @@ pub(super) fn collect<'a>(tree: &'a Tree, stub: &'a Meta) -> Vec<Inode<'a>> {
     for (me, entries) in later {
         collector.fill(me, entries);
     }
-    collector.inodes[root]
-        .own
-        .push(Attribute::new(OPAQUE, b"y"));
+    collector.inodes[root].set(OPAQUE, b"y");
     collector.inodes
 }
 
@@ -180,10 +188,11 @@ impl<'a> Collector<'a> {
                 }
                 Child::Leaf(id, leaf) => {
                     let (links, first) = self.names[&id];
-                    hides |= leaf.content == Content::CharDevice(0);
+                    let home = std::ptr::eq(first, directory);
+                    hides |= home && leaf.content == Content::CharDevice(0);
                     match self.placed.get(&id) {
                         Some(inode) => Ok(*inode),
-                        None if std::ptr::eq(first, directory) => Ok(self.leaf(id, leaf, links)),
+                        None if home => Ok(self.leaf(id, leaf, links)),
                         None => Err(id),
                     }
                 }
@@ -191,8 +200,9 @@ impl<'a> Collector<'a> {
             entries.push((name, inode));
         }
         if hides {
-            let marks = WHITEOUT_PARENT.map(|(name, value)| Attribute::new(name, value));
-            self.inodes[me].own.extend(marks);
+            for (name, value) in self.version.whiteout_parent() {
+                self.inodes[me].set(name, value);
+            }
         }
         entries.sort_unstable_by_key(|(name, _)| *name);
         entries
@@ -233,7 +243,7 @@ impl<'a> Collector<'a> {
     }
 
     fn leaf(&mut self, id: LeafId, leaf: &'a Leaf, links: usize) -> usize {
-        let mut extra: Vec<Attribute> = Vec::new();
+        let mut extra: Vec<(&[u8], Vec<u8>)> = Vec::new();
         let (kind, size, body) = match &leaf.content {
             Content::Inline(data) if data.is_empty() => (Type::Regular, 0, Body::Number(0)),
             Content::Inline(data) => {
@@ -248,9 +258,9 @@ impl<'a> Collector<'a> {
                 let hex = digest.to_string();
                 let mut metacopy = vec![0, 36, 0, 1];
                 metacopy.extend_from_slice(digest.as_bytes());
-                extra.push(Attribute::new(METACOPY, &metacopy));
+                extra.push((METACOPY, metacopy));
                 let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
-                extra.push(Attribute::new(REDIRECT, redirect.as_bytes()));
+                extra.push((REDIRECT, redirect.into_bytes()));
                 (Type::Regular, *size, holes(*size))
             }
             Content::Symlink(target) => {
@@ -263,7 +273,7 @@ impl<'a> Collector<'a> {
             }
             // A whiteout that is content would hide things in the overlay, so it is escaped.
             Content::CharDevice(0) => {
-                extra.extend(WHITEOUT.map(|(name, value)| Attribute::new(name, value)));
+                extra.extend(WHITEOUT.map(|(name, value)| (name, value.to_vec())));
                 (Type::Regular, 0, Body::Number(0))
             }
             Content::CharDevice(number) => (Type::CharDevice, 0, Body::Number(device(*number))),
@@ -272,7 +282,9 @@ impl<'a> Collector<'a> {
             Content::Socket => (Type::Socket, 0, Body::Number(0)),
         };
         let inode = self.push(&leaf.meta, kind, links, size, body);
-        self.inodes[inode].own.extend(extra);
+        for (name, value) in extra {
+            self.inodes[inode].set(name, &value);
+        }
         self.placed.insert(id, inode);
         inode
     }

@@ -4,8 +4,8 @@ use super::attributes::{HEADER as ATTRIBUTES_HEADER, PREFIXES};
 use super::collect::{STUBS, stub_meta};
 use super::{
     BLOCK, COMPACT, ESCAPED, EXTENDED, HEADER_MAGIC, LAYOUT_CHUNKS, LAYOUT_INLINE, LAYOUT_PLAIN,
-    METACOPY, OPAQUE, OVERLAY, REDIRECT, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Type, WHITEOUT,
-    WHITEOUT_PARENT,
+    METACOPY, OPAQUE, OVERLAY, REDIRECT, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Type, Version,
+    WHITEOUT,
 };
 use crate::digest::Digest;
 use crate::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
@@ -21,7 +21,9 @@ pub enum ReadError {
         what: &'static str,
     },
     /// A field has a value that no composefs image has.
-    #[error("the image's {what} is {value}: it is no composefs image of version 1, or damaged")]
+    #[error(
+        "the image's {what} is {value}: it is no composefs image that elea reads (V0, V1, V2 with SHA-256), or damaged"
+    )]
     Invalid {
         /// "magic number", "directory entry".
         what: &'static str,
@@ -36,6 +38,9 @@ pub enum ReadError {
     },
 }
 
+/// A prefix that the canonical form does not use, and V2 does.
+const LUSTRE: (u8, &[u8]) = (5, b"lustre.");
+
 /// Folders deeper than this have no path that the kernel takes.
 const MAX_DEPTH: usize = 2048;
 
@@ -46,9 +51,9 @@ fn invalid(what: &'static str, value: &dyn std::fmt::Display) -> ReadError {
     }
 }
 
-/// Reads an image of version 1 back into its tree: the stubs and the overlay's own attributes
-/// are taken off, escaped attributes and whiteouts restored. Writing the tree again gives the
-/// same bytes if the image is canonical.
+/// Reads an image of V0, V1 or V2 back into its tree: the stubs and the overlay's own attributes
+/// are taken off, escaped attributes and whiteouts restored. Writing the tree again in the same
+/// version gives the same bytes if the image is canonical.
 ///
 /// Time and memory are bounded by a small multiple of the size of `image`.
 pub fn read(image: &[u8]) -> Result<Tree, ReadError> {
@@ -56,17 +61,22 @@ pub fn read(image: &[u8]) -> Result<Tree, ReadError> {
     let root = reader.root;
     let mut tree = Tree::default();
     tree.root = reader.directory(root, &mut tree.leaves, 0)?;
-    let opaque = tree.root.meta.xattrs.remove(OPAQUE);
-    if opaque.as_deref() != Some(b"y") {
-        return Err(invalid("root", &"not opaque"));
+    if let Some(version) = reader.version {
+        let opaque = tree.root.meta.xattrs.remove(OPAQUE);
+        if opaque.as_deref() != Some(b"y") {
+            return Err(invalid("root", &"not opaque"));
+        }
+        unstub(&mut tree);
+        restore_whiteouts(&mut tree, version);
     }
-    unstub(&mut tree);
-    unescape(&mut tree.root, &mut tree.leaves);
+    unescape(&mut tree);
     Ok(tree)
 }
 
 struct Reader<'a> {
     image: &'a [u8],
+    /// None is V2: no stubs, no escaped whiteouts, one more attribute prefix.
+    version: Option<Version>,
     root: u64,
     time: Time,
     attributes_at: usize,
@@ -93,9 +103,12 @@ impl<'a> Reader<'a> {
         if header.u32(0) != HEADER_MAGIC || header.u32(4) != 1 {
             return Err(invalid("header", &format!("{:#x}", header.u32(0))));
         }
-        if header.u32(12) > 1 {
-            return Err(invalid("composefs version", &header.u32(12)));
-        }
+        let version = match header.u32(12) {
+            0 => Some(Version::V0),
+            1 => Some(Version::V1),
+            2 => None,
+            other => return Err(invalid("composefs version", &other)),
+        };
         let block = Fields::at(image, SUPERBLOCK, 128, "superblock")?;
         if block.u32(0) != SUPERBLOCK_MAGIC {
             return Err(invalid("superblock", &format!("{:#x}", block.u32(0))));
@@ -109,6 +122,7 @@ impl<'a> Reader<'a> {
         }
         Ok(Self {
             image,
+            version,
             root: u64::from(block.u16(14)),
             time: Time {
                 seconds: block.u64(24).cast_signed(),
@@ -221,6 +235,7 @@ impl<'a> Reader<'a> {
         let prefix = match PREFIXES.iter().find(|(number, _)| *number == index) {
             Some((_, prefix)) => *prefix,
             None if index == 0 => b"",
+            None if index == LUSTRE.0 && self.version.is_none() => LUSTRE.1,
             None => return Err(invalid("attribute prefix", &index)),
         };
         let (suffix, value) = body.bytes.split_at(name_size);
@@ -392,33 +407,36 @@ fn unstub(tree: &mut Tree) {
     }
 }
 
-/// Restores escaped names and whiteouts below a directory.
-fn unescape(root: &mut Directory, leaves: &mut [Leaf]) {
-    let mut hidden = vec![false; leaves.len()];
-    for (leaf, hidden) in leaves.iter_mut().zip(&mut hidden) {
+/// Makes the files that stand for whiteouts whiteouts, and takes the marks off their directories.
+fn restore_whiteouts(tree: &mut Tree, version: Version) {
+    let mut hidden = vec![false; tree.leaves.len()];
+    for (leaf, hidden) in tree.leaves.iter_mut().zip(&mut hidden) {
         let empty = leaf.content == Content::Inline(Vec::new());
         if empty && has(&leaf.meta, &WHITEOUT) {
             strip(&mut leaf.meta, &WHITEOUT);
             leaf.content = Content::CharDevice(0);
             *hidden = true;
         }
-        unescape_names(&mut leaf.meta);
     }
-    let mut folders = vec![root];
-    while let Some(folder) = folders.pop() {
+    let marks = version.whiteout_parent();
+    tree.root.visit_mut(|folder| {
         let hides = folder
             .entries
             .values()
             .any(|node| matches!(node, Node::Leaf(id) if hidden[id.0]));
-        if hides && has(&folder.meta, &WHITEOUT_PARENT) {
-            strip(&mut folder.meta, &WHITEOUT_PARENT);
+        if hides && has(&folder.meta, marks) {
+            strip(&mut folder.meta, marks);
         }
-        unescape_names(&mut folder.meta);
-        folders.extend(folder.entries.values_mut().filter_map(|node| match node {
-            Node::Directory(child) => Some(child),
-            Node::Leaf(_) => None,
-        }));
+    });
+}
+
+/// Restores the names of attributes that were escaped.
+fn unescape(tree: &mut Tree) {
+    for leaf in &mut tree.leaves {
+        unescape_names(&mut leaf.meta);
     }
+    tree.root
+        .visit_mut(|folder| unescape_names(&mut folder.meta));
 }
 
 fn has(meta: &Meta, marks: &[(&[u8], &[u8])]) -> bool {

@@ -4,7 +4,7 @@ use super::attributes::{Shared, share};
 use super::collect::{Body, Entry, Inode, collect, stub_meta};
 use super::{
     BLOCK, COMPACT, EXTENDED, FEATURES, FIRST_INODE, FLAG_HAS_ACL, HEADER_MAGIC, LAYOUT_CHUNKS,
-    LAYOUT_INLINE, LAYOUT_PLAIN, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, attributes,
+    LAYOUT_INLINE, LAYOUT_PLAIN, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Version, attributes,
 };
 use crate::tree::{Time, Tree};
 
@@ -26,9 +26,9 @@ struct Layout {
 /// The tree is written as it is: see [`crate::form::canonical`] for what makes two trees
 /// equal. Names longer than 255 bytes, attribute names longer than 255 and values longer
 /// than 65,535 bytes, which no file system has, are not representable.
-pub fn write(tree: &Tree) -> Vec<u8> {
+pub fn write(tree: &Tree, version: Version) -> Vec<u8> {
     let stub = stub_meta(&tree.root.meta);
-    let mut inodes = collect(tree, &stub);
+    let mut inodes = collect(tree, &stub, version);
     let acl = inodes
         .iter()
         .any(|inode| inode.own.iter().any(attributes::Attribute::is_acl));
@@ -36,14 +36,15 @@ pub fn write(tree: &Tree) -> Vec<u8> {
     let time = inodes
         .iter()
         .map(|inode| inode.meta.mtime)
-        .min_by_key(unsigned)
+        .min()
         .unwrap_or_default();
     for inode in &mut inodes {
         promote(inode, time);
     }
     let layout = place(&inodes, &shared, time);
     let mut out = Vec::with_capacity(layout.end);
-    for field in [HEADER_MAGIC, 1, if acl { FLAG_HAS_ACL } else { 0 }, 1] {
+    let flags = if acl { FLAG_HAS_ACL } else { 0 };
+    for field in [HEADER_MAGIC, 1, flags, version.number()] {
         out.extend(field.to_le_bytes());
     }
     out.resize(SUPERBLOCK, 0);
@@ -58,11 +59,6 @@ pub fn write(tree: &Tree) -> Vec<u8> {
         write_blocks(&mut out, inode, &layout);
     }
     out
-}
-
-/// The reference compares seconds as unsigned numbers: times before 1970 come last.
-fn unsigned(time: &Time) -> (u64, u32) {
-    (time.seconds.cast_unsigned(), time.nanoseconds)
 }
 
 /// Moves what does not fit beside its inode to a block of its own.

@@ -16,6 +16,10 @@ pub enum Reference {
     Directory(PathBuf),
     /// `tar:PATH`: a tar file; none is `tar:-`, standard input or output.
     Tar(Option<PathBuf>),
+    /// `dump:PATH`: the text form of a tree (composefs-dump(5)); none is `dump:-`.
+    Dump(Option<PathBuf>),
+    /// `erofs:PATH`: a composefs image; none is `erofs:-`.
+    Erofs(Option<PathBuf>),
     /// `oci:DIR:TAG`: an image in an OCI layout.
     Layout {
         /// The layout's folder.
@@ -64,7 +68,7 @@ pub struct ReferenceError {
 }
 
 /// Transports of the design that this version does not read.
-const LATER: [&str; 6] = ["ostree", "nix", "snap", "flatpak", "appimage", "erofs"];
+const LATER: [&str; 5] = ["ostree", "nix", "snap", "flatpak", "appimage"];
 
 impl FromStr for Reference {
     type Err = ReferenceError;
@@ -92,8 +96,9 @@ impl FromStr for Reference {
         };
         match transport {
             "dir" => path().map(Self::Directory),
-            "tar" if place == "-" => Ok(Self::Tar(None)),
-            "tar" => path().map(|p| Self::Tar(Some(p))),
+            "tar" => path().map(|p| Self::Tar(stream(p))),
+            "dump" => path().map(|p| Self::Dump(stream(p))),
+            "erofs" => path().map(|p| Self::Erofs(stream(p))),
             "oci" => layout(place).map_err(fail),
             "oci-archive" => path().map(Self::Archive),
             "disk" => path().map(Self::Disk),
@@ -111,7 +116,7 @@ impl FromStr for Reference {
                 .map(|name| Self::Store(format!("{name}:{place}")))
                 .map_err(fail),
             other => Err(fail(format!(
-                "`{other}` is not a transport (dir, tar, oci, oci-archive, registry, disk), \
+                "`{other}` is not a transport (dir, tar, dump, erofs, oci, oci-archive, registry, disk), \
                  and `{}` is not the tag of a name in the store; for an image in a registry write `registry:{text}`",
                 place.chars().take(80).collect::<String>()
             ))),
@@ -123,8 +128,9 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "dir:{}", path.display()),
-            Self::Tar(None) => write!(f, "tar:-"),
-            Self::Tar(Some(path)) => write!(f, "tar:{}", path.display()),
+            Self::Tar(path) => write!(f, "tar:{}", place(path.as_ref())),
+            Self::Dump(path) => write!(f, "dump:{}", place(path.as_ref())),
+            Self::Erofs(path) => write!(f, "erofs:{}", place(path.as_ref())),
             Self::Layout { path, tag } => write!(f, "oci:{}:{tag}", path.display()),
             Self::Archive(path) => write!(f, "oci-archive:{}", path.display()),
             Self::Disk(path) => write!(f, "disk:{}", path.display()),
@@ -132,6 +138,16 @@ impl fmt::Display for Reference {
             Self::Store(name) => write!(f, "{name}"),
         }
     }
+}
+
+/// A file, or none for standard input and output: `-`.
+fn stream(path: PathBuf) -> Option<PathBuf> {
+    (path.as_os_str() != "-").then_some(path)
+}
+
+fn place(path: Option<&PathBuf>) -> std::path::Display<'_> {
+    path.map_or(std::path::Path::new("-"), PathBuf::as_path)
+        .display()
 }
 
 impl Location {
@@ -315,6 +331,10 @@ mod tests {
             "dir:/srv/tree",
             "tar:-",
             "tar:a.tar",
+            "dump:-",
+            "dump:a.dump",
+            "erofs:-",
+            "erofs:/a/b",
             "oci:/tmp/a:b/layout:1.0",
             "oci-archive:image.tar",
             "disk:/dev/vda",

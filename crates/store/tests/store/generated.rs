@@ -3,24 +3,16 @@
 use crate::sample::origin;
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
-use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
+use elea_formats::tree::{Content, Meta, Time, Tree};
 use elea_store::{Store, export};
 use elea_sys::progress::Silent;
+use elea_testkit::trees;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use std::collections::BTreeMap;
 use std::fs::File;
 
-#[derive(Debug, Clone)]
-enum Sketch {
-    Directory(Meta, BTreeMap<Vec<u8>, Sketch>),
-    Leaf(Meta, Content),
-    /// Another name for an earlier leaf, by its place modulo their number.
-    Link(usize),
-}
-
-fn name() -> impl Strategy<Value = Vec<u8>> {
+fn name() -> impl Strategy<Value = Vec<u8>> + Clone {
     let byte = any::<u8>().prop_map(|byte| match byte {
         0 => 1,
         b'/' | b'.' => b'-',
@@ -32,7 +24,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn meta() -> impl Strategy<Value = Meta> {
+fn meta() -> impl Strategy<Value = Meta> + Clone {
     let id = prop_oneof![3 => Just(0), 1 => 0..u32::MAX];
     let seconds = prop_oneof![
         3 => 0_i64..2_000_000_000,
@@ -72,42 +64,6 @@ fn content() -> impl Strategy<Value = Content> {
         1 => number.prop_map(Content::BlockDevice),
         1 => Just(Content::Fifo),
     ]
-}
-
-fn tree() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![
-        6 => (meta(), content()).prop_map(|(meta, content)| Sketch::Leaf(meta, content)),
-        1 => any::<usize>().prop_map(Sketch::Link),
-    ];
-    let sketch = leaf.prop_recursive(4, 60, 8, |inner| {
-        (meta(), btree_map(name(), inner, 0..8))
-            .prop_map(|(meta, entries)| Sketch::Directory(meta, entries))
-    });
-    (meta(), btree_map(name(), sketch, 0..10)).prop_map(|(meta, entries)| {
-        let mut tree = Tree::default();
-        tree.root = build(meta, entries, &mut tree.leaves);
-        tree
-    })
-}
-
-fn build(meta: Meta, entries: BTreeMap<Vec<u8>, Sketch>, leaves: &mut Vec<Leaf>) -> Directory {
-    let mut directory = Directory {
-        meta,
-        entries: BTreeMap::new(),
-    };
-    for (name, sketch) in entries {
-        let node = match sketch {
-            Sketch::Directory(meta, entries) => Node::Directory(build(meta, entries, leaves)),
-            Sketch::Leaf(meta, content) => {
-                leaves.push(Leaf { meta, content });
-                Node::Leaf(LeafId(leaves.len() - 1))
-            }
-            Sketch::Link(_) if leaves.is_empty() => continue,
-            Sketch::Link(place) => Node::Leaf(LeafId(place % leaves.len())),
-        };
-        directory.entries.insert(name, node);
-    }
-    directory
 }
 
 /// The canonical tree as text.
@@ -159,5 +115,6 @@ fn generated_trees_keep_their_name_by_every_road() {
         prop_assert_eq!(seal(&store, back), image, "by layers");
         Ok(())
     };
-    runner.run(&tree(), check).unwrap();
+    let trees = trees::tree(name(), meta(), content(), 60);
+    runner.run(&trees, check).unwrap();
 }

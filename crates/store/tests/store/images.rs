@@ -3,7 +3,8 @@
 use crate::sample::{import, origin, sample};
 use elea_formats::dump;
 use elea_formats::form::Form;
-use elea_formats::tree::{Content, Entry};
+use elea_formats::tree::{Content, Entry, Leaf, Meta, Node, Tree};
+use elea_formats::verity;
 use elea_store::{Error, Store};
 use elea_sys::progress::Silent;
 use std::fs;
@@ -90,7 +91,10 @@ fn files_are_read_through_links_inside_the_tree() {
     assert_eq!(read("etc/edge65").unwrap().unwrap(), [b'x'; 65]);
     fs::remove_file(&path).unwrap();
     let error = store.seal(tree, Form::Os1, &origin()).unwrap_err();
-    assert!(matches!(error, Error::NoObject { .. }), "{error}");
+    assert!(
+        matches!(error, Error::NoObjects { count: 1, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,4 +157,45 @@ fn a_folder_that_is_no_store_is_told_apart() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("elea_9"), "{error}");
+}
+
+/// A tree that came without contents: what is missing is named, what is small is taken into the image.
+#[test]
+fn a_tree_without_contents_needs_its_objects() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let contents = [vec![b's'; 10], vec![b'm'; 100], vec![b'l'; 200]];
+    let mut tree = Tree::default();
+    for (number, content) in contents.iter().enumerate() {
+        let id = tree.add_leaf(Leaf {
+            meta: Meta::default(),
+            content: Content::Object {
+                digest: verity::measure(content),
+                size: content.len() as u64,
+            },
+        });
+        let name = format!("file{number}").into_bytes();
+        tree.root.entries.insert(name, Node::Leaf(id));
+    }
+    for form in [Form::Raw, Form::Os1] {
+        let error = store.seal(tree.clone(), form, &origin()).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::NoObjects { count: 3, .. }), "{text}");
+        let first = verity::measure(&contents[0]).short();
+        assert!(text.contains(&format!("`/file0` ({first})")), "{text}");
+        assert_eq!(store.images().unwrap(), []);
+    }
+    for content in &contents {
+        let path = store.object_path(&verity::measure(content));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let image = |form| store.seal(tree.clone(), form, &origin()).unwrap().image;
+    let small = |image| match store.tree(&image).unwrap().get(b"/file0") {
+        Some(Entry::Leaf(_, leaf)) => leaf.content.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(small(image(Form::Raw)), tree.leaves[0].content);
+    let inline = Content::Inline(contents[0].clone());
+    assert_eq!(small(image(Form::Os1)), inline);
 }

@@ -7,8 +7,9 @@ use elea_formats::form::Form;
 use elea_formats::tree::Content;
 use elea_formats::{dump, erofs};
 use elea_store::Store;
+use elea_testkit::oracle::{Composefs, Oracle};
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 fn folder() -> PathBuf {
@@ -16,15 +17,11 @@ fn folder() -> PathBuf {
 }
 
 fn oracle() -> Option<PathBuf> {
-    let oracle = std::env::var_os("ELEA_ORACLE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracle/target/release/elea-oracle"),
-        PathBuf::from,
-    );
-    if oracle.exists() {
-        return Some(oracle);
+    let oracle = Oracle::program();
+    if oracle.is_none() {
+        println!("skipped: no elea-oracle");
     }
-    println!("skipped: no elea-oracle");
-    None
+    oracle
 }
 
 #[test]
@@ -42,7 +39,7 @@ fn a_real_folder_gives_the_reference_image() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    let ours = erofs::write(&tree);
+    let ours = erofs::write(&tree, erofs::Version::V1);
     assert!(ours == output.stdout, "{} bytes", ours.len());
     let back = erofs::read(&ours).unwrap();
     assert!(dump::encode(&back) == dump::encode(&tree));
@@ -51,6 +48,19 @@ fn a_real_folder_gives_the_reference_image() {
         tree.leaves.len(),
         ours.len()
     );
+}
+
+#[test]
+fn a_real_folder_gives_what_mkcomposefs_makes_of_it() {
+    let Some(c) = Composefs::find() else {
+        println!("skipped: no mkcomposefs");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let tree = import(&store, &folder());
+    let ours = erofs::write(&tree, erofs::Version::V1);
+    assert!(c.write_folder(&folder()).unwrap() == ours);
 }
 
 #[test]

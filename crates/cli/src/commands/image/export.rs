@@ -1,17 +1,16 @@
 //! `elea image export`.
 
 use crate::context::{self, Context};
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, Failure, Outcome};
 use crate::{places, text};
-use elea_formats::dump;
+use elea_formats::erofs::Version;
 use elea_formats::oci::reference::Reference;
+use elea_formats::{dump, erofs};
 use elea_store::{Store, export};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At, PathError, durable};
-use std::fmt;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
 /// Write an image as something that other programs read
 #[derive(Debug, clap::Args)]
@@ -20,46 +19,17 @@ pub(crate) struct Args {
     image: String,
     /// tar:FILE, erofs:FILE or dump:FILE (`-` is stdout)
     #[arg(value_name = "TO")]
-    target: Target,
+    target: Reference,
+    /// The format of erofs:FILE: v1, or v0 for composefs before 1.0.3
+    #[arg(long, default_value_t)]
+    format: Version,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-#[derive(Debug, Clone)]
-enum Target {
-    Erofs(PathBuf),
-    Dump(PathBuf),
-    Tar(PathBuf),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, path) = match self {
-            Self::Erofs(path) => ("erofs", path),
-            Self::Dump(path) => ("dump", path),
-            Self::Tar(path) => ("tar", path),
-        };
-        write!(f, "{kind}:{}", path.display())
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some(("erofs", place)) if !place.is_empty() => Ok(Self::Erofs(place.into())),
-            Some(("dump", place)) if !place.is_empty() => Ok(Self::Dump(place.into())),
-            _ => match text.parse() {
-                Ok(Reference::Tar(path)) => Ok(Self::Tar(path.unwrap_or_else(|| "-".into()))),
-                _ => Err("write tar:FILE, erofs:FILE or dump:FILE".into()),
-            },
-        }
-    }
-}
-
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    check(args)?;
     let store = context.store()?;
     let image = store.resolve(&args.image)?;
     if args.dry_run {
@@ -70,19 +40,42 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         ));
         return Ok(Code::Done);
     }
+    let tree = || store.tree(&image);
     match &args.target {
-        Target::Erofs(path) => whole(path, &store.image_bytes(&image)?)?,
-        Target::Dump(path) => whole(path, dump::encode(&store.tree(&image)?).as_bytes())?,
-        Target::Tar(path) => tar(&store, &store.tree(&image)?, path, &context.bars())?,
+        Reference::Erofs(path) => match args.format {
+            Version::V1 => whole(path.as_deref(), &store.image_bytes(&image)?)?,
+            Version::V0 => whole(path.as_deref(), &erofs::write(&tree()?, Version::V0))?,
+        },
+        Reference::Dump(path) => whole(path.as_deref(), dump::encode(&tree()?).as_bytes())?,
+        Reference::Tar(path) => {
+            let path = path.as_deref().unwrap_or(Path::new("-"));
+            tar(&store, &tree()?, path, &context.bars())?;
+        }
+        _ => {}
     }
     Ok(Code::Done)
 }
 
-fn whole(path: &Path, content: &[u8]) -> Outcome<()> {
-    if path == Path::new("-") {
-        context::print(content)
-    } else {
-        Ok(durable::write(path, content)?)
+/// Refuses what cannot be written.
+fn check(args: &Args) -> Outcome<()> {
+    match &args.target {
+        Reference::Erofs(_) => Ok(()),
+        Reference::Dump(_) | Reference::Tar(_) if args.format == Version::V1 => Ok(()),
+        Reference::Dump(_) | Reference::Tar(_) => {
+            let text = "`--format v0` is for erofs:FILE alone";
+            Err(Failure::new(Code::Usage, text))
+        }
+        other => Err(places::unsuitable(
+            other,
+            "write tar:FILE, erofs:FILE or dump:FILE",
+        )),
+    }
+}
+
+fn whole(path: Option<&Path>, content: &[u8]) -> Outcome<()> {
+    match path {
+        None => context::print(content),
+        Some(path) => Ok(durable::write(path, content)?),
     }
 }
 

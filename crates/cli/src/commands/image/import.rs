@@ -5,13 +5,14 @@ use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::places;
 use crate::text;
+use elea_formats::erofs::Version;
 use elea_formats::form::Form;
 use elea_formats::oci::reference::Reference;
 
-/// Make an image from a directory or a tar file
+/// Make an image from a directory, a tar file, a dump or an image file
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// dir:PATH, tar:PATH (`-` is stdin), or a name in the store
+    /// dir:PATH, tar:PATH, dump:PATH or erofs:PATH (`-` is stdin), or a name in the store
     #[arg(value_name = "SRC")]
     source: Reference,
     /// The name that the image gets in the store
@@ -27,7 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if args.dry_run {
-        let image = digest::of(&args.source, args.form, context)?;
+        let image = digest::of(&args.source, args.form, Version::V1, context)?;
         let name = args.name.as_deref().unwrap_or("without a name");
         context.say(&format!("would import {} as {image}, {name}", args.source));
         return Ok(Code::Done);
