@@ -17,6 +17,7 @@ mod partial;
 mod pull;
 mod push;
 pub mod registry;
+mod repair;
 mod sign;
 mod signatures;
 mod sink;
@@ -27,6 +28,7 @@ pub use error::NetError;
 pub use offer::{Offer, check};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};
+pub use repair::{Repaired, repair};
 pub use sign::{Signed, sign};
 
 use std::path::PathBuf;

@@ -183,7 +183,11 @@ fn claimed(
 }
 
 /// The layers with the digests that the config says they unpack to.
-fn wanted(what: &str, opened: &Opened, config: &ImageConfig) -> Result<Vec<Wanted>, NetError> {
+pub(crate) fn wanted(
+    what: &str,
+    opened: &Opened,
+    config: &ImageConfig,
+) -> Result<Vec<Wanted>, NetError> {
     let layers = &opened.manifest.layers;
     let named = &config.rootfs.diff_ids;
     if layers.len() != named.len() {

@@ -64,7 +64,7 @@ pub enum Error {
         name: String,
     },
     /// An object's content is not what its name says.
-    #[error("{} is damaged: its content is {found}; `elea store fsck` finds the images that use it; remove it and import them again", path.display())]
+    #[error("{} is damaged: its content is {found}; `elea store fsck --repair` fetches it again", path.display())]
     Damaged {
         /// The object.
         path: PathBuf,

@@ -2,7 +2,8 @@
 
 use crate::gc::object_name;
 use crate::image::{load, target_name};
-use crate::refs::target;
+use crate::object::MODE;
+use crate::refs::{is_reference, target};
 use crate::store::{list, threads};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
@@ -21,13 +22,41 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+/// What kind of damage a finding is: it says what a repair has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Damage {
+    /// An object is missing or has other content: it is needed again from elsewhere.
+    Content,
+    /// An object has the wrong mode.
+    Mode,
+    /// Something stands where it does not belong.
+    Stranger,
+    /// An image's link leads elsewhere.
+    Link,
+    /// An image's manifest is missing or wrong.
+    Manifest,
+    /// An image's file is as its name says and cannot be read.
+    Unreadable,
+    /// What an operation that died has left; a collection takes it.
+    Leftover,
+    /// A reference leads nowhere.
+    Reference,
+}
+
 /// Something that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The object, link or file.
     pub path: PathBuf,
+    /// What kind of damage it is.
+    pub damage: Damage,
     /// What is wrong with it, and what to do.
     pub what: String,
+    /// The object that it concerns.
+    pub object: Option<Digest>,
+    /// The size in bytes that the object should have, where an image says so.
+    pub size: Option<u64>,
     /// The images that use it.
     pub images: Vec<Digest>,
 }
@@ -83,22 +112,24 @@ impl Store {
         for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
             findings.push(Finding {
                 path: self.object_path(digest),
+                damage: Damage::Content,
                 what: "is missing; import the image again".into(),
+                object: Some(*digest),
+                size: used.size,
                 images: used.images.iter().copied().collect(),
             });
         }
         let mut bytes = 0;
         for (one, (size, wrong)) in found.iter().zip(checked) {
             bytes += size;
-            findings.extend(wrong.into_iter().map(|what| {
-                Finding {
-                    path: one.path.clone(),
-                    what,
-                    images: one
-                        .digest
-                        .and_then(|digest| uses.get(&digest))
-                        .map_or_else(Vec::new, |used| used.images.iter().copied().collect()),
-                }
+            let used = one.digest.and_then(|digest| uses.get(&digest));
+            findings.extend(wrong.into_iter().map(|(damage, what)| Finding {
+                path: one.path.clone(),
+                damage,
+                what,
+                object: one.digest,
+                size: used.and_then(|used| used.size),
+                images: used.map_or_else(Vec::new, |u| u.images.iter().copied().collect()),
             }));
         }
         findings.sort_by(|a, b| (&a.path, &a.what).cmp(&(&b.path, &b.what)));
@@ -120,22 +151,34 @@ impl Store {
             if path.ends_with("refs") && path.is_dir() {
                 continue;
             }
-            let mut wrong = |images: Vec<Digest>, what: String| {
+            let mut wrong = |damage, image: Option<Digest>, what: String| {
                 findings.push(Finding {
                     path: path.clone(),
+                    damage,
                     what,
-                    images,
+                    object: image,
+                    size: None,
+                    images: image.into_iter().collect(),
                 });
             };
             let Some(image) = target_name(&path) else {
-                wrong(Vec::new(), "is not named by a digest; remove it".into());
+                if is_unfinished(&path) {
+                    wrong(Damage::Leftover, None, LEFTOVER.into());
+                } else {
+                    wrong(
+                        Damage::Stranger,
+                        None,
+                        "is not named by a digest; remove it".into(),
+                    );
+                }
                 continue;
             };
             named.insert(image);
             let to = Path::new("../objects").join(image.object_path());
             if fs::read_link(&path).ok().as_ref() != Some(&to) {
                 wrong(
-                    vec![image],
+                    Damage::Link,
+                    Some(image),
                     format!(
                         "is not a link to {}; remove it and import the image again",
                         to.display()
@@ -158,25 +201,33 @@ impl Store {
                             }
                         }
                     }
-                    Err(e) => wrong(vec![image], e.to_string()),
+                    Err(e) => wrong(Damage::Unreadable, Some(image), e.to_string()),
                 }
             }
             let manifest = self.manifest_folder(&image).join("image.json");
             match load::<ImageManifest>(&manifest) {
                 Ok(Some(manifest)) if manifest.image == image => {}
-                Ok(Some(_)) => wrong(vec![image], "has the manifest of another image".into()),
+                Ok(Some(_)) => wrong(
+                    Damage::Manifest,
+                    Some(image),
+                    "has the manifest of another image".into(),
+                ),
                 Ok(None) => wrong(
-                    vec![image],
+                    Damage::Manifest,
+                    Some(image),
                     "has no manifest; import the image again".into(),
                 ),
-                Err(e) => wrong(vec![image], e.to_string()),
+                Err(e) => wrong(Damage::Manifest, Some(image), e.to_string()),
             }
         }
         for path in list(&self.path().join("manifests"))? {
             if !path.ends_with("layers") && target_name(&path).is_none_or(|i| !named.contains(&i)) {
                 findings.push(Finding {
                     path,
+                    damage: Damage::Leftover,
                     what: "is of no image; `elea gc` removes it".into(),
+                    object: None,
+                    size: None,
                     images: Vec::new(),
                 });
             }
@@ -187,21 +238,50 @@ impl Store {
     fn check_refs(&self, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for path in list(&self.path().join("refs"))? {
             let image = target(&path)?;
-            if image.is_none_or(|image| !self.has_image(&image)) {
-                findings.push(Finding {
-                    path,
-                    what: "is a reference to an image that is not there; import it again, or remove the reference".into(),
-                    images: image.into_iter().collect(),
-                });
-            }
+            let (damage, what) = if is_unfinished(&path) {
+                (Damage::Leftover, LEFTOVER.into())
+            } else if !is_reference(&path) {
+                let what = "is not the name of a reference; remove it";
+                (Damage::Stranger, what.into())
+            } else if image.is_none_or(|image| !self.names_image(&image)) {
+                (Damage::Reference, self.lost(image))
+            } else {
+                continue;
+            };
+            findings.push(Finding {
+                path,
+                damage,
+                what,
+                object: None,
+                size: None,
+                images: image.into_iter().collect(),
+            });
         }
         Ok(())
+    }
+
+    /// What is known of an image that a reference names and that is not there.
+    fn lost(&self, image: Option<Digest>) -> String {
+        let Some(image) = image else {
+            return "is a reference and does not say to which image; remove it".into();
+        };
+        let manifest = load::<ImageManifest>(&self.manifest_folder(&image).join("image.json"));
+        let from = match manifest {
+            Ok(Some(manifest)) if manifest.image == image => {
+                format!(", which came from {}", manifest.source)
+            }
+            _ => String::new(),
+        };
+        format!(
+            "is a reference to an image that is not there, {image}{from}; import it again, or remove the reference"
+        )
     }
 
     fn list_objects(&self) -> Result<Vec<Found>, PathError> {
         let mut found = Vec::new();
         for folder in list(&self.path().join("objects"))? {
-            if !folder.is_dir() {
+            // A link is a stranger: what it leads to is not the store's.
+            if folder.is_symlink() || !folder.is_dir() {
                 found.push(Found {
                     path: folder,
                     digest: None,
@@ -219,50 +299,64 @@ impl Store {
     }
 }
 
+/// What is said of files that were to get a name.
+const LEFTOVER: &str = "was left by an operation that died; `elea gc` removes it";
+
+/// Whether a file was to be renamed into place.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name.as_encoded_bytes().starts_with(b".new-")
+}
+
 /// The size of an object in bytes, and what is wrong with it.
-fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<String>) {
-    let mut wrong = Vec::new();
+fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<(Damage, String)>) {
+    let one_wrong = |damage, what: String| (0, vec![(damage, what)]);
     let Some(wanted) = one.digest else {
-        wrong.push("is not named by a digest; remove it".into());
-        return (0, wrong);
+        return one_wrong(
+            Damage::Stranger,
+            "is not named by a digest; remove it".into(),
+        );
     };
     let status = match fs::symlink_metadata(&one.path) {
         Ok(status) if status.is_file() => status,
         Ok(_) => {
-            wrong.push("is not a regular file; remove it and import what used it again".into());
-            return (0, wrong);
+            let what = "is not a regular file; remove it and import what used it again";
+            return one_wrong(Damage::Content, what.into());
         }
-        Err(e) => {
-            wrong.push(format!("cannot be looked at: {e}"));
-            return (0, wrong);
-        }
+        Err(e) => return one_wrong(Damage::Content, format!("cannot be looked at: {e}")),
     };
+    let mut wrong = Vec::new();
     let mode = status.permissions().mode() & 0o7777;
-    if mode != 0o444 {
-        wrong.push(format!("has the mode {mode:04o}; it should be 0444"));
+    if mode != MODE {
+        let what = format!("has the mode {mode:04o}; it should be {MODE:04o}");
+        wrong.push((Damage::Mode, what));
     }
-    match read(&one.path) {
-        Ok((digest, _)) if digest == wanted => {}
-        Ok((digest, size)) => wrong.push(match expected {
+    let content = match read(&one.path) {
+        Ok((digest, _)) if digest == wanted => None,
+        Ok((digest, size)) => Some(match expected {
             Some(expected) if expected > size => {
                 format!("is truncated: {size} bytes of {expected}; import what uses it again")
             }
             Some(expected) if expected < size => {
                 format!("has {size} bytes and should have {expected}; import what uses it again")
             }
-            _ => format!(
-                "is damaged: its content is {digest}; remove it and import what uses it again"
-            ),
+            _ => format!("is damaged: its content is {digest}; import what uses it again"),
         }),
-        Err(e) => wrong.push(format!("cannot be read: {e}; import what uses it again")),
-    }
+        Err(e) => Some(format!("cannot be read: {e}; import what uses it again")),
+    };
+    wrong.extend(content.map(|what| (Damage::Content, what)));
     (status.len(), wrong)
 }
 
 /// The digest and the size of what the disk has, not of what memory remembers.
 fn read(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    measure(&file)
+}
+
+/// The digest and the size of a file from where it stands.
+pub(crate) fn measure(mut file: &File) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let size = file.metadata()?.len();
     let mut buffer = vec![0; usize::try_from(size.clamp(4096, 1 << 20)).unwrap_or(4096)];

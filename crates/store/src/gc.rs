@@ -1,5 +1,6 @@
 //! Collection: mark what is kept, sweep the rest.
 
+use crate::fsck::is_unfinished;
 use crate::image::target_name;
 use crate::lease;
 use crate::store::list;
@@ -85,7 +86,7 @@ impl Store {
             kept.layers.extend(held.layers);
             kept.objects.extend(held.objects);
         }
-        kept.images.retain(|image| self.has_image(image));
+        kept.images.retain(|image| self.names_image(image));
         for image in &kept.images {
             // A kept image that cannot be read ends the collection: nobody knows what it needs.
             if !known.contains_key(image) {
@@ -176,8 +177,7 @@ impl Store {
         }
         for folder in ["images", "refs", "cache"] {
             for path in list(&self.path().join(folder))? {
-                let name = path.file_name().unwrap_or_default();
-                if name.as_encoded_bytes().starts_with(b".new-") {
+                if is_unfinished(&path) {
                     remove(&path)?;
                 }
             }
@@ -196,8 +196,11 @@ impl Store {
 }
 
 /// Removes a file or a folder; one that is gone is gone.
-fn remove(path: &Path) -> Result<(), PathError> {
-    let status = fs::symlink_metadata(path).at("look at", path)?;
+pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
+    let status = match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        status => status.at("look at", path)?,
+    };
     let removed = if status.is_dir() {
         fs::remove_dir_all(path)
     } else {

@@ -81,7 +81,7 @@ impl Store {
         }
         let (files, contents) = self.count(&tree)?;
         let release = self.release(&tree)?;
-        let digest = writer.mend(&erofs::write(&tree, erofs::Version::V1))?;
+        let digest = writer.add(&erofs::write(&tree, erofs::Version::V1))?;
         drop(tree);
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
@@ -221,7 +221,7 @@ impl Store {
 
     /// An image's bytes (EROFS), checked against its name.
     pub fn image_bytes(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
-        if !self.has_image(digest) {
+        if !self.names_image(digest) {
             return Err(Error::NoImage {
                 name: digest.to_string(),
             });
@@ -302,9 +302,14 @@ impl Store {
         Ok(layers.map_or_else(Vec::new, |layers| layers.layers))
     }
 
-    /// Whether an image has its name here.
+    /// Whether an image has its name here, and a file behind it.
     pub(crate) fn has_image(&self, digest: &Digest) -> bool {
         self.image_link(digest).exists()
+    }
+
+    /// Whether an image has its name here, with a file behind it or not.
+    pub(crate) fn names_image(&self, digest: &Digest) -> bool {
+        self.image_link(digest).is_symlink()
     }
 
     /// The images that have names, and files behind them.

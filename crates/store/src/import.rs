@@ -11,6 +11,7 @@ use crate::layer::Layer;
 use crate::object::Writer;
 use crate::{Error, Store, assemble};
 use archive::Whiteouts;
+pub(crate) use dir::is_kernels;
 use elea_formats::digest::Digest;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::oci::media;

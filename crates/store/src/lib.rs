@@ -20,12 +20,13 @@ mod meta;
 mod mount;
 mod object;
 mod refs;
+pub mod repair;
 mod store;
 pub mod trust;
 
 pub use diff::{Change, Kind, diff};
 pub use error::Error;
-pub use fsck::{Check, Finding};
+pub use fsck::{Check, Damage, Finding};
 pub use gc::Collected;
 pub use image::Origin;
 pub use lease::Lease;

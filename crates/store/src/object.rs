@@ -6,7 +6,7 @@ use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -75,7 +75,10 @@ const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The mode of every object.
-const MODE: u32 = 0o444;
+pub(crate) const MODE: u32 = 0o444;
+
+/// How much is compared at once, in bytes.
+const COMPARED: usize = 16 << 10;
 
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -105,31 +108,30 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Whether a sound-looking object is there; one of another size is damaged and will be replaced.
+    /// Whether a sound-looking object is there, for those who do not have its content at hand: one of
+    /// another size, or one that a check found damaged, is not.
     pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
-        let there = self.store.object_size(digest) == Some(size);
+        let there = self.store.object_size(digest) == Some(size) && !self.store.suspects(digest);
         if there {
             self.keep(*digest);
         }
         there
     }
 
-    /// Adds content that is in memory.
-    pub(crate) fn add(&self, content: &[u8]) -> Result<Digest, Error> {
-        let digest = verity::measure(content);
-        if !self.has(&digest, content.len() as u64) {
-            let mut new = NewObject::create(self)?;
-            new.file.write_all(content).at("write", &new.path)?;
-            new.place(&digest)?;
-        }
-        Ok(digest)
+    /// Whether an object is there and has this content: reading it costs less than hashing did, and
+    /// what a disk has damaged is not trusted for its name and size.
+    fn holds(&self, digest: &Digest, size: u64, content: impl Read) -> bool {
+        self.has(digest, size)
+            && self
+                .store
+                .open_object(digest)
+                .is_ok_and(|o| same(o, content))
     }
 
-    /// Adds content that is in memory, and replaces what is there under its name if it is not the same.
-    pub(crate) fn mend(&self, content: &[u8]) -> Result<Digest, Error> {
-        let digest = self.add(content)?;
-        let sound = self.store.read_object(&digest, content.len() as u64);
-        if sound.is_err() {
+    /// Adds content that is in memory; what is there under its name and is not the same is replaced.
+    pub(crate) fn add(&self, content: &[u8]) -> Result<Digest, Error> {
+        let digest = verity::measure(content);
+        if !self.holds(&digest, content.len() as u64, content) {
             let mut new = NewObject::create(self)?;
             new.file.write_all(content).at("write", &new.path)?;
             new.place(&digest)?;
@@ -168,11 +170,12 @@ impl Stream<'_, '_> {
 
     /// Gives it its name: its digest and size in bytes.
     pub(crate) fn finish(self) -> Result<(Digest, u64), Error> {
-        let measured = self.hasher.finish();
-        if !self.new.writer.has(&measured.digest, measured.size) {
-            self.new.place(&measured.digest)?;
+        let verity::Measured { digest, size, .. } = self.hasher.finish();
+        (&self.new.file).rewind().at("read", &self.new.path)?;
+        if !self.new.writer.holds(&digest, size, &self.new.file) {
+            self.new.place(&digest)?;
         }
-        Ok((measured.digest, measured.size))
+        Ok((digest, size))
     }
 }
 
@@ -186,6 +189,38 @@ impl Write for Stream<'_, '_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether a file has this content. One that cannot be read to its end has not.
+fn same(mut file: File, mut content: impl Read) -> bool {
+    let mut pieces = [vec![0; COMPARED], vec![0; COMPARED]];
+    let [there, wanted] = &mut pieces;
+    loop {
+        let (Ok(length), Ok(expected)) = (fill(&mut file, there), fill(&mut content, wanted))
+        else {
+            return false;
+        };
+        if there[..length] != wanted[..expected] {
+            return false;
+        }
+        if length < COMPARED {
+            return true;
+        }
+    }
+}
+
+/// Reads until the buffer is full or nothing more comes.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match from.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
 }
 
 /// A file that is not yet an object; gone when dropped.
@@ -238,6 +273,7 @@ impl<'w, 's> NewObject<'w, 's> {
         };
         renamed.at("rename into place", &to)?;
         self.placed = true;
+        self.writer.store.acquit(digest);
         self.writer.keep(*digest);
         Ok(())
     }

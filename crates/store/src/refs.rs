@@ -142,6 +142,12 @@ pub(crate) fn target(path: &Path) -> Result<Option<Digest>, Error> {
     }
 }
 
+/// Whether a file in `refs/` is named as a reference is.
+pub(crate) fn is_reference(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| decode(name.as_bytes()).is_some())
+}
+
 /// The file name of a reference; none if it cannot be one.
 fn encode(name: &str) -> Option<String> {
     if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {

@@ -2,8 +2,10 @@
 
 use crate::object::Writer;
 use crate::{Error, meta};
+use elea_formats::digest::Digest;
 use elea_sys::{At as _, PathError, durable};
 use rustix::fs::FlockOperation;
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -31,6 +33,8 @@ pub struct Store {
     pub(crate) leases: Arc<Mutex<Vec<Arc<File>>>>,
     /// Whether the file system has no fs-verity, once that is known.
     pub(crate) unsealable: Arc<AtomicBool>,
+    /// Objects that a check found damaged and nobody has replaced yet.
+    suspects: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Store {
@@ -81,6 +85,7 @@ impl Store {
             unknown: Arc::new(unknown),
             leases: Arc::default(),
             unsealable: Arc::default(),
+            suspects: Arc::default(),
         })
     }
 
@@ -95,6 +100,28 @@ impl Store {
     /// Its folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same store for a repair: these objects count as absent until they were written anew,
+    /// so whatever comes by with their content replaces them.
+    #[must_use]
+    pub fn suspecting(&self, objects: impl IntoIterator<Item = Digest>) -> Self {
+        Self {
+            suspects: Arc::new(Mutex::new(objects.into_iter().collect())),
+            ..self.clone()
+        }
+    }
+
+    /// Whether an object is known to be damaged.
+    pub(crate) fn suspects(&self, digest: &Digest) -> bool {
+        self.suspects.lock().is_ok_and(|all| all.contains(digest))
+    }
+
+    /// Says that an object was written anew.
+    pub(crate) fn acquit(&self, digest: &Digest) {
+        if let Ok(mut all) = self.suspects.lock() {
+            all.remove(digest);
+        }
     }
 
     /// Refuses a store that only a newer program may write.

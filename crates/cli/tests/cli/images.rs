@@ -159,6 +159,26 @@ fn fsck_names_the_damaged_object_and_its_images() {
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value["schema"], "elea.store-check/1");
     assert_eq!(value["findings"][0]["images"][0], digest.as_str());
+    assert_eq!(value["repair"], serde_json::Value::Null);
+
+    // It came from a folder, which nobody asks by himself.
+    let ran = elea.run("store fsck --repair");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    assert!(ran.out.contains("not repaired: "), "{ran:?}");
+    assert!(ran.out.contains("came from dir:tree"), "{ran:?}");
+    elea.bad("store fsck --from tree", 2, &["--repair"]);
+    elea.bad("store fsck --repair --from nowhere", 1, &["nowhere"]);
+    elea.good("--store empty store init");
+    let ran = elea.run("store fsck --repair --from empty");
+    assert_eq!(ran.code, Some(5), "{ran:?}");
+    let value = elea.json("store fsck --repair --from tree");
+    assert_eq!(value["findings"].as_array().unwrap().len(), 0, "{value}");
+    let repair = &value["repair"];
+    assert_eq!(repair["schema"], "elea.store-repair/1");
+    assert_eq!(repair["done"].as_array().unwrap().len(), 1, "{value}");
+    let path = repair["done"][0]["path"].as_str().unwrap();
+    assert!(path.contains(name), "{value}");
+    assert!(elea.good("store fsck").contains("nothing is wrong"));
 }
 
 #[test]

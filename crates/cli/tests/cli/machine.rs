@@ -145,7 +145,11 @@ fn a_machines_store_is_collected_and_checked_with_its_generations() {
         ran.out.contains("used by ") && ran.out.contains(" hello 1.0\n"),
         "{ran:?}"
     );
-    fs::write(object, vec![7; 9000]).unwrap();
+    fs::create_dir(elea.path("backup")).unwrap();
+    fs::write(elea.path("backup/any"), vec![7; 9000]).unwrap();
+    let repaired = elea.good("--root machine store fsck --repair --from backup");
+    assert!(repaired.contains("copied from backup/any"), "{repaired}");
+    assert!(repaired.contains("nothing is wrong"), "{repaired}");
 
     let payloads = elea.path("machine/efi/elea");
     let kernel = fs::read_dir(payloads)

@@ -15,6 +15,7 @@ mod liar;
 mod local;
 mod pushing;
 mod registry;
+mod repair;
 mod server;
 mod transfers;
 mod trust;

@@ -170,7 +170,7 @@ fn list_folder(listing: &mut Listing, index: usize) -> Result<(), Error> {
     Ok(())
 }
 
-fn is_kernels(folder: impl std::os::fd::AsFd, path: &Path) -> Result<bool, PathError> {
+pub(crate) fn is_kernels(folder: impl std::os::fd::AsFd, path: &Path) -> Result<bool, PathError> {
     let status = rustix::fs::fstatfs(folder).at("look at the file system of", path)?;
     Ok(KERNEL.contains(&(status.f_type.cast_unsigned() & 0xffff_ffff)))
 }

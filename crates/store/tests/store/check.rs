@@ -10,15 +10,26 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-struct Fixture {
-    _dir: tempfile::TempDir,
-    store: Store,
-    image: Digest,
+pub(crate) struct Fixture {
+    dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) image: Digest,
     /// The object of `etc/edge65`.
-    object: PathBuf,
+    pub(crate) object: PathBuf,
 }
 
-fn fixture() -> Fixture {
+impl Fixture {
+    /// The folder that the image was made of.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.dir.path().join("source")
+    }
+
+    pub(crate) fn image_file(&self) -> PathBuf {
+        self.store.object_path(&self.image)
+    }
+}
+
+pub(crate) fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
     sample(&source);
@@ -39,14 +50,14 @@ fn fixture() -> Fixture {
     assert!(check.bytes > 9 << 20);
     Fixture {
         object: store.object_path(&digest),
-        _dir: dir,
+        dir,
         store,
         image,
     }
 }
 
 /// Replaces a file's content; objects are read-only.
-fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub(crate) fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(path).unwrap();
     change(&mut bytes);
     fs::remove_file(path).unwrap();
@@ -99,7 +110,7 @@ fn damaged_objects_are_named_with_their_images() {
 #[test]
 fn a_damaged_image_file_is_named() {
     let fixture = fixture();
-    rewrite(&fixture.store.object_path(&fixture.image), |b| b[1300] ^= 1);
+    rewrite(&fixture.image_file(), |b| b[1300] ^= 1);
     let (path, what, images) = finding(&fixture);
     assert_eq!(path, format!("objects/{}", fixture.image.object_path()));
     assert!(what.contains("is damaged"), "{what}");

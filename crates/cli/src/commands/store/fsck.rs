@@ -2,33 +2,56 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
+use crate::options::Network;
 use crate::text::{self, Lines};
 use elea_formats::digest::Digest;
 use elea_host::fsck::Report;
+use elea_net::Repaired;
+use elea_store::repair::Source;
 use elea_store::{Check, Store};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Read every byte of the store and name everything that is wrong
 ///
 /// On a machine its boot partition, entries, generations and log are checked too.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Put right what is wrong: fetch damaged objects from where their images came from
+    #[arg(long)]
+    repair: bool,
+    /// Take objects from here first: another store, or any folder that has the files
+    #[arg(long, value_name = "DIR", requires = "repair")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    network: Network,
+}
 
 #[derive(Serialize)]
 struct Shown {
+    /// After the repair, if there was one.
     #[serde(flatten)]
     check: Check,
+    /// What was asked for by `--repair`.
+    repair: Option<Repaired>,
     /// What the machine's other disks and files say, if the store is a machine's.
     machine: Option<Report>,
 }
 
-pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine_of_store("elea store fsck")?;
     let store = match &machine {
         Some(machine) => machine.store()?,
         None => context.store()?,
     };
-    let check = store.fsck(&context.bars())?;
+    let (repair, check) = if args.repair {
+        let from = args.from.as_deref().map(Source::open).transpose()?;
+        let options = args.network.options();
+        let done = elea_net::repair(&store, from.as_ref(), &options, &context.bars())?;
+        (Some(done.0), done.1)
+    } else {
+        (None, store.fsck(&context.bars())?)
+    };
     let names = store.refs()?;
     let found = match &machine {
         Some(machine) => Some(elea_host::fsck::check(&machine.view()?, machine.disks()?)?),
@@ -37,10 +60,14 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
     let clean = check.findings.is_empty() && found.as_ref().is_none_or(Report::is_clean);
     let shown = Shown {
         check,
+        repair,
         machine: found,
     };
     context.show(&shown, |shown| {
         let (check, mut out) = (&shown.check, String::new());
+        if let Some(repair) = &shown.repair {
+            out.push_str(&told(repair));
+        }
         for finding in &check.findings {
             out.line(format!("{}: {}", finding.path.display(), finding.what));
             for image in &finding.images {
@@ -61,6 +88,25 @@ pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
     } else {
         Code::Verification
     })
+}
+
+/// What a repair did and could not do.
+fn told(repair: &Repaired) -> String {
+    let mut out = String::new();
+    for step in &repair.done {
+        out.line(format!("{}: {}", step.path.display(), step.what));
+    }
+    for step in &repair.failed {
+        out.line(format!(
+            "not repaired: {}: {}",
+            step.path.display(),
+            step.what
+        ));
+    }
+    let number = text::count(repair.done.len() as u64, "repair");
+    let fetched = text::size(repair.fetched);
+    out.line(format!("{number}, {fetched} fetched"));
+    out
 }
 
 /// What people call an image: its names, or the system and version that it holds.
