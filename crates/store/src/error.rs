@@ -71,6 +71,15 @@ pub enum Error {
         /// The fs-verity digest of what is there.
         found: Digest,
     },
+    /// The store's folder cannot be written to by whoever asks.
+    #[error("the store {} can only be read: {source}; write to it as its owner, or name another by `--store`", path.display())]
+    NotWritable {
+        /// The store.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A tree names an object that is not in the store.
     #[error("the object {digest} is not in the store; import what holds it again")]
     NoObject {

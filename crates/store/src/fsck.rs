@@ -342,6 +342,12 @@ fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<(Damage, String)>) {
             }
             _ => format!("is damaged: its content is {digest}; import what uses it again"),
         }),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            // Nobody knows that its content is wrong.
+            let what = format!("cannot be read: {e}; check the store as its owner");
+            wrong.push((Damage::Mode, what));
+            None
+        }
         Err(e) => Some(format!("cannot be read: {e}; import what uses it again")),
     };
     wrong.extend(content.map(|what| (Damage::Content, what)));

@@ -49,7 +49,11 @@ impl Store {
         dry_run: bool,
         progress: &dyn Progress,
     ) -> Result<Collected, Error> {
-        self.check_writable()?;
+        if dry_run {
+            self.check_known()?;
+        } else {
+            self.check_writable()?;
+        }
         let streams = self.path().join("streams");
         if !list(&streams)?.is_empty() {
             return Err(Error::Meta {

@@ -4,7 +4,8 @@ use crate::object::Writer;
 use crate::{Error, meta};
 use elea_formats::digest::Digest;
 use elea_sys::{At as _, PathError, durable};
-use rustix::fs::FlockOperation;
+use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -124,8 +125,24 @@ impl Store {
         }
     }
 
-    /// Refuses a store that only a newer program may write.
+    /// Refuses a store that this process may not write to: read-only media, another one's folder, a newer
+    /// program's store.
     pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        self.check_known()?;
+        let folder = self.path.join("tmp");
+        let (access, flags) = (Access::WRITE_OK, AtFlags::EACCESS);
+        match rustix::fs::accessat(CWD, &folder, access, flags) {
+            Err(e @ (Errno::ROFS | Errno::ACCESS)) => Err(Error::NotWritable {
+                path: self.path.clone(),
+                source: e.into(),
+            }),
+            // What else is wrong is said where it is met.
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a store that only a newer program may write.
+    pub(crate) fn check_known(&self) -> Result<(), Error> {
         if self.unknown.is_empty() {
             return Ok(());
         }

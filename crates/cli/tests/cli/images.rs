@@ -181,6 +181,83 @@ fn fsck_names_the_damaged_object_and_its_images() {
     assert!(elea.good("store fsck").contains("nothing is wrong"));
 }
 
+/// As another person: all of it works in a folder of one's own, owners stay in the image; in one that is
+/// another's, what only reads works, and what writes says why not.
+#[test]
+fn an_ordinary_user_needs_no_privilege_and_another_ones_store_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let elea = Elea::new();
+    if !has("setpriv") || !rustix::process::geteuid().is_root() {
+        skipped("no setpriv, or not root");
+        return;
+    }
+    let open = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    elea.tree("tree");
+    std::os::unix::fs::chown(elea.path("tree/etc/motd"), Some(70_000), Some(8)).unwrap();
+    elea.good("image import dir:tree --name theirs");
+    open(&elea.path(""), 0o777);
+    let program = elea.path("program");
+    fs::copy(env!("CARGO_BIN_EXE_elea"), &program).unwrap();
+    open(&program, 0o755);
+    let run = |line: &str| {
+        let output = Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(line.split_whitespace())
+            .current_dir(elea.path(""))
+            .output()
+            .unwrap();
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), out, err)
+    };
+    for line in [
+        "image import dir:tree --name mine",
+        "image digest dir:tree",
+        "image export mine tar:mine.tar",
+        "store fsck --repair",
+        "image import dir:tree/etc --name gone",
+        "image rm gone",
+        "store gc",
+        "store fsck",
+    ] {
+        let ran = run(&format!("--store own {line}"));
+        assert_eq!(ran.0, Some(0), "{line}: {ran:?}");
+    }
+    let mut list = Command::new("tar");
+    list.args(["--numeric-owner", "-tvf"])
+        .arg(elea.path("mine.tar"));
+    let list = list.output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&list).contains("70000/8"));
+    for line in [
+        "store fsck",
+        "image list",
+        "image export theirs tar:theirs.tar",
+        "store gc --dry-run",
+    ] {
+        let ran = run(&format!("--store store {line}"));
+        assert_eq!(ran.0, Some(0), "{line}: {ran:?}");
+    }
+    assert_eq!(
+        fs::read(elea.path("mine.tar")).unwrap(),
+        fs::read(elea.path("theirs.tar")).unwrap()
+    );
+    for line in [
+        "image import dir:tree --name x",
+        "image rm theirs",
+        "store gc",
+    ] {
+        let ran = run(&format!("--store store {line}"));
+        assert_eq!(ran.0, Some(1), "{line}: {ran:?}");
+        assert!(
+            ran.2.contains("the store store can only be read"),
+            "{ran:?}"
+        );
+    }
+}
+
 #[test]
 fn keys_are_made_once_and_kept_private() {
     use std::os::unix::fs::PermissionsExt;
