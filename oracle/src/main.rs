@@ -4,16 +4,23 @@
 //! (`write-v0`, `write-v2`: the other versions), `elea-oracle read` turns an image into a dump.
 //! `elea-oracle serve` does the same for many, one after the other, without a start for each.
 //! `elea-oracle check FOLDER` checks a repository and tells how many objects and images it has.
+//! `elea-oracle oci LAYOUT:TAG FOLDER` imports an OCI image
+//! into a new repository at the folder and prints the image's SHA-512 digest; with `boot` behind it,
+//! that of the image made ready for booting; with `dump`, `boot-dump`, the tree that it is of.
 
 use composefs::dumpfile::{dumpfile_to_validated_filesystem, write_dumpfile};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::reader::erofs_to_filesystem;
 use composefs::erofs::writer::mkfs_erofs_versioned;
-use composefs::fsverity::Sha256HashValue;
-use composefs::repository::Repository;
+use composefs::fsverity::{Algorithm, FsVerityHashValue as _, Sha256HashValue, Sha512HashValue};
+use composefs::repository::{Repository, RepositoryConfig};
+use composefs_boot::BootOps as _;
+use composefs_oci::image::create_filesystem;
+use composefs_oci::{OciTransformOptions, PullOptions};
 use std::error::Error;
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let current = std::fs::File::open(".")?;
@@ -27,6 +34,40 @@ fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     }
     let (objects, images) = (found.objects_checked(), found.images_checked);
     Ok(format!("{objects} objects, {images} images\n").into_bytes())
+}
+
+fn oci(layout: &str, folder: &str, what: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let config = RepositoryConfig::new(Algorithm::for_hash::<Sha512HashValue>()).set_insecure();
+    let current = std::fs::File::open(".")?;
+    let (repository, _) = Repository::<Sha512HashValue>::init_path(&current, folder, config)
+        .map_err(|e| format!("{e:#}"))?;
+    let repository = Arc::new(repository);
+    let from = format!("oci:{layout}");
+    let pulled = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(composefs_oci::pull(
+            &repository,
+            &from,
+            None,
+            PullOptions::default(),
+        ))
+        .map_err(|e| format!("{e:#}"))?;
+    let verity = Some(&pulled.config_verity);
+    let options = OciTransformOptions::default();
+    let mut tree = create_filesystem(&repository, &pulled.config_digest, verity, &options)
+        .map_err(|e| format!("{e:#}"))?;
+    if what.starts_with("boot") {
+        tree.transform_for_boot(&repository)
+            .map_err(|e| format!("{e:#}"))?;
+    }
+    if what.ends_with("dump") {
+        let mut out = Vec::new();
+        write_dumpfile(&mut out, &tree).map_err(|e| format!("{e:#}"))?;
+        return Ok(out);
+    }
+    let digest = tree.compute_image_id(FormatVersion::V1).to_hex();
+    Ok(format!("{digest}\n").into_bytes())
 }
 
 fn answer(verb: &str, input: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
@@ -81,6 +122,10 @@ fn serve() -> Result<(), Box<dyn Error>> {
 fn run(verb: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     match verb {
         "check" => check(&std::env::args().nth(2).unwrap_or_default()),
+        "oci" => {
+            let argument = |place| std::env::args().nth(place).unwrap_or_default();
+            oci(&argument(2), &argument(3), &argument(4))
+        }
         "serve" => serve().map(|()| Vec::new()),
         verb => {
             let mut input = Vec::new();

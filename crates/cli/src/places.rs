@@ -1,5 +1,6 @@
 //! Trees and images by what a person writes: a transport and a place.
 
+use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::text;
 use elea_formats::digest::Digest;
@@ -91,6 +92,21 @@ pub(crate) fn tree(
         ..Origin::default()
     };
     Ok((tree, origin))
+}
+
+/// Does something with a store for which nothing has to be kept: the one that a name is looked up in, or
+/// one in a temporary folder, for contents that are needed only while they are digested.
+pub(crate) fn digested<T>(
+    source: &Reference,
+    context: &Context,
+    work: impl FnOnce(&Store) -> Outcome<T>,
+) -> Outcome<T> {
+    if let Reference::Store(_) = source {
+        return work(&context.store()?);
+    }
+    let scratch = scratch();
+    let folder = tempfile::tempdir_in(&scratch).at("create a folder in", &scratch)?;
+    work(&Store::init(&folder.path().join("store"))?)
 }
 
 /// A reference of a kind that a command does not take.

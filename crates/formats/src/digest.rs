@@ -3,29 +3,52 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A SHA-256 digest: the name of an object, an image or a blob, by context.
+/// A SHA-2 digest of so many bytes: the name of an object, an image or a blob, by context.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
+pub struct Sha<const N: usize>([u8; N]);
 
-/// A text that is not 64 lower-case hexadecimal digits.
+/// A SHA-256 digest: what Elea's stores, OCI and Debian name things by.
+pub type Digest = Sha<32>;
+
+/// A SHA-512 digest: what composefs-rs's own repositories name things by.
+pub type Digest512 = Sha<64>;
+
+/// A text that is not so many lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a SHA-256 digest: 64 lower-case hexadecimal digits are needed")]
-pub struct DigestError(String);
+#[error(
+    "`{text}` is not a SHA-{} digest: {} lower-case hexadecimal digits are needed",
+    .bytes * 8,
+    .bytes * 2
+)]
+pub struct DigestError {
+    text: String,
+    bytes: usize,
+}
 
 impl Digest {
-    /// Wraps 32 raw bytes.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
     /// The plain SHA-256 of `data` (what OCI and Debian call a digest, not fs-verity's).
     pub fn sha256(data: &[u8]) -> Self {
         use sha2::Digest as _;
         Self(sha2::Sha256::digest(data).into())
     }
+}
 
-    /// The 32 raw bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+impl Digest512 {
+    /// The plain SHA-512 of `data`.
+    pub fn sha512(data: &[u8]) -> Self {
+        use sha2::Digest as _;
+        Self(sha2::Sha512::digest(data).into())
+    }
+}
+
+impl<const N: usize> Sha<N> {
+    /// Wraps raw bytes.
+    pub const fn new(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; N] {
         &self.0
     }
 
@@ -41,27 +64,30 @@ impl Digest {
     }
 }
 
-impl fmt::Display for Digest {
+impl<const N: usize> fmt::Display for Sha<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }
 
-impl fmt::Debug for Digest {
+impl<const N: usize> fmt::Debug for Sha<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
     }
 }
 
-impl FromStr for Digest {
+impl<const N: usize> FromStr for Sha<N> {
     type Err = DigestError;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let error = || DigestError(s.chars().take(80).collect());
-        if s.len() != 64 || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        let error = || DigestError {
+            text: s.chars().take(80).collect(),
+            bytes: N,
+        };
+        if s.len() != 2 * N || !s.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(error());
         }
-        let mut bytes = [0; 32];
+        let mut bytes = [0; N];
         for (i, byte) in bytes.iter_mut().enumerate() {
             *byte = u8::from_str_radix(&s[2 * i..2 * i + 2], 16).map_err(|_| error())?;
         }
@@ -69,13 +95,13 @@ impl FromStr for Digest {
     }
 }
 
-impl serde::Serialize for Digest {
+impl<const N: usize> serde::Serialize for Sha<N> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> serde::Deserialize<'de> for Digest {
+impl<'de, const N: usize> serde::Deserialize<'de> for Sha<N> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -102,5 +128,16 @@ mod tests {
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
+        let long = Digest512::sha512(b"");
+        let text = long.to_string();
+        assert!(text.starts_with("cf83e1357eefb8bd") && text.len() == 128);
+        assert_eq!(text.parse::<Digest512>(), Ok(long));
+        let error = text.parse::<Digest>().unwrap_err().to_string();
+        assert!(error.contains("SHA-256") && error.contains("64"), "{error}");
+        let error = text[1..].parse::<Digest512>().unwrap_err().to_string();
+        assert!(
+            error.contains("SHA-512") && error.contains("128"),
+            "{error}"
+        );
     }
 }

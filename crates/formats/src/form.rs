@@ -3,6 +3,11 @@
 //! A digest is of a tree in a named form; `docs/formats/tree-forms.md` gives the rules and the
 //! reason for each. A rule of a released form never changes: a better form gets a new name.
 
+pub mod oci;
+mod rule;
+
+pub use rule::{Property, Rule};
+
 use crate::digest::Digest;
 use crate::tree::{Content, Directory, Leaf, Meta, Node, Time, Tree};
 use std::collections::BTreeMap;

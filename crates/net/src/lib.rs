@@ -12,6 +12,7 @@ mod fetch;
 mod http;
 mod layers;
 mod layout;
+mod look;
 mod offer;
 mod partial;
 mod pull;
@@ -25,6 +26,7 @@ mod source;
 mod stream;
 
 pub use error::NetError;
+pub use look::look;
 pub use offer::{Offer, check};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};

@@ -31,55 +31,86 @@ pub(crate) fn empty() -> Tree {
 /// Does to a tree what a layer says.
 pub(crate) fn apply(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
     for step in steps {
-        let (folder, name) = split(&step.path);
-        match step.what {
-            What::Whiteout => {
-                if let Some(folder) = tree.directory_mut(folder) {
-                    folder.entries.remove(name);
-                }
-            }
-            What::Opaque => {
-                if let Some(folder) = tree.directory_mut(&step.path) {
-                    folder.entries.clear();
-                }
-            }
-            _ => {}
-        }
+        hide(tree, step);
     }
     for step in steps {
-        match &step.what {
-            What::Directory(meta) if step.path.is_empty() => tree.root.meta = meta.clone(),
-            What::Directory(meta) => {
-                let (folder, name) = parent(&mut tree.root, &step.path)?;
-                if let Some(Node::Directory(there)) = folder.entries.get_mut(name) {
-                    there.meta.clone_from(meta);
-                } else {
-                    let new = Directory {
-                        meta: meta.clone(),
-                        ..Directory::default()
-                    };
-                    folder.entries.insert(name.to_vec(), Node::Directory(new));
-                }
-            }
-            What::Leaf(leaf) => {
-                let id = LeafId(tree.leaves.len());
-                let (folder, name) = parent(&mut tree.root, &step.path)?;
-                folder.entries.insert(name.to_vec(), Node::Leaf(id));
-                tree.leaves.push(leaf.clone());
-            }
-            What::Link(target) => {
-                let id = linked(tree, target).ok_or_else(|| {
-                    let target = target.escape_ascii();
-                    refuse(
-                        &step.path,
-                        &format!("is a hard link to `{target}`, which is no file before it"),
-                    )
-                })?;
-                let (folder, name) = parent(&mut tree.root, &step.path)?;
-                folder.entries.insert(name.to_vec(), Node::Leaf(id));
-            }
-            What::Whiteout | What::Opaque => {}
+        add(tree, step)?;
+    }
+    Ok(())
+}
+
+/// Does to a tree what a layer says, one entry after the other, as composefs-rs does
+/// (`crates/composefs-oci/src/image.rs`, `process_entry`).
+pub(crate) fn apply_in_order(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
+    for step in steps {
+        let folder = match step.what {
+            What::Opaque => &step.path[..],
+            _ => split(&step.path).0,
+        };
+        if tree.directory_mut(folder).is_none() {
+            return Err(refuse(
+                &step.path,
+                "stands in a directory that no entry before it makes",
+            ));
         }
+        hide(tree, step);
+        add(tree, step)?;
+    }
+    Ok(())
+}
+
+/// Takes away what a whiteout hides.
+fn hide(tree: &mut Tree, step: &Step) {
+    let (folder, name) = split(&step.path);
+    match step.what {
+        What::Whiteout => {
+            if let Some(folder) = tree.directory_mut(folder) {
+                folder.entries.remove(name);
+            }
+        }
+        What::Opaque => {
+            if let Some(folder) = tree.directory_mut(&step.path) {
+                folder.entries.clear();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts an entry in its place.
+fn add(tree: &mut Tree, step: &Step) -> Result<(), Error> {
+    match &step.what {
+        What::Directory(meta) if step.path.is_empty() => tree.root.meta = meta.clone(),
+        What::Directory(meta) => {
+            let (folder, name) = parent(&mut tree.root, &step.path)?;
+            if let Some(Node::Directory(there)) = folder.entries.get_mut(name) {
+                there.meta.clone_from(meta);
+            } else {
+                let new = Directory {
+                    meta: meta.clone(),
+                    ..Directory::default()
+                };
+                folder.entries.insert(name.to_vec(), Node::Directory(new));
+            }
+        }
+        What::Leaf(leaf) => {
+            let id = LeafId(tree.leaves.len());
+            let (folder, name) = parent(&mut tree.root, &step.path)?;
+            folder.entries.insert(name.to_vec(), Node::Leaf(id));
+            tree.leaves.push(leaf.clone());
+        }
+        What::Link(target) => {
+            let id = linked(tree, target).ok_or_else(|| {
+                let target = target.escape_ascii();
+                refuse(
+                    &step.path,
+                    &format!("is a hard link to `{target}`, which is no file before it"),
+                )
+            })?;
+            let (folder, name) = parent(&mut tree.root, &step.path)?;
+            folder.entries.insert(name.to_vec(), Node::Leaf(id));
+        }
+        What::Whiteout | What::Opaque => {}
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! What differs between two trees.
 
-use elea_formats::tree::{Content, Directory, Entry, LeafId, Meta, Node, Tree};
+use elea_formats::tree::{Content, Entry, LeafId, Meta, Tree, walk_both};
 use serde::Serialize;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::convert::Infallible;
 
 /// How a path differs.
@@ -28,120 +28,65 @@ pub struct Change {
     pub fields: Vec<&'static str>,
 }
 
-/// A tree and how many names each of its leaves has.
-struct Side<'t> {
-    tree: &'t Tree,
-    links: HashMap<LeafId, usize>,
-}
-
-struct Differ<'t> {
-    old: Side<'t>,
-    new: Side<'t>,
-    path: Vec<u8>,
-    changes: Vec<Change>,
-}
-
 /// What differs between two trees, by path: folders before what is in them, names in byte order.
 pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
-    let mut differ = Differ {
-        old: Side::new(old),
-        new: Side::new(new),
-        path: Vec::new(),
-        changes: Vec::new(),
-    };
-    let fields = meta(&old.root.meta, &new.root.meta);
-    differ.changed(fields);
-    differ.folders(Some(&old.root), Some(&new.root));
-    differ.changes
+    let links = [links(old), links(new)];
+    let mut changes = Vec::new();
+    walk_both(old, new, |path, old, new| {
+        let (kind, fields) = match (old, new) {
+            (None, _) => (Kind::Added, Vec::new()),
+            (_, None) => (Kind::Removed, Vec::new()),
+            (Some(old), Some(new)) => (Kind::Changed, fields(old, new, &links)),
+        };
+        if kind != Kind::Changed || !fields.is_empty() {
+            let path = shown(path);
+            changes.push(Change { path, kind, fields });
+        }
+    });
+    changes
 }
 
-impl<'t> Side<'t> {
-    fn new(tree: &'t Tree) -> Self {
-        let mut links = HashMap::new();
-        let Ok(()) = tree.walk(|_, entry| {
-            if let Entry::Leaf(id, _) = entry {
-                *links.entry(id).or_insert(0) += 1;
+/// How many names each leaf has.
+fn links(tree: &Tree) -> HashMap<LeafId, usize> {
+    let mut links = HashMap::new();
+    let Ok(()) = tree.walk(|_, entry| {
+        if let Entry::Leaf(id, _) = entry {
+            *links.entry(id).or_insert(0) += 1;
+        }
+        Ok::<(), Infallible>(())
+    });
+    links
+}
+
+fn fields(
+    old: Entry<'_>,
+    new: Entry<'_>,
+    links: &[HashMap<LeafId, usize>; 2],
+) -> Vec<&'static str> {
+    match (old, new) {
+        (Entry::Directory(old), Entry::Directory(new)) => meta(&old.meta, &new.meta),
+        (Entry::Leaf(old_id, old), Entry::Leaf(new_id, new)) => {
+            let mut fields: Vec<_> = content(&old.content, &new.content).into_iter().collect();
+            fields.extend(meta(&old.meta, &new.meta));
+            if links[0][&old_id] != links[1][&new_id] {
+                fields.push("links");
             }
-            Ok::<(), Infallible>(())
-        });
-        Self { tree, links }
+            fields
+        }
+        _ => vec!["type"],
     }
 }
 
-impl<'t> Differ<'t> {
-    fn folders(&mut self, old: Option<&'t Directory>, new: Option<&'t Directory>) {
-        let keys =
-            |folder: Option<&'t Directory>| folder.into_iter().flat_map(|f| f.entries.keys());
-        let names: BTreeSet<&Vec<u8>> = keys(old).chain(keys(new)).collect();
-        for name in names {
-            let length = self.path.len();
-            self.path.push(b'/');
-            self.path.extend_from_slice(name);
-            self.nodes(
-                old.and_then(|folder| folder.entries.get(name)),
-                new.and_then(|folder| folder.entries.get(name)),
-            );
-            self.path.truncate(length);
-        }
+fn content(old: &Content, new: &Content) -> Option<&'static str> {
+    if old == new {
+        return None;
     }
-
-    fn nodes(&mut self, old: Option<&'t Node>, new: Option<&'t Node>) {
-        match (old, new) {
-            (None, Some(_)) => self.push(Kind::Added, Vec::new()),
-            (Some(_), None) => self.push(Kind::Removed, Vec::new()),
-            (Some(Node::Directory(old)), Some(Node::Directory(new))) => {
-                self.changed(meta(&old.meta, &new.meta));
-            }
-            (Some(Node::Leaf(old)), Some(Node::Leaf(new))) => {
-                let fields = self.leaves(*old, *new);
-                self.changed(fields);
-            }
-            (Some(_), Some(_)) => self.changed(vec!["type"]),
-            (None, None) => {}
-        }
-        let folder = |node: Option<&'t Node>| match node {
-            Some(Node::Directory(folder)) => Some(folder),
-            _ => None,
-        };
-        self.folders(folder(old), folder(new));
-    }
-
-    fn leaves(&self, old: LeafId, new: LeafId) -> Vec<&'static str> {
-        let (a, b) = (self.old.tree.leaf(old), self.new.tree.leaf(new));
-        let mut fields = Vec::new();
-        if std::mem::discriminant(&a.content) == std::mem::discriminant(&b.content) {
-            if a.content != b.content {
-                fields.push(match a.content {
-                    Content::Symlink(_) => "target",
-                    _ => "content",
-                });
-            }
-        } else if is_file(&a.content) && is_file(&b.content) {
-            fields.push("content");
-        } else {
-            fields.push("type");
-        }
-        fields.extend(meta(&a.meta, &b.meta));
-        if self.old.links[&old] != self.new.links[&new] {
-            fields.push("links");
-        }
-        fields
-    }
-
-    fn changed(&mut self, fields: Vec<&'static str>) {
-        if !fields.is_empty() {
-            self.push(Kind::Changed, fields);
-        }
-    }
-
-    fn push(&mut self, kind: Kind, fields: Vec<&'static str>) {
-        let path = if self.path.is_empty() {
-            "/".to_owned()
-        } else {
-            shown(&self.path)
-        };
-        self.changes.push(Change { path, kind, fields });
-    }
+    Some(match (old, new) {
+        (Content::Symlink(_), Content::Symlink(_)) => "target",
+        (old, new) if is_file(old) && is_file(new) => "content",
+        (old, new) if std::mem::discriminant(old) == std::mem::discriminant(new) => "content",
+        _ => "type",
+    })
 }
 
 fn is_file(content: &Content) -> bool {
@@ -162,7 +107,7 @@ fn meta(old: &Meta, new: &Meta) -> Vec<&'static str> {
 }
 
 /// A path as text: what is not UTF-8, and control characters, as `\xNN`.
-fn shown(path: &[u8]) -> String {
+pub(crate) fn shown(path: &[u8]) -> String {
     let mut out = String::new();
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {

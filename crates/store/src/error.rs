@@ -41,6 +41,12 @@ pub enum Error {
         /// The unknown features.
         features: Vec<String>,
     },
+    /// An image's policy gives no labels.
+    #[error("the SELinux policy in the image cannot be used: {reason}")]
+    Policy {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Nothing has this name.
     #[error("the store has no image `{name}`; `elea image list` shows those that it has")]
     NoImage {

@@ -136,6 +136,17 @@ impl Store {
         }
         Ok(tree)
     }
+
+    /// The tree that composefs-rs makes of layers, lowest first. It takes entries strictly in the order of
+    /// the archive, so that a whiteout also hides what stands before it in its own layer, and it
+    /// refuses an entry whose directory is not there.
+    pub fn assemble_in_order(&self, layers: &[Layer]) -> Result<Tree, Error> {
+        let mut tree = assemble::empty();
+        for layer in layers {
+            assemble::apply_in_order(&mut tree, &layer.steps)?;
+        }
+        Ok(tree)
+    }
 }
 
 /// What a reader that was told to end says is not the archive's fault.

@@ -9,23 +9,27 @@
 mod assemble;
 mod diff;
 mod error;
+mod explain;
 pub mod export;
 mod fsck;
 mod gc;
 mod image;
 mod import;
+mod labels;
 pub mod layer;
 mod lease;
 mod meta;
 mod mount;
 mod object;
 mod refs;
+mod rename;
 pub mod repair;
 mod store;
 pub mod trust;
 
 pub use diff::{Change, Kind, diff};
 pub use error::Error;
+pub use explain::{Difference, Explanation, Verdict, explain};
 pub use fsck::{Check, Damage, Finding};
 pub use gc::Collected;
 pub use image::Origin;

@@ -2,6 +2,7 @@
 
 mod diff;
 mod digest;
+mod explain;
 mod export;
 mod import;
 mod keygen;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     List(list::Args),
     Show(show::Args),
     Diff(diff::Args),
+    Explain(explain::Args),
     Mount(mount::Args),
     Tag(tag::Args),
     Rm(rm::Args),
@@ -48,6 +50,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::List(args) => list::run(&args, context),
         Command::Show(args) => show::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),
+        Command::Explain(args) => explain::run(&args, context),
         Command::Mount(args) => mount::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Rm(args) => rm::run(&args, context),

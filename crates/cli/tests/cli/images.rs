@@ -320,3 +320,62 @@ fn a_dry_run_changes_nothing() {
         assert_eq!(state(), before, "{line}");
     }
 }
+
+/// A tree as found, its image in the form, and one that really differs.
+#[test]
+fn why_two_digests_differ_is_explained() {
+    let elea = Elea::new();
+    let tree = elea.tree("tree");
+    let image = imported(&elea, "dir:tree", "a");
+    let out = elea.good("image explain dir:tree a");
+    let verdict = "only canonicalisation: B is the form os-1 of A";
+    assert!(out.lines().any(|line| line == verdict), "{out}");
+    assert!(out.contains("times are whole seconds"), "{out}");
+    assert!(out.contains(&image), "{out}");
+    let value = elea.json("image explain a dir:tree");
+    assert_eq!(value["schema"], "elea.image-explain/1");
+    assert_eq!(value["verdict"], "form-of-b");
+    assert_eq!(value["a"]["form"], "os-1");
+    assert_eq!(value["b"]["form"], "raw");
+    assert_eq!(value["a"]["image"], image.as_str());
+    assert_eq!(value["b"]["os_1"], image.as_str());
+    let raw = elea.good("image digest dir:tree --form raw");
+    assert_eq!(value["b"]["image"], raw.trim());
+    imported(&elea, "dir:tree --form raw", "raw");
+    let value = elea.json("image explain raw dir:tree");
+    assert_eq!(value["verdict"], "same");
+    assert_eq!(value["differences"].as_array().unwrap().len(), 0);
+    assert!(
+        elea.good("image explain a a")
+            .contains("the same digest, the same tree")
+    );
+
+    // The tar file has whole seconds; what is exported of `a` is `a`.
+    elea.good("image export a tar:a.tar");
+    assert_eq!(
+        elea.json("image explain tar:a.tar a")["a"]["os_1"],
+        image.as_str()
+    );
+
+    for number in 0..60 {
+        fs::write(tree.join(format!("usr/bin/{number}")), "new").unwrap();
+    }
+    fs::write(tree.join("etc/issue"), "hello\n").unwrap();
+    let out = elea.good("image explain a dir:tree");
+    assert!(out.contains("two trees: "), "{out}");
+    assert!(out.contains("/etc/issue  content: 8 bytes, "), "{out}");
+    assert!(out.contains("more; `--json` lists them all"), "{out}");
+    assert!(out.lines().count() < 80, "{out}");
+    let value = elea.json("image explain a dir:tree");
+    assert_eq!(value["verdict"], "different");
+    assert!(value["differences"].as_array().unwrap().len() > 60);
+
+    elea.bad("image explain tar:- tar:-", 2, &["stdin", "once"]);
+    elea.bad("image explain a nobody", 1, &["nobody"]);
+    elea.bad(
+        "image explain a dir:nowhere",
+        1,
+        &["nowhere", "No such file"],
+    );
+    elea.bad("image explain a oci:x:y", 2, &["does not fit here"]);
+}

@@ -5,6 +5,7 @@ use super::{
     BLOCK, ESCAPED, METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, Type, Version, WHITEOUT,
 };
 use crate::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Tree};
+use crate::verity::Algorithm;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// An inode before it has a place.
@@ -58,10 +59,9 @@ pub(super) struct Entry<'a> {
 const MAX_TAIL: usize = BLOCK / 2;
 
 /// What stands under a name.
-#[derive(Clone, Copy)]
-enum Child<'a> {
+enum Child<'a, A> {
     Directory(&'a Directory),
-    Leaf(LeafId, &'a Leaf),
+    Leaf(LeafId, &'a Leaf<A>),
     /// One of the 256 names that hide the object folders on kernels without data-only layers.
     Stub,
 }
@@ -74,8 +74,8 @@ impl Inode<'_> {
     }
 }
 
-struct Collector<'a> {
-    tree: &'a Tree,
+struct Collector<'a, A> {
+    tree: &'a Tree<A>,
     inodes: Vec<Inode<'a>>,
     /// Names of each leaf, and the folder of the first one in depth-first order.
     names: HashMap<LeafId, (usize, *const Directory)>,
@@ -113,7 +113,11 @@ pub(super) const STUBS: [[u8; 2]; 256] = {
 
 /// The inodes of a tree, breadth first, children in the order of their names. A leaf with
 /// several names gets its number in the folder that holds its first name in depth-first order.
-pub(super) fn collect<'a>(tree: &'a Tree, stub: &'a Meta, version: Version) -> Vec<Inode<'a>> {
+pub(super) fn collect<'a, A: Algorithm>(
+    tree: &'a Tree<A>,
+    stub: &'a Meta,
+    version: Version,
+) -> Vec<Inode<'a>> {
     let mut collector = Collector {
         tree,
         version,
@@ -140,7 +144,7 @@ pub(super) fn collect<'a>(tree: &'a Tree, stub: &'a Meta, version: Version) -> V
 /// An entry whose leaf may not have its number yet.
 type Open<'a> = (&'a [u8], Result<usize, LeafId>);
 
-impl<'a> Collector<'a> {
+impl<'a, A: Algorithm> Collector<'a, A> {
     fn count(&mut self, directory: &'a Directory) {
         for node in directory.entries.values() {
             match node {
@@ -162,7 +166,7 @@ impl<'a> Collector<'a> {
         me: usize,
         queue: &mut VecDeque<(&'a Directory, usize, usize)>,
     ) -> Vec<Open<'a>> {
-        let mut children: BTreeMap<&[u8], Child<'a>> = BTreeMap::new();
+        let mut children: BTreeMap<&[u8], Child<'a, A>> = BTreeMap::new();
         if me == 0 {
             children.extend(STUBS.iter().map(|name| (&name[..], Child::Stub)));
         }
@@ -242,7 +246,7 @@ impl<'a> Collector<'a> {
         self.push(&directory.meta, Type::Directory, 0, 0, body)
     }
 
-    fn leaf(&mut self, id: LeafId, leaf: &'a Leaf, links: usize) -> usize {
+    fn leaf(&mut self, id: LeafId, leaf: &'a Leaf<A>, links: usize) -> usize {
         let mut extra: Vec<(&[u8], Vec<u8>)> = Vec::new();
         let (kind, size, body) = match &leaf.content {
             Content::Inline(data) if data.is_empty() => (Type::Regular, 0, Body::Number(0)),
@@ -256,9 +260,7 @@ impl<'a> Collector<'a> {
             }
             Content::Object { digest, size } => {
                 let hex = digest.to_string();
-                let mut metacopy = vec![0, 36, 0, 1];
-                metacopy.extend_from_slice(digest.as_bytes());
-                extra.push((METACOPY, metacopy));
+                extra.push((METACOPY, metacopy(digest)));
                 let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
                 extra.push((REDIRECT, redirect.into_bytes()));
                 (Type::Regular, *size, holes(*size))
@@ -316,6 +318,14 @@ impl<'a> Collector<'a> {
         });
         self.inodes.len() - 1
     }
+}
+
+/// The value of overlayfs's metacopy attribute (`fs/overlayfs/overlayfs.h`, `struct ovl_metacopy`): version, length,
+/// flags, algorithm, digest.
+fn metacopy<A: Algorithm>(digest: &A) -> Vec<u8> {
+    let bytes = digest.bytes();
+    let length = u8::try_from(4 + bytes.len()).unwrap_or(u8::MAX);
+    [&[0, length, 0, A::NUMBER], bytes].concat()
 }
 
 /// The low 32 bits of a `makedev` number are the kernel's own encoding.

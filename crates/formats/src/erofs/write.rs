@@ -7,6 +7,7 @@ use super::{
     LAYOUT_INLINE, LAYOUT_PLAIN, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Version, attributes,
 };
 use crate::tree::{Time, Tree};
+use crate::verity::Algorithm;
 
 /// The most hole entries that a block of their own takes.
 const MAX_HOLES: usize = BLOCK / 4;
@@ -26,7 +27,7 @@ struct Layout {
 /// The tree is written as it is: see [`crate::form::canonical`] for what makes two trees
 /// equal. Names longer than 255 bytes, attribute names longer than 255 and values longer
 /// than 65,535 bytes, which no file system has, are not representable.
-pub fn write(tree: &Tree, version: Version) -> Vec<u8> {
+pub fn write<A: Algorithm>(tree: &Tree<A>, version: Version) -> Vec<u8> {
     let stub = stub_meta(&tree.root.meta);
     let mut inodes = collect(tree, &stub, version);
     let acl = inodes

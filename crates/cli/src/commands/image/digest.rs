@@ -2,29 +2,78 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
+use crate::options::Network;
 use crate::{places, text};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Digest512};
 use elea_formats::erofs::Version;
-use elea_formats::form::{self, Form, INLINE_LIMIT};
+use elea_formats::form::{self, Form, INLINE_LIMIT, oci};
 use elea_formats::oci::reference::Reference;
 use elea_formats::tree::{Content, Entry, Tree};
 use elea_formats::{erofs, verity};
-use elea_store::Store;
-use elea_sys::At;
 use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
 
 /// Print the digest that a tree has as an image
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// dir:PATH, tar:PATH, dump:PATH or erofs:PATH (`-` is stdin), or a name in the store
+    /// dir:PATH, tar:PATH, dump:PATH or erofs:PATH (`-` is stdin), or a name in the store; for the
+    /// forms oci and oci-boot oci:DIR:TAG, oci-archive:FILE or registry:HOST/NAME:TAG
     #[arg(value_name = "SRC")]
     source: Reference,
-    /// The form that is digested: os-1, raw
+    /// The form that is digested: os-1, raw; or as composefs-rs does it, with SHA-512: oci, oci-boot
     #[arg(long, default_value_t)]
-    form: Form,
+    form: Asked,
     /// The format of the image: v1, v0
     #[arg(long, default_value_t)]
     format: Version,
+    #[command(flatten)]
+    network: Network,
+}
+
+/// A form that can be digested; those of composefs-rs are not made by any other command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Ours(Form),
+    Oci,
+    OciBoot,
+}
+
+impl Asked {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours(form) => form.name(),
+            Self::Oci => "oci",
+            Self::OciBoot => "oci-boot",
+        }
+    }
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self::Ours(Form::default())
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Asked {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        match s {
+            "oci" => Ok(Self::Oci),
+            "oci-boot" => Ok(Self::OciBoot),
+            other => other
+                .parse()
+                .map(Self::Ours)
+                .map_err(|e: form::UnknownForm| format!("{e}, `oci` or `oci-boot`")),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -33,16 +82,21 @@ struct Shown {
     source: String,
     form: &'static str,
     format: String,
-    image: Digest,
+    /// SHA-256 for the forms `raw` and `os-1`, SHA-512 for those of composefs-rs.
+    image: String,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let image = match args.form {
+        Asked::Ours(form) => of(&args.source, form, args.format, context)?.to_string(),
+        Asked::Oci | Asked::OciBoot => of_layers(args, context)?.to_string(),
+    };
     let shown = Shown {
         schema: "elea.image-digest/1",
         source: args.source.to_string(),
         form: args.form.name(),
         format: args.format.to_string(),
-        image: of(&args.source, args.form, args.format, context)?,
+        image,
     };
     context.show(&shown, |shown| format!("{}\n", shown.image))
 }
@@ -61,19 +115,40 @@ pub(super) fn of(
         let unknown = |digest: &Digest| Err(elea_store::Error::NoObject { digest: *digest });
         return measure(tree, form, format, unknown);
     }
-    // The contents are needed only while they are digested.
-    let scratch = places::scratch();
-    let folder = tempfile::tempdir_in(&scratch).at("create a folder in", &scratch)?;
-    let store = match source {
-        Reference::Store(_) => context.store()?,
-        _ => Store::init(&folder.path().join("store"))?,
-    };
-    let (tree, _) = places::tree(&store, source, &context.bars())?;
-    let load = |digest: &Digest| store.read_object(digest, INLINE_LIMIT as u64);
-    measure(tree, form, format, load)
+    places::digested(source, context, |store| {
+        let (tree, _) = places::tree(store, source, &context.bars())?;
+        let load = |digest: &Digest| store.read_object(digest, INLINE_LIMIT as u64);
+        measure(tree, form, format, load)
+    })
 }
 
-fn measure(
+/// What composefs-rs computes for an OCI image. Nothing is left in any store.
+fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
+    let source = &args.source;
+    if !matches!(
+        source,
+        Reference::Layout { .. } | Reference::Archive(_) | Reference::Registry(_)
+    ) {
+        let suitable =
+            "the forms oci and oci-boot are of layers: oci:, oci-archive: and registry: are read";
+        return Err(places::unsuitable(source, suitable));
+    }
+    places::digested(source, context, |store| {
+        let layers = elea_net::look(source, store, &args.network.options(), &context.bars())?;
+        let mut tree = store.assemble_in_order(&layers)?;
+        let refused = |e: oci::NoOciForm| Failure::new(Code::Failed, format!("{source}: {e}"));
+        oci::oci(&mut tree).map_err(refused)?;
+        if args.form == Asked::OciBoot {
+            oci::bootable(&mut tree).map_err(refused)?;
+            store.label(&mut tree)?;
+        }
+        let tree: Tree<Digest512> = store.rename_objects(tree)?;
+        Ok(verity::measure_by(&erofs::write(&tree, args.format)))
+    })
+}
+
+/// The digest of a tree in a form; `load` gives the content of a small object.
+pub(super) fn measure(
     mut tree: Tree,
     form: Form,
     format: Version,
