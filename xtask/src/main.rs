@@ -2,7 +2,7 @@
 //!
 //! `demo` is the whole story from one config file to a machine that heals itself; `vm` the
 //! scenarios of failure, each on a real machine under QEMU; `test` everything that CI runs;
-//! `bench` the figures. All of them drive the programs `elea` and `ssh` as a person would.
+//! `bench` the figures; `fuzz` gives libFuzzer what is read from outside. All of them drive the programs `elea` and `ssh` as a person would.
 
 #![expect(
     clippy::print_stdout,
@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode};
 
 mod bench;
 mod demo;
+mod fuzz;
 mod guest;
 mod judges;
 mod packages;
@@ -39,6 +40,8 @@ usage: cargo xtask COMMAND
                        write docs/failures.md
   bench [import|build|fetch|boot|sizes]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md
+  fuzz [TARGET]… [--seconds N]
+                       everything that is read from outside, given to libFuzzer
   gen                  man pages and shell completions, into target/generated";
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         },
         "test" => return test::run(words),
         "bench" => bench::run(words),
+        "fuzz" => fuzz::run(words),
         "gen" => generate(),
         "vm" => vm::run(words),
         _ => return usage(),

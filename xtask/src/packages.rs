@@ -44,6 +44,9 @@ pub(crate) const TEST: &[&str] = &[
     "umoci",
 ];
 
+/// What building libFuzzer needs.
+pub(crate) const FUZZ: &[&str] = &["g++", "gcc", "libc6-dev"];
+
 /// Installs the packages that are missing, naming them first.
 pub(crate) fn install(lists: &[&[&str]]) -> Result<()> {
     let missing: Vec<&str> = lists

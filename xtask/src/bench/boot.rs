@@ -82,7 +82,15 @@ pub(super) fn measure(
     let image = of_disk(&trial.disk, &folder)?;
     let plain = plain::system(tree, &image, &folder)?;
     let systems = [&image, &plain];
-    let boot = |system: &System, clock| boot(system, &folder, &stage.works.login, clock);
+    let boot = |system: &System, clock| {
+        let once = || boot(system, &folder, &stage.works.login, clock);
+        // Now and then an emulated guest stands still for a minute, at a page of which the emulator has
+        // translated code: that says nothing of the system.
+        once().or_else(|e| {
+            talk::note(&format!("{}: once more, for {e}", system.name));
+            once()
+        })
+    };
     // The first boot of each makes ids, keys and caches, and is not counted.
     for system in systems {
         boot(system, Clock::Real)?;

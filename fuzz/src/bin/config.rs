@@ -1,0 +1,28 @@
+//! The config file: any text is a config or a list of errors that can be drawn.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+fn file() -> &'static PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        folder.keep().join("elea.toml")
+    })
+}
+
+fuzz_target!(|text: &[u8]| {
+    // It would read what it names.
+    if text.windows(7).any(|word| word == b"imports") {
+        return;
+    }
+    fs::write(file(), text).expect("the folder can be written");
+    if let Err(errors) = elea_compose::config::load(file()) {
+        assert!(!errors.list().is_empty());
+        errors.render(false);
+        errors.to_json();
+    }
+});
