@@ -41,6 +41,9 @@ pub enum ReadError {
 /// A prefix that the canonical form does not use, and V2 does.
 const LUSTRE: (u8, &[u8]) = (5, b"lustre.");
 
+/// The longest target of a link, in bytes.
+const MAX_TARGET: usize = 4095;
+
 /// Folders deeper than this have no path that the kernel takes.
 const MAX_DEPTH: usize = 2048;
 
@@ -49,6 +52,16 @@ fn invalid(what: &'static str, value: &dyn std::fmt::Display) -> ReadError {
         what,
         value: value.to_string(),
     }
+}
+
+/// What the kernel takes as the target of a link (`PATH_MAX` with its end).
+fn target(target: Vec<u8>) -> Result<Vec<u8>, ReadError> {
+    if target.is_empty() || target.len() > MAX_TARGET || target.contains(&0) {
+        let start = &target[..target.len().min(40)];
+        let value = format!("{} bytes, `{}`", target.len(), start.escape_ascii());
+        return Err(invalid("link's target", &value));
+    }
+    Ok(target)
 }
 
 /// Reads an image of V0, V1 or V2 back into its tree: the stubs and the overlay's own attributes
@@ -329,7 +342,7 @@ impl<'a> Reader<'a> {
             Type::Regular if inode.layout == LAYOUT_CHUNKS => object(&mut inode)?,
             Type::Regular if inode.size == 0 => Content::Inline(Vec::new()),
             Type::Regular => Content::Inline(self.content(&inode, "file")?),
-            Type::Symlink => Content::Symlink(self.content(&inode, "link")?),
+            Type::Symlink => Content::Symlink(target(self.content(&inode, "link")?)?),
             Type::CharDevice => Content::CharDevice(u64::from(inode.number)),
             Type::BlockDevice => Content::BlockDevice(u64::from(inode.number)),
             Type::Fifo => Content::Fifo,
@@ -492,5 +505,30 @@ impl<'a> Fields<'a> {
 
     fn u64(&self, at: usize) -> u64 {
         u64::from_le_bytes(self.array(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::erofs::{Version, write};
+
+    #[test]
+    fn targets_that_no_kernel_takes_are_refused() {
+        let with = |target: &[u8]| {
+            let mut tree: Tree = Tree::default();
+            tree.leaves.push(Leaf {
+                meta: Meta::default(),
+                content: Content::Symlink(target.to_vec()),
+            });
+            let link = Node::Leaf(LeafId(0));
+            tree.root.entries.insert(b"link".to_vec(), link);
+            read(&write(&tree, Version::V1))
+        };
+        assert!(with(&[b'x'; MAX_TARGET]).is_ok());
+        for bad in [&[b'x'; MAX_TARGET + 1][..], b"", b"a\0b"] {
+            let error = with(bad).unwrap_err();
+            assert!(error.to_string().contains("target"), "{error}");
+        }
     }
 }
