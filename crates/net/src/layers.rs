@@ -192,8 +192,9 @@ impl Work<'_> {
                     done.received += received;
                 }
                 Err(error) => {
-                    self.listener.stop.store(true, Ordering::SeqCst);
+                    // In this order: a worker that is stopped by this error must find it there.
                     lock(&self.done).error.get_or_insert(error);
+                    self.listener.stop.store(true, Ordering::SeqCst);
                     return;
                 }
             }
