@@ -7,9 +7,9 @@
 
 mod parse;
 
-pub use parse::{DumpError, Reason, parse};
+pub use parse::{DumpError, MAX_LINE, Parser, Reason, parse};
 
-use crate::tree::{Content, Directory, Entry, LeafId, Meta, Node, Tree};
+use crate::tree::{Content, DirId, LeafId, LeafRef, MetaRef, Node, Tree};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -25,66 +25,65 @@ const SOCKET: u32 = 0o140_000;
 /// The dump of a tree: ASCII, names in byte order. The second and later names of a leaf, in
 /// this order, are hard links to the first.
 pub fn encode(tree: &Tree) -> String {
-    let links = link_counts(tree);
-    let mut first: HashMap<LeafId, Vec<u8>> = HashMap::new();
     let mut out = String::new();
-    let Ok(()) = tree.walk(|path, entry| {
-        match entry {
-            Entry::Directory(directory) => encode_directory(&mut out, path, directory),
-            Entry::Leaf(id, leaf) => {
-                if let Some(target) = first.get(&id) {
-                    field(&mut out, path);
-                    out.push_str(" 0 @120000 - - - - 0.0 ");
-                    field(&mut out, target);
-                    out.push_str(" - -\n");
-                } else {
-                    encode_leaf(&mut out, path, &leaf.meta, &leaf.content, links[id.0]);
-                    if links[id.0] > 1 {
-                        first.insert(id, path.to_vec());
-                    }
-                }
-            }
-        }
+    let Ok(()) = encode_to(tree, |line| {
+        out.push_str(line);
         Ok::<(), Infallible>(())
     });
     out
 }
 
-/// How many names each leaf has.
-fn link_counts(tree: &Tree) -> Vec<usize> {
-    let mut links = vec![0; tree.leaves.len()];
-    let Ok(()) = tree.walk(|_, entry| {
-        if let Entry::Leaf(id, _) = entry {
-            links[id.0] += 1;
+/// Gives the dump of a tree to `out`, line by line with their ends; an error of `out` ends it.
+pub fn encode_to<E>(tree: &Tree, mut out: impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    let links = tree.count_names();
+    let mut first: HashMap<LeafId, Vec<u8>> = HashMap::new();
+    let mut line = String::new();
+    tree.walk(|path, node| {
+        line.clear();
+        match node {
+            Node::Directory(id) => encode_directory(&mut line, path, tree, id),
+            Node::Leaf(id) => {
+                if let Some(target) = first.get(&id) {
+                    field(&mut line, path);
+                    line.push_str(" 0 @120000 - - - - 0.0 ");
+                    field(&mut line, target);
+                    line.push_str(" - -\n");
+                } else {
+                    let links = links[id.index()];
+                    encode_leaf(&mut line, path, &tree.leaf(id), links);
+                    if links > 1 {
+                        first.insert(id, path.to_vec());
+                    }
+                }
+            }
         }
-        Ok::<(), Infallible>(())
-    });
-    links
+        out(&line)
+    })
 }
 
-fn encode_directory(out: &mut String, path: &[u8], directory: &Directory) {
-    let folders = directory
-        .entries
-        .values()
-        .filter(|node| matches!(node, Node::Directory(_)))
-        .count();
-    head(out, path, 0, DIRECTORY, folders + 2, &directory.meta, 0);
+fn encode_directory(out: &mut String, path: &[u8], tree: &Tree, id: DirId) {
+    let folders = tree.entries(id);
+    let folders = folders.filter(|(_, node)| matches!(node, Node::Directory(_)));
+    // Fewer than the tree has nodes.
+    let links = u32::try_from(folders.count() + 2).unwrap_or(u32::MAX);
+    let meta = tree.meta(id);
+    head(out, path, 0, DIRECTORY, links, &meta, 0);
     out.push_str("- - -");
-    attributes(out, &directory.meta);
+    attributes(out, &meta);
 }
 
-fn encode_leaf(out: &mut String, path: &[u8], meta: &Meta, content: &Content, links: usize) {
-    let (kind, size, device) = match content {
+fn encode_leaf(out: &mut String, path: &[u8], leaf: &LeafRef<'_>, links: u32) {
+    let (kind, size, device) = match leaf.content {
         Content::Inline(data) => (REGULAR, data.len() as u64, 0),
-        Content::Object { size, .. } => (REGULAR, *size, 0),
+        Content::Object { size, .. } => (REGULAR, size, 0),
         Content::Symlink(target) => (SYMLINK, target.len() as u64, 0),
-        Content::BlockDevice(number) => (BLOCK_DEVICE, 0, *number),
-        Content::CharDevice(number) => (CHAR_DEVICE, 0, *number),
+        Content::BlockDevice(number) => (BLOCK_DEVICE, 0, number),
+        Content::CharDevice(number) => (CHAR_DEVICE, 0, number),
         Content::Fifo => (FIFO, 0, 0),
         Content::Socket => (SOCKET, 0, 0),
     };
-    head(out, path, size, kind, links, meta, device);
-    match content {
+    head(out, path, size, kind, links, &leaf.meta, device);
+    match leaf.content {
         Content::Inline(data) => {
             out.push_str("- ");
             field(out, data);
@@ -100,7 +99,7 @@ fn encode_leaf(out: &mut String, path: &[u8], meta: &Meta, content: &Content, li
         }
         _ => out.push_str("- - -"),
     }
-    attributes(out, meta);
+    attributes(out, &leaf.meta);
 }
 
 /// The fields up to the time.
@@ -109,8 +108,8 @@ fn head(
     path: &[u8],
     size: u64,
     kind: u32,
-    links: usize,
-    meta: &Meta,
+    links: u32,
+    meta: &MetaRef<'_>,
     device: u64,
 ) {
     field(out, path);
@@ -126,8 +125,8 @@ fn head(
     );
 }
 
-fn attributes(out: &mut String, meta: &Meta) {
-    for (name, value) in &meta.xattrs {
+fn attributes(out: &mut String, meta: &MetaRef<'_>) {
+    for (name, value) in meta.xattrs.iter() {
         out.push(' ');
         escape(out, name, true);
         out.push('=');

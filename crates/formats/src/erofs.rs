@@ -8,12 +8,14 @@
 //! structures are those of the Linux kernel's `fs/erofs/erofs_fs.h`.
 
 mod attributes;
-mod collect;
+mod inode;
+mod order;
 mod read;
+mod shared;
 mod write;
 
-pub use read::{ReadError, read};
-pub use write::write;
+pub use read::{ReadError, read, read_into};
+pub use write::{digest, write, write_to};
 
 use std::fmt;
 use std::str::FromStr;

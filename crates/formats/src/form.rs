@@ -9,8 +9,7 @@ mod rule;
 pub use rule::{Property, Rule};
 
 use crate::digest::Digest;
-use crate::tree::{Content, Directory, Leaf, Meta, Node, Time, Tree};
-use std::collections::BTreeMap;
+use crate::tree::{Content, DirId, Leaf, Meta, Node, Time, Tree};
 use std::fmt;
 use std::str::FromStr;
 
@@ -102,46 +101,49 @@ pub fn settle<E>(
     mut load: impl FnMut(&Digest) -> Result<Vec<u8>, E>,
     mut save: impl FnMut(&[u8]) -> Result<Digest, E>,
 ) -> Result<(), E> {
-    for leaf in &mut tree.leaves {
-        match &leaf.content {
-            Content::Inline(bytes) if bytes.len() > INLINE_LIMIT => {
-                leaf.content = Content::Object {
-                    digest: save(bytes)?,
-                    size: bytes.len() as u64,
-                };
+    for id in tree.leaves() {
+        let leaf = tree.leaf(id);
+        let content = match leaf.content {
+            Content::Inline(bytes) if bytes.len() > INLINE_LIMIT => Content::Object {
+                digest: save(bytes)?,
+                size: bytes.len() as u64,
+            },
+            Content::Object { digest, size } if size <= INLINE_LIMIT as u64 => {
+                Content::Inline(load(&digest)?)
             }
-            Content::Object { digest, size } if *size <= INLINE_LIMIT as u64 => {
-                leaf.content = Content::Inline(load(digest)?);
-            }
-            _ => {}
-        }
+            _ => continue,
+        };
+        let meta = leaf.meta.to_owned();
+        tree.set_leaf(id, &Leaf { meta, content });
     }
     Ok(())
 }
 
 fn os1(tree: &mut Tree) {
-    tree.root.meta = fixed(0o755);
+    tree.set_meta(DirId::ROOT, &fixed(0o755));
     for (name, mode) in EMPTIED {
-        let directory = Directory {
-            meta: fixed(mode),
-            entries: BTreeMap::new(),
-        };
-        tree.root
-            .entries
-            .insert(name.to_vec(), Node::Directory(directory));
+        tree.add_directory(DirId::ROOT, name, &fixed(mode));
     }
-    for leaf in &mut tree.leaves {
+    for id in tree.leaves() {
+        let leaf = tree.leaf(id);
+        let mut meta = leaf.meta.to_owned();
         if matches!(leaf.content, Content::Symlink(_)) {
             // Nothing reads a link's mode, and not every archive keeps it.
-            leaf.meta.mode = 0o777;
+            meta.mode = 0o777;
         }
-        canonical_meta(&mut leaf.meta);
+        canonical_meta(&mut meta);
+        tree.set_leaf_meta(id, &meta);
     }
-    let leaves = &tree.leaves;
-    tree.root.visit_mut(|folder| {
-        canonical_meta(&mut folder.meta);
-        folder.entries.retain(|_, node| !is_socket(node, leaves));
-    });
+    for id in tree.directories() {
+        let mut meta = tree.meta(id).to_owned();
+        canonical_meta(&mut meta);
+        tree.set_meta(id, &meta);
+        // Archives have no sockets.
+        tree.retain(id, |tree, node| match node {
+            Node::Leaf(id) => tree.content(id) != Content::Socket,
+            Node::Directory(_) => true,
+        });
+    }
 }
 
 /// Root's, from 1970.
@@ -149,14 +151,6 @@ fn fixed(mode: u32) -> Meta {
     Meta {
         mode,
         ..Meta::default()
-    }
-}
-
-/// Archives have no sockets.
-fn is_socket(node: &Node, leaves: &[Leaf]) -> bool {
-    match node {
-        Node::Leaf(id) => leaves[id.0].content == Content::Socket,
-        Node::Directory(_) => false,
     }
 }
 

@@ -19,6 +19,7 @@ pub mod oplog;
 pub mod release;
 pub mod signature;
 pub mod superblock;
+pub mod table;
 pub mod tree;
 pub mod verity;
 pub mod version;

@@ -1,286 +1,554 @@
-//! A file-system tree in memory: names, metadata, and objects or inline content.
+//! A file-system tree: names, metadata, and objects or inline content.
+//!
+//! A tree is a few tables of records, and its directories, leaves and names are numbers: a million
+//! files take some 100 MB, and that may be in a file instead of memory (see [`Room`]).
+
+mod meta;
+mod walk;
+
+pub use meta::{Content, ContentRef, Leaf, LeafRef, Meta, MetaRef, Time, Xattrs};
+pub use walk::{Walked, components, walk_both};
 
 use crate::digest::Digest;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::table::{self, Bytes, Index, Place, Room, Table, read_u32, read_u64};
+use crate::verity::Algorithm;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::marker::PhantomData;
+use std::sync::Arc;
 
-/// A point in time, with nanoseconds as the file system stores them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Time {
-    /// Seconds since 1970, negative before.
-    pub seconds: i64,
-    /// Nanoseconds, 0 to 999,999,999.
-    pub nanoseconds: u32,
-}
-
-/// What every inode has.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Meta {
-    /// Permission bits with set-id and sticky (`0o7777`), without the file type.
-    pub mode: u32,
-    /// Numeric owner.
-    pub uid: u32,
-    /// Numeric group.
-    pub gid: u32,
-    /// Time of the last change of content.
-    pub mtime: Time,
-    /// Extended attributes by full name (`security.capability`).
-    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-/// What a leaf holds. Objects are named by SHA-256 unless the type says otherwise
-/// (see [`crate::verity::Algorithm`]).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content<A = Digest> {
-    /// A small regular file, kept in the image itself. The empty file is always this.
-    Inline(Vec<u8>),
-    /// A regular file whose content is an object.
-    Object {
-        /// The object's fs-verity digest.
-        digest: A,
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// A symbolic link and its target.
-    Symlink(Vec<u8>),
-    /// A block device and its number (`makedev` encoding).
-    BlockDevice(u64),
-    /// A character device and its number.
-    CharDevice(u64),
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
-}
-
-/// An inode that is not a directory. Hard links are several names of one leaf.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf<A = Digest> {
-    /// Owner, mode, times, attributes.
-    pub meta: Meta,
-    /// What it holds.
-    pub content: Content<A>,
-}
-
-/// The place of a leaf in its tree's table.
+/// The number of a directory of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeafId(pub usize);
+pub struct DirId(u32);
 
-/// One entry of a directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl DirId {
+    /// The root, which every tree has.
+    pub const ROOT: Self = Self(0);
+}
+
+/// The number of a leaf of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeafId(u32);
+
+/// What stands under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Node {
     /// A directory.
-    Directory(Directory),
-    /// Anything else, by its place in [`Tree::leaves`].
+    Directory(DirId),
+    /// Anything else: the same number again is a hard link.
     Leaf(LeafId),
 }
 
-/// A directory; entries are sorted by the bytes of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Directory {
-    /// Owner, mode, times, attributes.
-    pub meta: Meta,
-    /// The entries, without `.` and `..`.
-    pub entries: BTreeMap<Vec<u8>, Node>,
+impl DirId {
+    /// From 0, in the order of making.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
-impl Directory {
-    /// Calls `visit` for this directory and every one below it, parents first.
-    pub fn visit_mut(&mut self, mut visit: impl FnMut(&mut Self)) {
-        let mut folders = vec![self];
-        while let Some(folder) = folders.pop() {
-            visit(folder);
-            folders.extend(folder.entries.values_mut().filter_map(|node| match node {
-                Node::Directory(child) => Some(child),
-                Node::Leaf(_) => None,
-            }));
+impl LeafId {
+    /// From 0, in the order of making.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Node {
+    /// The highest bit is set for a leaf.
+    const LEAF: u32 = 1 << 31;
+    /// In the place of a name that was removed.
+    const REMOVED: u32 = u32::MAX;
+
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Directory(id) => id.0,
+            Self::Leaf(id) => id.0 | Self::LEAF,
+        }
+    }
+
+    pub(crate) fn of_number(number: u32) -> Self {
+        if number & Self::LEAF == 0 {
+            Self::Directory(DirId(number))
+        } else {
+            Self::Leaf(LeafId(number & !Self::LEAF))
         }
     }
 }
 
-/// A whole tree.
-#[derive(Debug, Clone)]
+/// A whole tree, with a root that is `0:0 0755` of 1970 until it is told otherwise.
+#[derive(Clone)]
 pub struct Tree<A = Digest> {
-    /// The root directory.
-    pub root: Directory,
-    /// The leaves; one may have several names, or none once its names were removed.
-    pub leaves: Vec<Leaf<A>>,
+    room: Arc<dyn Room>,
+    hasher: RandomState,
+    /// Names, attributes, targets and inline contents.
+    bytes: Bytes,
+    /// Distinct sets of attributes: place (64 bits).
+    sets: Table,
+    set_index: Index,
+    /// Distinct owners and modes: mode, uid, gid, set (32 bits each).
+    classes: Table,
+    class_index: Index,
+    /// [`Self::DIRECTORY`]
+    directories: Table,
+    /// [`Self::ENTRY`]
+    entries: Table,
+    entry_index: Index,
+    /// [`Self::LEAF`]
+    leaves: Table,
+    algorithm: PhantomData<A>,
 }
 
-/// One step of [`Tree::walk`].
-#[derive(Debug, Clone, Copy)]
-pub enum Entry<'a, A = Digest> {
-    /// A directory, before its entries.
-    Directory(&'a Directory),
-    /// A leaf with its id: the same id again is a hard link.
-    Leaf(LeafId, &'a Leaf<A>),
+/// In the place of an entry's number: none.
+const NONE: u32 = u32::MAX;
+
+/// Numbers are of 31 bits: more directories, leaves or names than that need terabytes of room.
+fn numbered(index: usize) -> u32 {
+    u32::try_from(index)
+        .ok()
+        .filter(|number| number & Node::LEAF == 0)
+        .expect("a tree has less than 2³¹ entries")
 }
 
-impl<A> Default for Tree<A> {
+/// What a leaf's record says of its content.
+mod kind {
+    pub(super) const INLINE: u32 = 0;
+    pub(super) const OBJECT: u32 = 1;
+    pub(super) const SYMLINK: u32 = 2;
+    pub(super) const BLOCK: u32 = 3;
+    pub(super) const CHARACTER: u32 = 4;
+    pub(super) const FIFO: u32 = 5;
+    pub(super) const SOCKET: u32 = 6;
+}
+
+impl<A> fmt::Debug for Tree<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tree")
+            .field("directories", &self.directories.len())
+            .field("entries", &self.entries.len())
+            .field("leaves", &self.leaves.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Algorithm> Default for Tree<A> {
     fn default() -> Self {
-        Self {
-            root: Directory::default(),
-            leaves: Vec::new(),
-        }
+        Self::within(&table::memory())
     }
 }
 
-impl<A> Tree<A> {
-    /// Calls `change` for the metadata of every directory and leaf.
-    pub fn each_meta(&mut self, mut change: impl FnMut(&mut Meta)) {
-        for leaf in &mut self.leaves {
-            change(&mut leaf.meta);
-        }
-        let mut folders = vec![&mut self.root];
-        while let Some(folder) = folders.pop() {
-            change(&mut folder.meta);
-            folders.extend(folder.entries.values_mut().filter_map(|node| match node {
-                Node::Directory(child) => Some(child),
-                Node::Leaf(_) => None,
-            }));
-        }
+impl<A: Algorithm> Tree<A> {
+    /// Class (32 bits), seconds (64), nanoseconds (32), first and last entry (32 each).
+    const DIRECTORY: usize = 24;
+    /// Directory, next entry, node (32 bits each), place of the name (64).
+    const ENTRY: usize = 20;
+    /// Class (32 bits), seconds (64), nanoseconds, kind (32 each), size or place or number (64), digest.
+    const LEAF: usize = 28 + A::BYTES;
+
+    /// A tree with nothing in it, in memory.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// The same tree with other names for its objects: `name` is given the digest of each.
-    pub fn rename_objects<B>(self, mut name: impl FnMut(A) -> B) -> Tree<B> {
-        let leaves = self.leaves.into_iter().map(|leaf| Leaf {
-            meta: leaf.meta,
-            content: match leaf.content {
-                Content::Object { digest, size } => Content::Object {
-                    digest: name(digest),
-                    size,
-                },
-                Content::Inline(data) => Content::Inline(data),
-                Content::Symlink(target) => Content::Symlink(target),
-                Content::BlockDevice(number) => Content::BlockDevice(number),
-                Content::CharDevice(number) => Content::CharDevice(number),
-                Content::Fifo => Content::Fifo,
-                Content::Socket => Content::Socket,
-            },
+    /// A tree with nothing in it, whose tables are in this room once they are large.
+    pub fn within(room: &Arc<dyn Room>) -> Self {
+        let mut tree = Self {
+            room: Arc::clone(room),
+            hasher: RandomState::new(),
+            bytes: Bytes::new(room),
+            sets: Table::new(room, 8),
+            set_index: Index::new(room),
+            classes: Table::new(room, 16),
+            class_index: Index::new(room),
+            directories: Table::new(room, Self::DIRECTORY),
+            entries: Table::new(room, Self::ENTRY),
+            entry_index: Index::new(room),
+            leaves: Table::new(room, Self::LEAF),
+            algorithm: PhantomData,
+        };
+        tree.new_directory(&Meta {
+            mode: 0o755,
+            ..Meta::default()
         });
-        Tree {
-            leaves: leaves.collect(),
-            root: self.root,
+        tree
+    }
+
+    /// The room of its tables.
+    pub fn room(&self) -> &Arc<dyn Room> {
+        &self.room
+    }
+
+    /// How many directories were made; some may have no name any more.
+    pub(crate) fn directory_count(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// The directories that were made, in that order; some may have no name any more.
+    pub fn directories(&self) -> impl Iterator<Item = DirId> + use<A> {
+        (0..numbered(self.directories.len())).map(DirId)
+    }
+
+    /// The leaves that were made, in that order; some may have no name, or none any more.
+    pub fn leaves(&self) -> impl DoubleEndedIterator<Item = LeafId> + ExactSizeIterator + use<A> {
+        (0..numbered(self.leaves.len())).map(LeafId)
+    }
+
+    /// What a directory has.
+    pub fn meta(&self, directory: DirId) -> MetaRef<'_> {
+        self.read_meta(self.directories.get(directory.index()))
+    }
+
+    /// Sets what a directory has.
+    pub fn set_meta(&mut self, directory: DirId, meta: &Meta) {
+        let head = self.meta_record(meta);
+        self.directories.get_mut(directory.index())[..16].copy_from_slice(&head);
+    }
+
+    /// A leaf.
+    pub fn leaf(&self, id: LeafId) -> LeafRef<'_, A> {
+        LeafRef {
+            meta: self.read_meta(self.leaves.get(id.index())),
+            content: self.content(id),
         }
     }
 
-    /// Adds a leaf to the table; it has no name until one is put into a directory.
-    pub fn add_leaf(&mut self, leaf: Leaf<A>) -> LeafId {
-        self.leaves.push(leaf);
-        LeafId(self.leaves.len() - 1)
+    /// The number of a node's set of attributes.
+    pub(crate) fn set_of(&self, node: Node) -> u32 {
+        let record = match node {
+            Node::Directory(id) => self.directories.get(id.index()),
+            Node::Leaf(id) => self.leaves.get(id.index()),
+        };
+        read_u32(self.classes.get(read_u32(record, 0) as usize), 12)
     }
 
-    /// The leaf of an id of this tree.
-    pub fn leaf(&self, id: LeafId) -> &Leaf<A> {
-        &self.leaves[id.0]
+    /// What a leaf holds.
+    pub fn content(&self, id: LeafId) -> ContentRef<'_, A> {
+        let record = self.leaves.get(id.index());
+        let number = read_u64(record, 20);
+        match read_u32(record, 16) {
+            kind::INLINE => Content::Inline(self.bytes.get(Place(number))),
+            kind::OBJECT => Content::Object {
+                digest: A::of_bytes(&record[28..]),
+                size: number,
+            },
+            kind::SYMLINK => Content::Symlink(self.bytes.get(Place(number))),
+            kind::BLOCK => Content::BlockDevice(number),
+            kind::CHARACTER => Content::CharDevice(number),
+            kind::FIFO => Content::Fifo,
+            _ => Content::Socket,
+        }
+    }
+
+    /// Makes a leaf; it has no name until one is put into a directory.
+    pub fn add_leaf(&mut self, leaf: &Leaf<A>) -> LeafId {
+        let record = self.leaf_record(leaf);
+        LeafId(numbered(self.leaves.push(&record)))
+    }
+
+    /// Makes a leaf and gives it a name; what had the name loses it.
+    pub fn put_leaf(&mut self, directory: DirId, name: &[u8], leaf: &Leaf<A>) -> LeafId {
+        let id = self.add_leaf(leaf);
+        self.insert(directory, name, Node::Leaf(id));
+        id
+    }
+
+    /// Makes a leaf another one, under all its names.
+    pub fn set_leaf(&mut self, id: LeafId, leaf: &Leaf<A>) {
+        let record = self.leaf_record(leaf);
+        self.leaves.get_mut(id.index()).copy_from_slice(&record);
+    }
+
+    /// What has a name in a directory.
+    pub fn child(&self, directory: DirId, name: &[u8]) -> Option<Node> {
+        let entry = self.find(directory, name)?;
+        Some(Node::of_number(read_u32(
+            self.entries.get(entry as usize),
+            8,
+        )))
+    }
+
+    /// Gives a name in a directory to a leaf or a directory without a name; what had it loses it.
+    pub fn insert(&mut self, directory: DirId, name: &[u8], node: Node) {
+        if let Some(entry) = self.find(directory, name) {
+            let record = self.entries.get_mut(entry as usize);
+            record[8..12].copy_from_slice(&node.number().to_le_bytes());
+            return;
+        }
+        let place = self.bytes.push(name);
+        let mut record = [0; 20];
+        record[..4].copy_from_slice(&directory.0.to_le_bytes());
+        record[4..8].copy_from_slice(&NONE.to_le_bytes());
+        record[8..12].copy_from_slice(&node.number().to_le_bytes());
+        record[12..].copy_from_slice(&place.0.to_le_bytes());
+        let entry = numbered(self.entries.push(&record));
+        let ends = &mut self.directories.get_mut(directory.index())[16..];
+        let last = read_u32(ends, 4);
+        ends[4..].copy_from_slice(&entry.to_le_bytes());
+        if last == NONE {
+            ends[..4].copy_from_slice(&entry.to_le_bytes());
+        } else {
+            self.entries.get_mut(last as usize)[4..8].copy_from_slice(&entry.to_le_bytes());
+        }
+        let hash = self.hash(directory, name);
+        let (entries, bytes, hasher) = (&self.entries, &self.bytes, &self.hasher);
+        self.entry_index.add(hash, entry, |other| {
+            let record = entries.get(other as usize);
+            let name = bytes.get(Place(read_u64(record, 12)));
+            hasher.hash_one((read_u32(record, 0), name))
+        });
+    }
+
+    /// Makes a directory and gives it a name; what had the name loses it.
+    pub fn add_directory(&mut self, parent: DirId, name: &[u8], meta: &Meta) -> DirId {
+        let id = self.new_directory(meta);
+        self.insert(parent, name, Node::Directory(id));
+        id
+    }
+
+    /// Takes a name out of a directory, with all that is below it.
+    pub fn remove(&mut self, directory: DirId, name: &[u8]) {
+        if let Some(entry) = self.find(directory, name) {
+            let hash = self.hash(directory, name);
+            self.entry_index.remove(hash, |other| other == entry);
+            let record = self.entries.get_mut(entry as usize);
+            record[8..12].copy_from_slice(&Node::REMOVED.to_le_bytes());
+        }
+    }
+
+    /// Takes all names out of a directory.
+    pub fn clear(&mut self, directory: DirId) {
+        self.retain(directory, |_, _| false);
+    }
+
+    /// Takes the names out of a directory that `keep` refuses.
+    pub fn retain(&mut self, directory: DirId, mut keep: impl FnMut(&Self, Node) -> bool) {
+        let gone: Vec<Vec<u8>> = self
+            .entries(directory)
+            .filter(|(_, node)| !keep(self, *node))
+            .map(|(name, _)| name.to_vec())
+            .collect();
+        for name in gone {
+            self.remove(directory, &name);
+        }
+    }
+
+    /// The names in a directory, without `.` and `..`, sorted by their bytes.
+    pub fn entries(&self, directory: DirId) -> Entries<'_, A> {
+        let mut sorted = Vec::new();
+        let mut next = read_u32(self.directories.get(directory.index()), 16);
+        while next != NONE {
+            let record = self.entries.get(next as usize);
+            if read_u32(record, 8) != Node::REMOVED {
+                sorted.push(next);
+            }
+            next = read_u32(record, 4);
+        }
+        // Mostly they came in this order.
+        sorted.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
+        Entries {
+            tree: self,
+            sorted: sorted.into_iter(),
+        }
     }
 
     /// What stands at a path, without following symbolic links. `/`, doubled and leading
     /// slashes are ignored; `.` and `..` are ordinary names and never found.
-    pub fn get(&self, path: &[u8]) -> Option<Entry<'_, A>> {
-        let mut here = &self.root;
-        let mut parts = components(path).peekable();
-        while let Some(part) = parts.next() {
-            match here.entries.get(part)? {
-                Node::Directory(next) => here = next,
-                Node::Leaf(id) => {
-                    return parts
-                        .peek()
-                        .is_none()
-                        .then(|| Entry::Leaf(*id, self.leaf(*id)));
-                }
-            }
-        }
-        Some(Entry::Directory(here))
-    }
-
-    /// The directory at a path, if there is one.
-    pub fn directory_mut(&mut self, path: &[u8]) -> Option<&mut Directory> {
-        let mut here = &mut self.root;
+    pub fn get(&self, path: &[u8]) -> Option<Node> {
+        let mut here = Node::Directory(DirId::ROOT);
         for part in components(path) {
-            match here.entries.get_mut(part)? {
-                Node::Directory(next) => here = next,
-                Node::Leaf(_) => return None,
-            }
+            let Node::Directory(directory) = here else {
+                return None;
+            };
+            here = self.child(directory, part)?;
         }
         Some(here)
     }
 
-    /// Calls `visit` for every entry with its path (`/usr/bin/sh`; the root is `/`),
-    /// parents first, names in byte order: the order of a dump file.
-    pub fn walk<'a, E>(
-        &'a self,
-        mut visit: impl FnMut(&[u8], Entry<'a, A>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        visit(b"/", Entry::Directory(&self.root))?;
-        let mut path = Vec::new();
-        self.walk_into(&self.root, &mut path, &mut visit)
-    }
-
-    fn walk_into<'a, E>(
-        &'a self,
-        directory: &'a Directory,
-        path: &mut Vec<u8>,
-        visit: &mut impl FnMut(&[u8], Entry<'a, A>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for (name, node) in &directory.entries {
-            let length = path.len();
-            path.push(b'/');
-            path.extend_from_slice(name);
-            match node {
-                Node::Directory(child) => {
-                    visit(path, Entry::Directory(child))?;
-                    self.walk_into(child, path, visit)?;
-                }
-                Node::Leaf(id) => visit(path, Entry::Leaf(*id, self.leaf(*id)))?,
-            }
-            path.truncate(length);
+    /// The directory at a path, if there is one.
+    pub fn directory(&self, path: &[u8]) -> Option<DirId> {
+        match self.get(path)? {
+            Node::Directory(id) => Some(id),
+            Node::Leaf(_) => None,
         }
-        Ok(())
     }
-}
 
-/// Calls `visit` for every path that one of two trees has, with what each of them has there: in the
-/// order of [`Tree::walk`].
-pub fn walk_both<'a>(
-    a: &'a Tree,
-    b: &'a Tree,
-    mut visit: impl FnMut(&[u8], Option<Entry<'a>>, Option<Entry<'a>>),
-) {
-    let roots = [a, b].map(|tree| Some(Entry::Directory(&tree.root)));
-    visit(b"/", roots[0], roots[1]);
-    walk_both_into([a, b], roots, &mut Vec::new(), &mut visit);
-}
+    /// Lets `change` change the metadata of every directory and leaf.
+    pub fn each_meta(&mut self, mut change: impl FnMut(&mut Meta)) {
+        for number in 0..numbered(self.directories.len()) {
+            let mut meta = self.meta(DirId(number)).to_owned();
+            change(&mut meta);
+            self.set_meta(DirId(number), &meta);
+        }
+        for id in self.leaves() {
+            let mut meta = self.read_meta(self.leaves.get(id.index())).to_owned();
+            change(&mut meta);
+            self.set_leaf_meta(id, &meta);
+        }
+    }
 
-fn walk_both_into<'a>(
-    trees: [&'a Tree; 2],
-    folders: [Option<Entry<'a>>; 2],
-    path: &mut Vec<u8>,
-    visit: &mut impl FnMut(&[u8], Option<Entry<'a>>, Option<Entry<'a>>),
-) {
-    let folders = folders.map(|entry| match entry {
-        Some(Entry::Directory(folder)) => Some(folder),
-        _ => None,
-    });
-    let keys = |folder: Option<&'a Directory>| folder.into_iter().flat_map(|f| f.entries.keys());
-    let names: BTreeSet<&Vec<u8>> = keys(folders[0]).chain(keys(folders[1])).collect();
-    for name in names {
-        let length = path.len();
-        path.push(b'/');
-        path.extend_from_slice(name);
-        let found = [0, 1].map(|side| {
-            let node = folders[side]?.entries.get(name)?;
-            Some(match node {
-                Node::Directory(child) => Entry::Directory(child),
-                Node::Leaf(id) => Entry::Leaf(*id, trees[side].leaf(*id)),
-            })
+    /// Sets the metadata of a leaf, under all its names.
+    pub fn set_leaf_meta(&mut self, id: LeafId, meta: &Meta) {
+        let head = self.meta_record(meta);
+        self.leaves.get_mut(id.index())[..16].copy_from_slice(&head);
+    }
+
+    /// The same tree with other names for its objects: `name` is given the digest of each.
+    pub fn rename_objects<B: Algorithm>(self, mut name: impl FnMut(A) -> B) -> Tree<B> {
+        let mut leaves = Table::new(&self.room, Tree::<B>::LEAF);
+        for id in self.leaves() {
+            let mut record = self.leaves.get(id.index())[..28].to_vec();
+            if let Content::Object { digest, .. } = self.content(id) {
+                record.extend_from_slice(name(digest).bytes());
+            }
+            record.resize(Tree::<B>::LEAF, 0);
+            leaves.push(&record);
+        }
+        Tree {
+            leaves,
+            room: self.room,
+            hasher: self.hasher,
+            bytes: self.bytes,
+            sets: self.sets,
+            set_index: self.set_index,
+            classes: self.classes,
+            class_index: self.class_index,
+            directories: self.directories,
+            entries: self.entries,
+            entry_index: self.entry_index,
+            algorithm: PhantomData,
+        }
+    }
+
+    fn new_directory(&mut self, meta: &Meta) -> DirId {
+        let mut record = [0xff; 24];
+        record[..16].copy_from_slice(&self.meta_record(meta));
+        DirId(numbered(self.directories.push(&record)))
+    }
+
+    fn name(&self, entry: u32) -> &[u8] {
+        let record = self.entries.get(entry as usize);
+        self.bytes.get(Place(read_u64(record, 12)))
+    }
+
+    fn hash(&self, directory: DirId, name: &[u8]) -> u64 {
+        self.hasher.hash_one((directory.0, name))
+    }
+
+    fn find(&self, directory: DirId, name: &[u8]) -> Option<u32> {
+        self.entry_index.find(self.hash(directory, name), |entry| {
+            let record = self.entries.get(entry as usize);
+            read_u32(record, 0) == directory.0
+                && self.bytes.get(Place(read_u64(record, 12))) == name
+        })
+    }
+
+    fn read_meta(&self, record: &[u8]) -> MetaRef<'_> {
+        let class = self.classes.get(read_u32(record, 0) as usize);
+        let set = self.sets.get(read_u32(class, 12) as usize);
+        Meta {
+            mode: read_u32(class, 0),
+            uid: read_u32(class, 4),
+            gid: read_u32(class, 8),
+            mtime: Time {
+                seconds: read_u64(record, 4).cast_signed(),
+                nanoseconds: read_u32(record, 12),
+            },
+            xattrs: Xattrs {
+                encoded: self.bytes.get(Place(read_u64(set, 0))),
+            },
+        }
+    }
+
+    /// The first 16 bytes of a directory's or leaf's record.
+    fn meta_record(&mut self, meta: &Meta) -> [u8; 16] {
+        let set = self.set(&meta::encode(&meta.xattrs));
+        let mut class = [0; 16];
+        for (into, value) in class
+            .chunks_mut(4)
+            .zip([meta.mode, meta.uid, meta.gid, set])
+        {
+            into.copy_from_slice(&value.to_le_bytes());
+        }
+        let hash = self.hasher.hash_one(class);
+        let classes = &self.classes;
+        let found = self
+            .class_index
+            .find(hash, |other| classes.get(other as usize) == class);
+        let number = found.unwrap_or_else(|| {
+            let number = numbered(self.classes.push(&class));
+            let (classes, hasher) = (&self.classes, &self.hasher);
+            self.class_index.add(hash, number, |other| {
+                let mut class = [0; 16];
+                class.copy_from_slice(classes.get(other as usize));
+                hasher.hash_one(class)
+            });
+            number
         });
-        visit(path, found[0], found[1]);
-        walk_both_into(trees, found, path, visit);
-        path.truncate(length);
+        let mut record = [0; 16];
+        record[..4].copy_from_slice(&number.to_le_bytes());
+        record[4..12].copy_from_slice(&meta.mtime.seconds.to_le_bytes());
+        record[12..].copy_from_slice(&meta.mtime.nanoseconds.to_le_bytes());
+        record
+    }
+
+    /// The number of a set of attributes.
+    fn set(&mut self, encoded: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(encoded);
+        let (sets, bytes) = (&self.sets, &self.bytes);
+        let bytes_of = |set: u32| bytes.get(Place(read_u64(sets.get(set as usize), 0)));
+        let found = self
+            .set_index
+            .find(hash, |other| bytes_of(other) == encoded);
+        found.unwrap_or_else(|| {
+            let place = self.bytes.push(encoded);
+            let number = numbered(self.sets.push(&place.0.to_le_bytes()));
+            let (sets, bytes, hasher) = (&self.sets, &self.bytes, &self.hasher);
+            self.set_index.add(hash, number, |other| {
+                hasher.hash_one(bytes.get(Place(read_u64(sets.get(other as usize), 0))))
+            });
+            number
+        })
+    }
+
+    fn leaf_record(&mut self, leaf: &Leaf<A>) -> Vec<u8> {
+        let mut record = self.meta_record(&leaf.meta).to_vec();
+        let (kind, number) = match &leaf.content {
+            Content::Inline(bytes) => (kind::INLINE, self.bytes.push(bytes).0),
+            Content::Object { size, .. } => (kind::OBJECT, *size),
+            Content::Symlink(target) => (kind::SYMLINK, self.bytes.push(target).0),
+            Content::BlockDevice(number) => (kind::BLOCK, *number),
+            Content::CharDevice(number) => (kind::CHARACTER, *number),
+            Content::Fifo => (kind::FIFO, 0),
+            Content::Socket => (kind::SOCKET, 0),
+        };
+        record.extend(kind.to_le_bytes());
+        record.extend(number.to_le_bytes());
+        if let Content::Object { digest, .. } = &leaf.content {
+            record.extend_from_slice(digest.bytes());
+        }
+        record.resize(Self::LEAF, 0);
+        record
     }
 }
 
-/// The parts of a path between slashes.
-pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|b| *b == b'/').filter(|part| !part.is_empty())
+/// The names in a directory, in order: see [`Tree::entries`].
+#[derive(Debug)]
+pub struct Entries<'t, A = Digest> {
+    tree: &'t Tree<A>,
+    sorted: std::vec::IntoIter<u32>,
 }
+
+impl<'t, A: Algorithm> Iterator for Entries<'t, A> {
+    type Item = (&'t [u8], Node);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.sorted.next()?;
+        let record = self.tree.entries.get(entry as usize);
+        Some((
+            self.tree.bytes.get(Place(read_u64(record, 12))),
+            Node::of_number(read_u32(record, 8)),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ pub trait Algorithm: Copy + Ord + fmt::Display + Send + Sync + 'static {
 
     /// The raw bytes of a hash.
     fn bytes(&self) -> &[u8];
+
+    /// The hash of as many raw bytes as it has.
+    fn of_bytes(bytes: &[u8]) -> Self;
 }
 
 impl Algorithm for Digest {
@@ -43,6 +46,12 @@ impl Algorithm for Digest {
     fn bytes(&self) -> &[u8] {
         self.as_bytes()
     }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let mut raw = [0; Self::BYTES];
+        raw.copy_from_slice(bytes);
+        Self::new(raw)
+    }
 }
 
 impl Algorithm for Digest512 {
@@ -56,6 +65,12 @@ impl Algorithm for Digest512 {
 
     fn bytes(&self) -> &[u8] {
         self.as_bytes()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        let mut raw = [0; Self::BYTES];
+        raw.copy_from_slice(bytes);
+        Self::new(raw)
     }
 }
 

@@ -7,24 +7,13 @@
 use crate::Error;
 use crate::import::archive::split;
 use crate::layer::{Step, What};
-use elea_formats::tree::{Directory, LeafId, Meta, Node, Tree, components};
+use elea_formats::tree::{DirId, LeafId, Meta, Node, Tree, components};
 
-/// A directory that an archive has entries in and no entry for.
-fn implied() -> Directory {
-    Directory {
-        meta: Meta {
-            mode: 0o755,
-            ..Meta::default()
-        },
-        ..Directory::default()
-    }
-}
-
-/// A tree with a root and nothing in it.
-pub(crate) fn empty() -> Tree {
-    Tree {
-        root: implied(),
-        leaves: Vec::new(),
+/// What a directory has that an archive has entries in and no entry for.
+fn implied() -> Meta {
+    Meta {
+        mode: 0o755,
+        ..Meta::default()
     }
 }
 
@@ -47,7 +36,7 @@ pub(crate) fn apply_in_order(tree: &mut Tree, steps: &[Step]) -> Result<(), Erro
             What::Opaque => &step.path[..],
             _ => split(&step.path).0,
         };
-        if tree.directory_mut(folder).is_none() {
+        if tree.directory(folder).is_none() {
             return Err(refuse(
                 &step.path,
                 "stands in a directory that no entry before it makes",
@@ -64,13 +53,13 @@ fn hide(tree: &mut Tree, step: &Step) {
     let (folder, name) = split(&step.path);
     match step.what {
         What::Whiteout => {
-            if let Some(folder) = tree.directory_mut(folder) {
-                folder.entries.remove(name);
+            if let Some(folder) = tree.directory(folder) {
+                tree.remove(folder, name);
             }
         }
         What::Opaque => {
-            if let Some(folder) = tree.directory_mut(&step.path) {
-                folder.entries.clear();
+            if let Some(folder) = tree.directory(&step.path) {
+                tree.clear(folder);
             }
         }
         _ => {}
@@ -80,24 +69,18 @@ fn hide(tree: &mut Tree, step: &Step) {
 /// Puts an entry in its place.
 fn add(tree: &mut Tree, step: &Step) -> Result<(), Error> {
     match &step.what {
-        What::Directory(meta) if step.path.is_empty() => tree.root.meta = meta.clone(),
+        What::Directory(meta) if step.path.is_empty() => tree.set_meta(DirId::ROOT, meta),
         What::Directory(meta) => {
-            let (folder, name) = parent(&mut tree.root, &step.path)?;
-            if let Some(Node::Directory(there)) = folder.entries.get_mut(name) {
-                there.meta.clone_from(meta);
+            let (folder, name) = parent(tree, &step.path)?;
+            if let Some(Node::Directory(there)) = tree.child(folder, name) {
+                tree.set_meta(there, meta);
             } else {
-                let new = Directory {
-                    meta: meta.clone(),
-                    ..Directory::default()
-                };
-                folder.entries.insert(name.to_vec(), Node::Directory(new));
+                tree.add_directory(folder, name, meta);
             }
         }
         What::Leaf(leaf) => {
-            let id = LeafId(tree.leaves.len());
-            let (folder, name) = parent(&mut tree.root, &step.path)?;
-            folder.entries.insert(name.to_vec(), Node::Leaf(id));
-            tree.leaves.push(leaf.clone());
+            let (folder, name) = parent(tree, &step.path)?;
+            tree.put_leaf(folder, name, leaf);
         }
         What::Link(target) => {
             let id = linked(tree, target).ok_or_else(|| {
@@ -107,8 +90,8 @@ fn add(tree: &mut Tree, step: &Step) -> Result<(), Error> {
                     &format!("is a hard link to `{target}`, which is no file before it"),
                 )
             })?;
-            let (folder, name) = parent(&mut tree.root, &step.path)?;
-            folder.entries.insert(name.to_vec(), Node::Leaf(id));
+            let (folder, name) = parent(tree, &step.path)?;
+            tree.insert(folder, name, Node::Leaf(id));
         }
         What::Whiteout | What::Opaque => {}
     }
@@ -118,26 +101,20 @@ fn add(tree: &mut Tree, step: &Step) -> Result<(), Error> {
 /// The leaf at a path.
 fn linked(tree: &Tree, path: &[u8]) -> Option<LeafId> {
     match tree.get(path)? {
-        elea_formats::tree::Entry::Leaf(id, _) => Some(id),
-        elea_formats::tree::Entry::Directory(_) => None,
+        Node::Leaf(id) => Some(id),
+        Node::Directory(_) => None,
     }
 }
 
 /// The directory that a path's last name stands in, made if need be.
-fn parent<'t, 'p>(
-    root: &'t mut Directory,
-    path: &'p [u8],
-) -> Result<(&'t mut Directory, &'p [u8]), Error> {
+fn parent<'p>(tree: &mut Tree, path: &'p [u8]) -> Result<(DirId, &'p [u8]), Error> {
     let (folder, name) = split(path);
-    let mut here = root;
+    let mut here = DirId::ROOT;
     for part in components(folder) {
-        let next = here
-            .entries
-            .entry(part.to_vec())
-            .or_insert_with(|| Node::Directory(implied()));
-        match next {
-            Node::Directory(child) => here = child,
-            Node::Leaf(_) => {
+        here = match tree.child(here, part) {
+            Some(Node::Directory(child)) => child,
+            None => tree.add_directory(here, part, &implied()),
+            Some(Node::Leaf(_)) => {
                 let part = part.escape_ascii();
                 return Err(refuse(
                     path,

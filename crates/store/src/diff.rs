@@ -1,9 +1,7 @@
 //! What differs between two trees.
 
-use elea_formats::tree::{Content, Entry, LeafId, Meta, Tree, walk_both};
+use elea_formats::tree::{Content, ContentRef, MetaRef, Node, Tree, walk_both};
 use serde::Serialize;
-use std::collections::HashMap;
-use std::convert::Infallible;
 
 /// How a path differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,13 +28,14 @@ pub struct Change {
 
 /// What differs between two trees, by path: folders before what is in them, names in byte order.
 pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
-    let links = [links(old), links(new)];
+    let trees = [old, new];
+    let names = trees.map(Tree::count_names);
     let mut changes = Vec::new();
-    walk_both(old, new, |path, old, new| {
-        let (kind, fields) = match (old, new) {
-            (None, _) => (Kind::Added, Vec::new()),
-            (_, None) => (Kind::Removed, Vec::new()),
-            (Some(old), Some(new)) => (Kind::Changed, fields(old, new, &links)),
+    walk_both(old, new, |path, found| {
+        let (kind, fields) = match found {
+            [None, _] => (Kind::Added, Vec::new()),
+            [_, None] => (Kind::Removed, Vec::new()),
+            [Some(old), Some(new)] => (Kind::Changed, fields(trees, old, new, &names)),
         };
         if kind != Kind::Changed || !fields.is_empty() {
             let path = shown(path);
@@ -46,29 +45,16 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
     changes
 }
 
-/// How many names each leaf has.
-fn links(tree: &Tree) -> HashMap<LeafId, usize> {
-    let mut links = HashMap::new();
-    let Ok(()) = tree.walk(|_, entry| {
-        if let Entry::Leaf(id, _) = entry {
-            *links.entry(id).or_insert(0) += 1;
-        }
-        Ok::<(), Infallible>(())
-    });
-    links
-}
-
-fn fields(
-    old: Entry<'_>,
-    new: Entry<'_>,
-    links: &[HashMap<LeafId, usize>; 2],
-) -> Vec<&'static str> {
+fn fields(trees: [&Tree; 2], old: Node, new: Node, names: &[Vec<u32>; 2]) -> Vec<&'static str> {
     match (old, new) {
-        (Entry::Directory(old), Entry::Directory(new)) => meta(&old.meta, &new.meta),
-        (Entry::Leaf(old_id, old), Entry::Leaf(new_id, new)) => {
+        (Node::Directory(old), Node::Directory(new)) => {
+            meta(&trees[0].meta(old), &trees[1].meta(new))
+        }
+        (Node::Leaf(old_id), Node::Leaf(new_id)) => {
+            let (old, new) = (trees[0].leaf(old_id), trees[1].leaf(new_id));
             let mut fields: Vec<_> = content(&old.content, &new.content).into_iter().collect();
             fields.extend(meta(&old.meta, &new.meta));
-            if links[0][&old_id] != links[1][&new_id] {
+            if names[0][old_id.index()] != names[1][new_id.index()] {
                 fields.push("links");
             }
             fields
@@ -77,7 +63,7 @@ fn fields(
     }
 }
 
-fn content(old: &Content, new: &Content) -> Option<&'static str> {
+fn content(old: &ContentRef<'_>, new: &ContentRef<'_>) -> Option<&'static str> {
     if old == new {
         return None;
     }
@@ -89,11 +75,11 @@ fn content(old: &Content, new: &Content) -> Option<&'static str> {
     })
 }
 
-fn is_file(content: &Content) -> bool {
+fn is_file(content: &ContentRef<'_>) -> bool {
     matches!(content, Content::Inline(_) | Content::Object { .. })
 }
 
-fn meta(old: &Meta, new: &Meta) -> Vec<&'static str> {
+fn meta(old: &MetaRef<'_>, new: &MetaRef<'_>) -> Vec<&'static str> {
     let differs = [
         ("mode", old.mode != new.mode),
         ("owner", (old.uid, old.gid) != (new.uid, new.gid)),

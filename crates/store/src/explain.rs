@@ -2,7 +2,7 @@
 
 use crate::diff::shown;
 use elea_formats::form::{Form, INLINE_LIMIT, Property, Rule, canonical};
-use elea_formats::tree::{Content, Entry, LeafId, Meta, Tree, walk_both};
+use elea_formats::tree::{Content, ContentRef, LeafId, MetaRef, Node, Tree, walk_both};
 use elea_formats::verity;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -121,9 +121,9 @@ pub fn explain(a: &Tree, b: &Tree) -> Explanation {
 
 /// Whether content stands where the form has it.
 fn is_placed(tree: &Tree) -> bool {
-    tree.leaves.iter().all(|leaf| match &leaf.content {
+    tree.leaves().all(|id| match tree.content(id) {
         Content::Inline(bytes) => bytes.len() <= INLINE_LIMIT,
-        Content::Object { size, .. } => *size > INLINE_LIMIT as u64,
+        Content::Object { size, .. } => size > INLINE_LIMIT as u64,
         _ => true,
     })
 }
@@ -150,14 +150,16 @@ impl Field {
 type Groups = HashMap<LeafId, Vec<Vec<u8>>>;
 
 fn groups(tree: &Tree) -> Groups {
+    let names = tree.count_names();
     let mut groups = Groups::new();
-    let Ok(()) = tree.walk(|path, entry| {
-        if let Entry::Leaf(id, _) = entry {
+    let Ok(()) = tree.walk(|path, node| {
+        if let Node::Leaf(id) = node
+            && names[id.index()] > 1
+        {
             groups.entry(id).or_default().push(path.to_vec());
         }
         Ok::<(), Infallible>(())
     });
-    groups.retain(|_, names| names.len() > 1);
     groups
 }
 
@@ -166,19 +168,26 @@ fn compare(a: &Tree, b: &Tree) -> Vec<Raw> {
     // Each pair of inodes is compared once, however many names it has.
     let mut same: HashMap<(LeafId, LeafId), bool> = HashMap::new();
     let mut found = Vec::new();
-    walk_both(a, b, |path, a, b| {
+    walk_both(a, b, |path, nodes| {
         let mut at = At {
             path,
             found: &mut found,
         };
-        match (a, b) {
-            (Some(Entry::Directory(a)), Some(Entry::Directory(b))) => at.meta(&a.meta, &b.meta),
-            (Some(Entry::Leaf(id_a, a)), Some(Entry::Leaf(id_b, b)))
-                if kind(&a.content) == kind(&b.content) =>
+        match nodes {
+            [Some(Node::Directory(id_a)), Some(Node::Directory(id_b))] => {
+                at.meta(&a.meta(id_a), &b.meta(id_b), false);
+            }
+            [Some(Node::Leaf(id_a)), Some(Node::Leaf(id_b))]
+                if kind(&a.content(id_a)) == kind(&b.content(id_b)) =>
             {
-                at.content(&a.content, &b.content);
-                at.meta_of_leaf(&a.meta, &b.meta, matches!(a.content, Content::Symlink(_)));
+                let (leaf_a, leaf_b) = (a.leaf(id_a), b.leaf(id_b));
+                at.content(&leaf_a.content, &leaf_b.content);
+                let link = matches!(leaf_a.content, Content::Symlink(_));
+                at.meta(&leaf_a.meta, &leaf_b.meta, link);
                 let names = [groups[0].get(&id_a), groups[1].get(&id_b)];
+                if names == [None, None] {
+                    return;
+                }
                 let same = same
                     .entry((id_a, id_b))
                     .or_insert_with(|| names[0] == names[1]);
@@ -186,11 +195,10 @@ fn compare(a: &Tree, b: &Tree) -> Vec<Raw> {
                     at.push(Field::Links, names.map(|n| Some(group(n))), Property::Names);
                 }
             }
-            (a, b) => at.push(
-                Field::Type,
-                [a, b].map(|entry| entry.map(described)),
-                Property::Type,
-            ),
+            [on_a, on_b] => {
+                let described = [on_a.map(|n| described(a, n)), on_b.map(|n| described(b, n))];
+                at.push(Field::Type, described, Property::Type);
+            }
         }
     });
     found
@@ -225,11 +233,7 @@ impl At<'_> {
         }
     }
 
-    fn meta(&mut self, a: &Meta, b: &Meta) {
-        self.meta_of_leaf(a, b, false);
-    }
-
-    fn meta_of_leaf(&mut self, a: &Meta, b: &Meta, link: bool) {
+    fn meta(&mut self, a: &MetaRef<'_>, b: &MetaRef<'_>, link: bool) {
         let octal = |mode: &u32| format!("{mode:04o}");
         let mode = Property::Mode { link };
         self.field(Field::Mode, [a.mode, b.mode], mode, octal);
@@ -238,13 +242,16 @@ impl At<'_> {
         self.field(Field::Mtime, [a.mtime, b.mtime], Property::Time, |time| {
             format!("{}.{:09}", time.seconds, time.nanoseconds)
         });
-        let names: BTreeSet<&Vec<u8>> = a.xattrs.keys().chain(b.xattrs.keys()).collect();
+        let names: BTreeSet<&[u8]> = [a, b]
+            .into_iter()
+            .flat_map(|meta| meta.xattrs.iter().map(|(name, _)| name))
+            .collect();
         for name in names {
             let values = [a.xattrs.get(name), b.xattrs.get(name)];
             if values[0] != values[1] {
-                let values = values.map(|value| value.map(|v| bounded(v)));
+                let values = values.map(|value| value.map(bounded));
                 self.push(
-                    Field::Xattr(name.clone()),
+                    Field::Xattr(name.to_vec()),
                     values,
                     Property::Attribute(name),
                 );
@@ -252,7 +259,7 @@ impl At<'_> {
         }
     }
 
-    fn content(&mut self, a: &Content, b: &Content) {
+    fn content(&mut self, a: &ContentRef<'_>, b: &ContentRef<'_>) {
         match (a, b) {
             (Content::Symlink(a), Content::Symlink(b)) => {
                 self.field(Field::Target, [a, b], Property::Other, |t| bounded(t));
@@ -265,7 +272,7 @@ impl At<'_> {
                 // By the digest that each has as an object, wherever it stands.
                 let digests = [a, b].map(file);
                 if digests[0] == digests[1] {
-                    let place = |content: &Content| match content {
+                    let place = |content: &ContentRef<'_>| match content {
                         Content::Inline(_) => "in the image".to_owned(),
                         _ => "object".to_owned(),
                     };
@@ -281,7 +288,7 @@ impl At<'_> {
 }
 
 /// A file's size and fs-verity digest.
-fn file(content: &Content) -> Option<String> {
+fn file(content: &ContentRef<'_>) -> Option<String> {
     match content {
         Content::Inline(bytes) => {
             let digest = verity::measure(bytes);
@@ -292,7 +299,7 @@ fn file(content: &Content) -> Option<String> {
     }
 }
 
-fn kind(content: &Content) -> &'static str {
+fn kind(content: &ContentRef<'_>) -> &'static str {
     match content {
         Content::Inline(_) | Content::Object { .. } => "file",
         Content::Symlink(_) => "symbolic link",
@@ -304,10 +311,10 @@ fn kind(content: &Content) -> &'static str {
     }
 }
 
-fn described(entry: Entry<'_>) -> String {
-    match entry {
-        Entry::Directory(_) => "directory".into(),
-        Entry::Leaf(_, leaf) => kind(&leaf.content).into(),
+fn described(tree: &Tree, node: Node) -> String {
+    match node {
+        Node::Directory(_) => "directory".into(),
+        Node::Leaf(id) => kind(&tree.content(id)).into(),
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Packed {
 /// Writes a tree as one tar file (PAX, canonical: the same tree gives the same bytes).
 pub fn tar(store: &Store, tree: &Tree, out: &mut dyn Write) -> Result<(), Error> {
     let mut out = tar::Archive::new(store, out);
-    let mut names = tar::Names::default();
-    tree.walk(|path, entry| out.entry(path, entry, &mut names))?;
+    let mut names = tar::Names::of(tree);
+    tree.walk(|path, node| out.entry(path, tree, node, &mut names))?;
     out.finish()?;
     Ok(())
 }

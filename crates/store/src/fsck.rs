@@ -7,7 +7,6 @@ use crate::refs::{is_reference, target};
 use crate::store::{list, threads};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
-use elea_formats::erofs;
 use elea_formats::release::ImageManifest;
 use elea_formats::tree::Content;
 use elea_formats::verity::Hasher;
@@ -189,20 +188,22 @@ impl Store {
             let own = uses.entry(image).or_default();
             own.images.insert(image);
             // What is wrong with the object itself is found where objects are read.
-            if let Ok(bytes) = self.image_bytes(&image) {
-                own.size = Some(bytes.len() as u64);
-                match erofs::read(&bytes) {
-                    Ok(tree) => {
-                        for leaf in &tree.leaves {
-                            if let Content::Object { digest, size } = leaf.content {
-                                let content = uses.entry(digest).or_default();
-                                content.images.insert(image);
-                                content.size = Some(size);
-                            }
+            match self.tree(&image) {
+                Ok(tree) => {
+                    own.size = self.object_size(&image);
+                    for id in tree.leaves() {
+                        if let Content::Object { digest, size } = tree.content(id) {
+                            let content = uses.entry(digest).or_default();
+                            content.images.insert(image);
+                            content.size = Some(size);
                         }
                     }
-                    Err(e) => wrong(Damage::Unreadable, Some(image), e.to_string()),
                 }
+                Err(Error::Image { source, .. }) => {
+                    own.size = self.object_size(&image);
+                    wrong(Damage::Unreadable, Some(image), source.to_string());
+                }
+                Err(_) => {}
             }
             let manifest = self.manifest_folder(&image).join("image.json");
             match load::<ImageManifest>(&manifest) {

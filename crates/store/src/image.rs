@@ -10,14 +10,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use elea_formats::digest::Digest;
 use elea_formats::form::{self, Form, INLINE_LIMIT};
 use elea_formats::release::{ImageManifest, Release};
-use elea_formats::tree::{Content, Directory, Entry, Node, Tree, components};
+use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Node, Tree, components};
 use elea_formats::{erofs, release};
 use elea_sys::{At as _, durable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// The largest image file that is read, in bytes.
@@ -79,9 +79,14 @@ impl Store {
         if form == Form::Os1 {
             self.settle(&writer, &mut tree)?;
         }
-        let (files, contents) = self.count(&tree)?;
+        let (files, bytes) = self.count(&tree)?;
         let release = self.release(&tree)?;
-        let digest = writer.add(&erofs::write(&tree, erofs::Version::V1))?;
+        let mut image = writer.stream()?;
+        let path = image.path();
+        erofs::write_to(&tree, erofs::Version::V1, |piece| {
+            image.write_all(piece).at("write", &path)
+        })?;
+        let (digest, _) = image.finish()?;
         drop(tree);
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
@@ -93,7 +98,7 @@ impl Store {
             source: origin.source.clone(),
             imported: imported.unwrap_or_else(now),
             files,
-            bytes: contents.values().sum(),
+            bytes,
             oci_manifest: origin.oci_manifest,
             release,
         };
@@ -136,27 +141,52 @@ impl Store {
     fn settle(&self, writer: &Writer<'_>, tree: &mut Tree) -> Result<(), Error> {
         let load = |digest: &Digest| self.read_object(digest, INLINE_LIMIT as u64);
         let settled = form::settle(tree, load, |bytes| writer.add(bytes));
-        if let Err(Error::NoObject { .. }) = settled {
+        match settled {
             // Says what else is missing.
-            self.count(tree)?;
+            Err(Error::NoObject { .. }) => Err(self.missing(tree)),
+            settled => settled,
         }
-        settled
     }
 
-    /// Counts a tree's leaves and contents, and sees to it that every object is there.
-    fn count(&self, tree: &Tree) -> Result<(u64, BTreeMap<Digest, u64>), Error> {
-        let mut seen = BTreeSet::new();
-        let mut contents = BTreeMap::new();
+    /// Counts a tree's leaves and the bytes of its contents, and sees to it that every object is there.
+    fn count(&self, tree: &Tree) -> Result<(u64, u64), Error> {
+        let mut files = 0;
+        let mut objects = Vec::new();
+        for (id, names) in tree.leaves().zip(tree.count_names()) {
+            if names > 0 {
+                files += 1;
+                objects.extend(matches!(tree.content(id), Content::Object { .. }).then_some(id));
+            }
+        }
+        let object = |id: LeafId| match tree.content(id) {
+            Content::Object { digest, size } => Some((digest, size)),
+            _ => None,
+        };
+        objects.sort_unstable_by_key(|id| object(*id));
+        objects.dedup_by_key(|id| object(*id));
+        let mut bytes = 0;
+        let mut last = None;
+        for (digest, size) in objects.into_iter().filter_map(object) {
+            if self.object_size(&digest) != Some(size) {
+                return Err(self.missing(tree));
+            }
+            // One that is named with another size was refused.
+            if last.replace(digest) != Some(digest) {
+                bytes += size;
+            }
+        }
+        Ok((files, bytes))
+    }
+
+    /// What a tree needs and the store does not have.
+    fn missing(&self, tree: &Tree) -> Error {
         let mut missing = BTreeSet::new();
         let mut first = Vec::new();
-        tree.walk(|path, entry| {
-            let Entry::Leaf(id, leaf) = entry else {
+        let walked = tree.walk(|path, node| {
+            let Node::Leaf(id) = node else {
                 return Ok(());
             };
-            seen.insert(id);
-            if let Content::Object { digest, size } = leaf.content
-                && !contents.contains_key(&digest)
-            {
+            if let Content::Object { digest, size } = tree.content(id) {
                 match self.object_size(&digest) {
                     None => {
                         if missing.insert(digest) && first.len() < SHOWN {
@@ -171,18 +201,13 @@ impl Store {
                             ),
                         });
                     }
-                    Some(_) => {
-                        contents.insert(digest, size);
-                    }
+                    Some(_) => {}
                 }
             }
             Ok(())
-        })?;
-        if !missing.is_empty() {
-            let count = missing.len();
-            return Err(Error::NoObjects { first, count });
-        }
-        Ok((seen.len() as u64, contents))
+        });
+        let count = missing.len();
+        walked.err().unwrap_or(Error::NoObjects { first, count })
     }
 
     fn release(&self, tree: &Tree) -> Result<Option<Release>, Error> {
@@ -231,8 +256,14 @@ impl Store {
 
     /// An image's tree, read from its checked bytes.
     pub fn tree(&self, digest: &Digest) -> Result<Tree, Error> {
-        let bytes = self.image_bytes(digest)?;
-        erofs::read(&bytes).map_err(|source| Error::Image {
+        if !self.names_image(digest) {
+            return Err(Error::NoImage {
+                name: digest.to_string(),
+            });
+        }
+        let tree = self.empty_tree();
+        let image = self.read_into_room(digest, MAX_IMAGE, &**tree.room())?;
+        erofs::read_into(image.bytes(), tree).map_err(|source| Error::Image {
             digest: *digest,
             source,
         })
@@ -249,9 +280,9 @@ impl Store {
             Some(Content::Inline(bytes)) if bytes.len() as u64 > limit => {
                 Err(too_large(bytes.len() as u64))
             }
-            Some(Content::Inline(bytes)) => Ok(Some(bytes.clone())),
-            Some(Content::Object { size, .. }) if *size > limit => Err(too_large(*size)),
-            Some(Content::Object { digest, .. }) => self.read_object(digest, limit).map(Some),
+            Some(Content::Inline(bytes)) => Ok(Some(bytes.to_vec())),
+            Some(Content::Object { size, .. }) if size > limit => Err(too_large(size)),
+            Some(Content::Object { digest, .. }) => self.read_object(&digest, limit).map(Some),
             _ => Ok(None),
         }
     }
@@ -282,14 +313,11 @@ impl Store {
 
     /// Every object that an image needs, with its size in bytes: its own file and its contents.
     pub fn objects_of(&self, digest: &Digest) -> Result<BTreeMap<Digest, u64>, Error> {
-        let bytes = self.image_bytes(digest)?;
-        let tree = erofs::read(&bytes).map_err(|source| Error::Image {
-            digest: *digest,
-            source,
-        })?;
-        let mut objects = BTreeMap::from([(*digest, bytes.len() as u64)]);
-        for leaf in &tree.leaves {
-            if let Content::Object { digest, size } = leaf.content {
+        let tree = self.tree(digest)?;
+        let size = self.object_size(digest).unwrap_or_default();
+        let mut objects = BTreeMap::from([(*digest, size)]);
+        for id in tree.leaves() {
+            if let Content::Object { digest, size } = tree.content(id) {
                 objects.insert(digest, size);
             }
         }
@@ -348,7 +376,7 @@ pub(crate) fn target_name(path: &Path) -> Option<Digest> {
 }
 
 /// What stands at a path, with links followed as if the tree's root were `/`.
-fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<&'t Content>, Error> {
+fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<ContentRef<'t>>, Error> {
     let mut links = 0;
     let mut todo: Vec<Vec<u8>> = Vec::new();
     let push = |todo: &mut Vec<Vec<u8>>, path: &[u8]| {
@@ -356,24 +384,24 @@ fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<&'t Content>, Error> 
         todo.extend(parts.into_iter().rev());
     };
     push(&mut todo, path.as_bytes());
-    let mut above: Vec<&'t Directory> = Vec::new();
-    let mut here = &tree.root;
+    let mut above = Vec::new();
+    let mut here = DirId::ROOT;
     while let Some(part) = todo.pop() {
         match part.as_slice() {
             b"." => continue,
             b".." => {
-                here = above.pop().unwrap_or(&tree.root);
+                here = above.pop().unwrap_or(DirId::ROOT);
                 continue;
             }
             _ => {}
         }
-        match here.entries.get(&part) {
+        match tree.child(here, &part) {
             None => return Ok(None),
             Some(Node::Directory(child)) => {
                 above.push(here);
                 here = child;
             }
-            Some(Node::Leaf(id)) => match &tree.leaf(*id).content {
+            Some(Node::Leaf(id)) => match tree.content(id) {
                 Content::Symlink(to) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -381,7 +409,7 @@ fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<&'t Content>, Error> 
                     }
                     if to.starts_with(b"/") {
                         above.clear();
-                        here = &tree.root;
+                        here = DirId::ROOT;
                     }
                     push(&mut todo, to);
                 }

@@ -9,7 +9,7 @@ mod tar;
 
 use crate::layer::Layer;
 use crate::object::Writer;
-use crate::{Error, Store, assemble};
+use crate::{Error, Store, assemble, room};
 use archive::Whiteouts;
 pub(crate) use dir::is_kernels;
 use elea_formats::digest::Digest;
@@ -47,9 +47,9 @@ impl Store {
     /// earlier import into this store are not read again.
     pub fn import_dir(&self, path: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
         let writer = self.writer()?;
-        let known = Known::load(self.path(), SystemTime::now());
-        let tree = dir::import(&writer, path, &known, progress)?;
-        known.save(self.path());
+        let known = Known::load(self, SystemTime::now());
+        let tree = dir::import(&writer, path, &known, self.empty_tree(), progress)?;
+        known.save(self);
         writer.finish()?;
         Ok(tree)
     }
@@ -73,7 +73,7 @@ impl Store {
             archive::drain(&mut archive.into_inner())?;
             Ok(steps)
         });
-        let mut tree = assemble::empty();
+        let mut tree = self.empty_tree();
         assemble::apply(&mut tree, &uncancelled(steps, progress)?)?;
         writer.finish()?;
         progress.finish();
@@ -128,9 +128,14 @@ impl Store {
         Ok(layer)
     }
 
+    /// A tree with nothing in it, whose tables are in a file of the store once they are large.
+    pub fn empty_tree(&self) -> Tree {
+        Tree::within(&room::in_folder(&self.path().join("tmp")))
+    }
+
     /// The tree that layers make, lowest first, whiteouts applied.
     pub fn assemble(&self, layers: &[Layer]) -> Result<Tree, Error> {
-        let mut tree = assemble::empty();
+        let mut tree = self.empty_tree();
         for layer in layers {
             assemble::apply(&mut tree, &layer.steps)?;
         }
@@ -141,7 +146,7 @@ impl Store {
     /// the archive, so that a whiteout also hides what stands before it in its own layer, and it
     /// refuses an entry whose directory is not there.
     pub fn assemble_in_order(&self, layers: &[Layer]) -> Result<Tree, Error> {
-        let mut tree = assemble::empty();
+        let mut tree = self.empty_tree();
         for layer in layers {
             assemble::apply_in_order(&mut tree, &layer.steps)?;
         }

@@ -6,7 +6,7 @@
 mod policy;
 
 use crate::{Error, Store};
-use elea_formats::tree::{Content, Directory, Entry, Leaf, LeafId, Meta, Node, Tree};
+use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Meta, Node, Tree};
 use policy::Policy;
 use std::collections::HashMap;
 
@@ -25,13 +25,12 @@ impl Store {
             });
             return Ok(());
         };
-        let Tree { root, leaves } = tree;
         let mut labeller = Labeller {
             policy,
-            leaves,
+            tree,
             given: HashMap::new(),
         };
-        labeller.directory(root, b"/")
+        labeller.directory(DirId::ROOT, b"/")
     }
 
     fn policy(&self, tree: &Tree) -> Result<Option<Policy>, Error> {
@@ -61,12 +60,12 @@ impl Store {
     fn policy_file(&self, tree: &Tree, path: &str) -> Result<Option<String>, Error> {
         let bytes = match tree.get(path.as_bytes()) {
             None => return Ok(None),
-            Some(Entry::Leaf(_, leaf)) => match &leaf.content {
-                Content::Inline(bytes) => bytes.clone(),
-                Content::Object { digest, .. } => self.read_object(digest, MAX_FILE)?,
+            Some(Node::Leaf(id)) => match tree.content(id) {
+                Content::Inline(bytes) => bytes.to_vec(),
+                Content::Object { digest, .. } => self.read_object(&digest, MAX_FILE)?,
                 _ => return Err(policy::refuse(format!("`{path}` is no regular file"))),
             },
-            Some(Entry::Directory(_)) => {
+            Some(Node::Directory(_)) => {
                 return Err(policy::refuse(format!("`{path}` is a directory")));
             }
         };
@@ -78,44 +77,54 @@ impl Store {
 
 struct Labeller<'t> {
     policy: Policy,
-    leaves: &'t mut Vec<Leaf>,
+    tree: &'t mut Tree,
     /// The label that a leaf got by its first name.
     given: HashMap<LeafId, Option<Vec<u8>>>,
 }
 
 impl Labeller<'_> {
     /// Labels a directory and what is in it; `path` is the one that the policy is asked about.
-    fn directory(&mut self, directory: &mut Directory, path: &[u8]) -> Result<(), Error> {
-        set(&mut directory.meta, self.policy.label(path, b'd')?);
-        for (name, node) in &mut directory.entries {
+    fn directory(&mut self, directory: DirId, path: &[u8]) -> Result<(), Error> {
+        let label = self.policy.label(path, b'd')?;
+        let mut meta = self.tree.meta(directory).to_owned();
+        set(&mut meta, label);
+        self.tree.set_meta(directory, &meta);
+        let entries = self.tree.entries(directory);
+        let entries: Vec<_> = entries.map(|(name, node)| (name.to_vec(), node)).collect();
+        for (name, node) in entries {
             let mut child = path.to_vec();
             if child.last() != Some(&b'/') {
                 child.push(b'/');
             }
-            child.extend_from_slice(name);
+            child.extend_from_slice(&name);
             let asked = self.policy.substitute(&child).unwrap_or(&child).to_vec();
             match node {
                 Node::Directory(child) => self.directory(child, &asked)?,
-                Node::Leaf(id) => *id = self.leaf(*id, &asked)?,
+                Node::Leaf(id) => self.leaf(directory, &name, id, &asked)?,
             }
         }
         Ok(())
     }
 
-    /// Labels a leaf by one of its names; the leaf that the name has from then on.
-    fn leaf(&mut self, id: LeafId, path: &[u8]) -> Result<LeafId, Error> {
-        let label = self.policy.label(path, kind(&self.leaves[id.0].content))?;
-        let id = match self.given.get(&id) {
-            Some(given) if *given != label => {
-                let copy = self.leaves[id.0].clone();
-                self.leaves.push(copy);
-                LeafId(self.leaves.len() - 1)
-            }
-            _ => id,
-        };
-        set(&mut self.leaves[id.0].meta, label.clone());
-        self.given.entry(id).or_insert(label);
-        Ok(id)
+    /// Labels a leaf by one of its names.
+    fn leaf(
+        &mut self,
+        directory: DirId,
+        name: &[u8],
+        id: LeafId,
+        path: &[u8],
+    ) -> Result<(), Error> {
+        let mut leaf = self.tree.leaf(id).to_owned();
+        let label = self.policy.label(path, kind(leaf.content.as_ref()))?;
+        set(&mut leaf.meta, label.clone());
+        if self.given.get(&id).is_some_and(|given| *given != label) {
+            let copy = self.tree.put_leaf(directory, name, &leaf);
+            self.given.insert(copy, label);
+        } else {
+            self.tree.set_leaf_meta(id, &leaf.meta);
+            self.given.entry(id).or_insert(label);
+        }
+        Ok(())
     }
 }
 
@@ -127,7 +136,7 @@ fn set(meta: &mut Meta, label: Option<Vec<u8>>) {
 }
 
 /// The letter of a type in a policy.
-fn kind(content: &Content) -> u8 {
+fn kind(content: ContentRef<'_>) -> u8 {
     match content {
         Content::Inline(_) | Content::Object { .. } => b'-',
         Content::Symlink(_) => b'l',

@@ -24,6 +24,7 @@ mod object;
 mod refs;
 mod rename;
 pub mod repair;
+mod room;
 mod store;
 pub mod trust;
 

@@ -2,6 +2,7 @@
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
+use elea_formats::table::{Room, Slab};
 use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
@@ -43,30 +44,53 @@ impl Store {
 
     /// An object of at most `limit` bytes whole, checked against its name.
     pub fn read_object(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, Error> {
+        let (mut file, size) = self.open_bounded(digest, limit)?;
+        let mut bytes = vec![0; size];
+        self.fill_checked(digest, &mut file, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The same in a room.
+    pub(crate) fn read_into_room(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        room: &dyn Room,
+    ) -> Result<Box<dyn Slab>, Error> {
+        let (mut file, size) = self.open_bounded(digest, limit)?;
+        let small = if size < SMALL { None } else { room.slab(size) };
+        let mut slab = small.unwrap_or_else(|| Box::new(vec![0; size]));
+        self.fill_checked(digest, &mut file, slab.bytes_mut())?;
+        Ok(slab)
+    }
+
+    fn open_bounded(&self, digest: &Digest, limit: u64) -> Result<(File, usize), Error> {
         let path = self.object_path(digest);
         let file = self.open_object(digest)?;
         let size = file.metadata().at("look at", &path)?.len();
-        let too_large = |size| Error::TooLarge {
-            what: path.display().to_string(),
-            size,
-            limit,
-        };
-        if size > limit {
-            return Err(too_large(size));
+        match usize::try_from(size) {
+            Ok(narrow) if size <= limit => Ok((file, narrow)),
+            _ => Err(Error::TooLarge {
+                what: path.display().to_string(),
+                size,
+                limit,
+            }),
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        file.take(limit.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .at("read", &path)?;
-        if bytes.len() as u64 > limit {
-            return Err(too_large(bytes.len() as u64));
+    }
+
+    /// Reads an object that is as large as the buffer; what it is not is found by its digest.
+    fn fill_checked(&self, digest: &Digest, file: &mut File, into: &mut [u8]) -> Result<(), Error> {
+        let path = self.object_path(digest);
+        let mut hasher = Hasher::new();
+        for piece in into.chunks_mut(PIECE) {
+            let length = fill(file, piece).at("read", &path)?;
+            hasher.update(&piece[..length]);
         }
-        let found = verity::measure(&bytes);
+        let found = hasher.finish().digest;
         if found == *digest {
-            Ok(bytes)
-        } else {
-            Err(Error::Damaged { path, found })
+            return Ok(());
         }
+        Err(Error::Damaged { path, found })
     }
 }
 
@@ -77,6 +101,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// The mode of every object.
 pub(crate) const MODE: u32 = 0o444;
 
+/// From this size in bytes an image is not read into memory.
+const SMALL: usize = 4 << 20;
+/// How much of an object is read at once, in bytes.
+const PIECE: usize = 1 << 20;
 /// How much is compared at once, in bytes.
 const COMPARED: usize = 16 << 10;
 

@@ -15,9 +15,8 @@ impl Store {
     /// read; none is written.
     pub fn rename_objects<A: Algorithm>(&self, tree: Tree) -> Result<Tree<A>, Error> {
         let objects: BTreeSet<Digest> = tree
-            .leaves
-            .iter()
-            .filter_map(|leaf| match leaf.content {
+            .leaves()
+            .filter_map(|id| match tree.content(id) {
                 Content::Object { digest, .. } => Some(digest),
                 _ => None,
             })

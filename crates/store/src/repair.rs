@@ -313,7 +313,7 @@ impl Repair {
             };
             let mut canonical = tree;
             form::canonical(&mut canonical, Form::Os1);
-            let is_os = verity::measure(&erofs::write(&canonical, erofs::Version::V1)) == image;
+            let is_os = erofs::digest(&canonical, erofs::Version::V1) == image;
             let form = if is_os { Form::Os1 } else { Form::Raw };
             let origin = Origin {
                 source: "unknown".into(),
@@ -403,7 +403,7 @@ impl Repair {
         let path = self.store.manifest_folder(image);
         let sealed = self.store.tree(image).and_then(|mut tree| {
             form::canonical(&mut tree, form);
-            if verity::measure(&erofs::write(&tree, erofs::Version::V1)) != *image {
+            if erofs::digest(&tree, erofs::Version::V1) != *image {
                 return Err(Error::NoImage {
                     name: image.to_string(),
                 });

@@ -12,6 +12,7 @@ pub mod mount;
 pub mod partition;
 pub mod progress;
 pub mod root;
+pub mod spill;
 pub mod verity;
 pub mod watchdog;
 

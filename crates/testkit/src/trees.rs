@@ -1,7 +1,7 @@
 //! Generated trees: proptest makes names, metadata and contents, as a test wants them; here they
 //! become directories and hard links.
 
-use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Tree};
+use elea_formats::tree::{Content, DirId, Leaf, Meta, Node, Tree};
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -32,28 +32,31 @@ pub fn tree(
             .prop_map(|(meta, entries)| Sketch::Directory(meta, entries))
     });
     (meta, btree_map(name, sketch, 0..16)).prop_map(|(meta, entries)| {
-        let mut tree = Tree::default();
-        tree.root = build(meta, entries, &mut tree.leaves);
+        let mut tree = Tree::new();
+        tree.set_meta(DirId::ROOT, &meta);
+        build(&mut tree, DirId::ROOT, entries);
         tree
     })
 }
 
-fn build(meta: Meta, entries: BTreeMap<Vec<u8>, Sketch>, leaves: &mut Vec<Leaf>) -> Directory {
-    let mut directory = Directory {
-        meta,
-        entries: BTreeMap::new(),
-    };
+fn build(tree: &mut Tree, directory: DirId, entries: BTreeMap<Vec<u8>, Sketch>) {
     for (name, sketch) in entries {
-        let node = match sketch {
-            Sketch::Directory(meta, entries) => Node::Directory(build(meta, entries, leaves)),
-            Sketch::Leaf(meta, content) => {
-                leaves.push(Leaf { meta, content });
-                Node::Leaf(LeafId(leaves.len() - 1))
+        match sketch {
+            Sketch::Directory(meta, entries) => {
+                let new = tree.add_directory(directory, &name, &meta);
+                build(tree, new, entries);
             }
-            Sketch::Link(_) if leaves.is_empty() => continue,
-            Sketch::Link(place) => Node::Leaf(LeafId(place % leaves.len())),
-        };
-        directory.entries.insert(name, node);
+            Sketch::Leaf(meta, content) => {
+                tree.put_leaf(directory, &name, &Leaf { meta, content });
+            }
+            Sketch::Link(place) => {
+                let mut leaves = tree.leaves();
+                if leaves.len() > 0
+                    && let Some(id) = leaves.nth(place % leaves.len())
+                {
+                    tree.insert(directory, &name, Node::Leaf(id));
+                }
+            }
+        }
     }
-    directory
 }

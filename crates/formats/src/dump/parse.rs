@@ -2,7 +2,7 @@
 
 use super::{BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, REGULAR, SOCKET, SYMLINK};
 use crate::digest::Digest;
-use crate::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
+use crate::tree::{Content, DirId, Leaf, Meta, Node, Time, Tree};
 use std::collections::BTreeMap;
 
 /// The longest path, as the kernel counts it without the final zero byte.
@@ -76,25 +76,57 @@ fn wrong(field: &'static str, found: &[u8], needed: &'static str) -> Reason {
     }
 }
 
-/// Parses a dump. Needs memory for a small multiple of `text`.
+/// Parses a dump.
 pub fn parse(text: &[u8]) -> std::result::Result<Tree, DumpError> {
-    let mut tree = Tree::default();
-    let mut rooted = false;
-    for (index, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+    let mut parser = Parser::new(Tree::new());
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        parser.line(line)?;
+    }
+    parser.finish()
+}
+
+/// The longest line: a path, content and attributes as long as they may be, escaped, and the rest.
+pub const MAX_LINE: usize = 4 * (2 * MAX_PATH + MAX_INLINE) + MAX_ATTRIBUTES_TEXT + 1024;
+
+/// Parses a dump line by line.
+#[derive(Debug)]
+pub struct Parser {
+    tree: Tree,
+    rooted: bool,
+    line: usize,
+}
+
+impl Parser {
+    /// Fills this tree, which has nothing in it yet.
+    pub fn new(tree: Tree) -> Self {
+        Self {
+            tree,
+            rooted: false,
+            line: 0,
+        }
+    }
+
+    /// Reads the next line, with its end.
+    pub fn line(&mut self, line: &[u8]) -> std::result::Result<(), DumpError> {
+        self.line += 1;
         let parsed = match line.strip_suffix(b"\n") {
-            Some(line) => parse_line(&mut tree, &mut rooted, line),
+            Some(line) => parse_line(&mut self.tree, &mut self.rooted, line),
             None => Err(Reason::Cut),
         };
         parsed.map_err(|reason| DumpError {
-            line: index + 1,
+            line: self.line,
             reason,
-        })?;
+        })
     }
-    if !rooted {
-        let (line, reason) = (1, Reason::Root);
-        return Err(DumpError { line, reason });
+
+    /// The tree, if its lines are complete.
+    pub fn finish(self) -> std::result::Result<Tree, DumpError> {
+        if !self.rooted {
+            let (line, reason) = (1, Reason::Root);
+            return Err(DumpError { line, reason });
+        }
+        Ok(self.tree)
     }
-    Ok(tree)
 }
 
 fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
@@ -136,7 +168,7 @@ fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
         refuse(payload.is_some(), "payload")?;
         refuse(content.is_some(), "content")?;
         refuse(digest != b"-", "digest")?;
-        return put_directory(tree, rooted, &path, meta);
+        return put_directory(tree, rooted, &path, &meta);
     }
     let content = match kind {
         REGULAR => regular(size, payload, content, digest)?,
@@ -161,8 +193,9 @@ fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
             }
         }
     };
-    let id = tree.add_leaf(Leaf { meta, content });
-    put(tree, *rooted, &path, Node::Leaf(id))
+    let (parent, name) = place(tree, *rooted, &path)?;
+    tree.put_leaf(parent, name, &Leaf { meta, content });
+    Ok(())
 }
 
 fn refuse(there: bool, what: &'static str) -> Result<()> {
@@ -183,10 +216,12 @@ fn parse_link<'a>(
         fields.next(field)?;
     }
     let target = self::path("payload", fields.next("payload")?)?;
-    let Some(crate::tree::Entry::Leaf(id, _)) = tree.get(&target) else {
+    let Some(Node::Leaf(id)) = tree.get(&target) else {
         return Err(Reason::Target);
     };
-    put(tree, rooted, path, Node::Leaf(LeafId(id.0)))
+    let (parent, name) = place(tree, rooted, path)?;
+    tree.insert(parent, name, Node::Leaf(id));
+    Ok(())
 }
 
 fn regular(
@@ -233,33 +268,29 @@ fn target(size: u64, target: Vec<u8>) -> Result<Content> {
     Ok(Content::Symlink(target))
 }
 
-fn put_directory(tree: &mut Tree, rooted: &mut bool, path: &[u8], meta: Meta) -> Result<()> {
+fn put_directory(tree: &mut Tree, rooted: &mut bool, path: &[u8], meta: &Meta) -> Result<()> {
     if path == b"/" && !*rooted {
         *rooted = true;
-        tree.root.meta = meta;
+        tree.set_meta(DirId::ROOT, meta);
         return Ok(());
     }
-    let directory = Directory {
-        meta,
-        entries: BTreeMap::new(),
-    };
-    put(tree, *rooted, path, Node::Directory(directory))
+    let (parent, name) = place(tree, *rooted, path)?;
+    tree.add_directory(parent, name, meta);
+    Ok(())
 }
 
-fn put(tree: &mut Tree, rooted: bool, path: &[u8], node: Node) -> Result<()> {
+/// The directory and the name of a path that is not there yet.
+fn place<'p>(tree: &Tree, rooted: bool, path: &'p [u8]) -> Result<(DirId, &'p [u8])> {
     if !rooted || path == b"/" {
         return Err(Reason::Root);
     }
     let slash = path.iter().rposition(|b| *b == b'/').unwrap_or(0);
-    let parent = tree.directory_mut(&path[..slash]).ok_or(Reason::Parent)?;
-    if parent
-        .entries
-        .insert(path[slash + 1..].to_vec(), node)
-        .is_some()
-    {
+    let parent = tree.directory(&path[..slash]).ok_or(Reason::Parent)?;
+    let name = &path[slash + 1..];
+    if tree.child(parent, name).is_some() {
         return Err(Reason::Twice);
     }
-    Ok(())
+    Ok((parent, name))
 }
 
 /// The fields of a line, between single blanks.

@@ -1,39 +1,15 @@
-//! Extended attributes: prefixes, the shared table, the name filter.
+//! Extended attributes: prefixes, the name filter, their bytes.
 
-use super::BLOCK;
-use super::collect::Inode;
-use std::collections::BTreeMap;
+use super::{ESCAPED, METACOPY, OVERLAY, REDIRECT};
+use crate::tree::Xattrs;
+use crate::verity::Algorithm;
+use std::borrow::Cow;
 use xxhash_rust::xxh32::xxh32;
 
 /// Seed of the name filter (`EROFS_XATTR_FILTER_SEED`).
 const SEED: u32 = 0x25bb_e08f;
 /// The header of an inode's attributes.
 pub(super) const HEADER: usize = 12;
-/// An inode names at most this many shared attributes; more stay its own.
-const MAX_SHARED: usize = 128;
-
-/// An attribute: full name and value. The order is the one of the format: by full name, then
-/// by the length of the value, then by its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attribute {
-    pub(super) name: Vec<u8>,
-    pub(super) value: Vec<u8>,
-}
-
-impl Ord for Attribute {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.name
-            .cmp(&other.name)
-            .then(self.value.len().cmp(&other.value.len()))
-            .then_with(|| self.value.cmp(&other.value))
-    }
-}
-
-impl PartialOrd for Attribute {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
 
 /// The prefixes that have a number. 5 (`lustre.`) is not used by the canonical form.
 pub(super) const PREFIXES: [(u8, &[u8]); 5] = [
@@ -44,125 +20,134 @@ pub(super) const PREFIXES: [(u8, &[u8]); 5] = [
     (6, b"security."),
 ];
 
-impl Attribute {
-    pub(super) fn new(name: &[u8], value: &[u8]) -> Self {
-        Self {
-            name: name.to_vec(),
-            value: value.to_vec(),
+/// An attribute of an inode of the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Attribute<'t, A> {
+    /// One of the tree, escaped where it must be, or a mark.
+    Plain(Plain<'t>),
+    /// Where overlayfs finds a file's content, and the digest that it must have.
+    Redirect(A),
+    Metacopy(A),
+}
+
+/// A name and a value. The order is the one of the format: by full name, then by the length of the
+/// value, then by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Plain<'t> {
+    pub(super) name: Cow<'t, [u8]>,
+    pub(super) value: Cow<'t, [u8]>,
+}
+
+impl Ord for Plain<'_> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name
+            .cmp(&other.name)
+            .then(self.value.len().cmp(&other.value.len()))
+            .then_with(|| self.value.cmp(&other.value))
+    }
+}
+
+impl PartialOrd for Plain<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Plain<'_> {
+    pub(super) fn is_acl(&self) -> bool {
+        matches!(split(&self.name), (2 | 3, b""))
+    }
+
+    /// With bytes of its own.
+    pub(super) fn into_owned(self) -> Plain<'static> {
+        Plain {
+            name: Cow::Owned(self.name.into_owned()),
+            value: Cow::Owned(self.value.into_owned()),
+        }
+    }
+}
+
+/// The attributes of an inode of the tree as the image has them: those of overlayfs itself are escaped.
+pub(super) fn escaped(xattrs: Xattrs<'_>) -> impl Iterator<Item = Plain<'_>> {
+    xattrs.iter().map(|(name, value)| Plain {
+        name: match name.strip_prefix(OVERLAY) {
+            Some(rest) => Cow::Owned([ESCAPED, rest].concat()),
+            None => Cow::Borrowed(name),
+        },
+        value: Cow::Borrowed(value),
+    })
+}
+
+/// The number of a name's prefix, and the rest of it.
+fn split(name: &[u8]) -> (u8, &[u8]) {
+    PREFIXES
+        .iter()
+        .rev()
+        .find_map(|(index, prefix)| Some((*index, name.strip_prefix(*prefix)?)))
+        .unwrap_or((0, name))
+}
+
+/// The size of an attribute in the image, by the lengths of its name without prefix and value.
+pub(super) fn size(suffix: usize, value: usize) -> usize {
+    (4 + suffix + value).next_multiple_of(4)
+}
+
+impl<A: Algorithm> Attribute<'_, A> {
+    pub(super) fn name(&self) -> &[u8] {
+        match self {
+            Self::Plain(plain) => &plain.name,
+            Self::Redirect(_) => REDIRECT,
+            Self::Metacopy(_) => METACOPY,
         }
     }
 
-    /// The number of the prefix and the rest of the name.
-    fn split(&self) -> (u8, &[u8]) {
-        PREFIXES
-            .iter()
-            .rev()
-            .find_map(|(index, prefix)| Some((*index, self.name.strip_prefix(*prefix)?)))
-            .unwrap_or((0, &self.name))
+    fn value_length(&self) -> usize {
+        match self {
+            Self::Plain(plain) => plain.value.len(),
+            // `/ab/cdef…`
+            Self::Redirect(_) => 2 * A::BYTES + 2,
+            Self::Metacopy(_) => 4 + A::BYTES,
+        }
     }
 
-    pub(super) fn is_acl(&self) -> bool {
-        matches!(self.split(), (2 | 3, b""))
+    /// Its size in the image, padded to 4.
+    pub(super) fn size(&self) -> usize {
+        size(split(self.name()).1.len(), self.value_length())
     }
 
     /// The bit of the filter that says "maybe here".
-    fn filter_bit(&self) -> u32 {
-        let (index, suffix) = self.split();
+    pub(super) fn filter_bit(&self) -> u32 {
+        let (index, suffix) = split(self.name());
         1 << (xxh32(suffix, SEED + u32::from(index)) % 32)
     }
 
-    /// Its bytes in the image, padded to 4.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let (index, suffix) = self.split();
-        let mut out = vec![truncate(suffix.len()), index];
-        out.extend(
-            u16::try_from(self.value.len())
-                .unwrap_or(u16::MAX)
-                .to_le_bytes(),
-        );
+    /// Adds its bytes in the image, padded to 4.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let (index, suffix) = split(self.name());
+        out.extend([u8::try_from(suffix.len()).unwrap_or(u8::MAX), index]);
+        let length = u16::try_from(self.value_length()).unwrap_or(u16::MAX);
+        out.extend(length.to_le_bytes());
         out.extend_from_slice(suffix);
-        out.extend_from_slice(&self.value);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
-}
-
-fn truncate(length: usize) -> u8 {
-    u8::try_from(length).unwrap_or(u8::MAX)
-}
-
-/// The table of shared attributes, in the order of the image.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) table: Vec<u8>,
-    /// Where each stands in the table.
-    offsets: Vec<usize>,
-}
-
-impl Shared {
-    /// What an inode writes to name a shared attribute: its place in words, counted from the
-    /// start of the block in which the inodes end.
-    fn reference(&self, index: usize, inodes_end: usize) -> u32 {
-        let words = (inodes_end % BLOCK + self.offsets[index]) / 4;
-        u32::try_from(words).unwrap_or(u32::MAX)
-    }
-}
-
-/// Sorts each inode's attributes and moves those that more than one inode has to the shared
-/// table. The table stands in descending order of names.
-pub(super) fn share(inodes: &mut [Inode<'_>]) -> Shared {
-    let mut uses: BTreeMap<Attribute, usize> = BTreeMap::new();
-    for inode in &mut *inodes {
-        inode.own.sort();
-        for attribute in &inode.own {
-            *uses.entry(attribute.clone()).or_default() += 1;
-        }
-    }
-    uses.retain(|_, count| *count > 1);
-    let mut shared = Shared::default();
-    let mut places: BTreeMap<Attribute, usize> = BTreeMap::new();
-    for (attribute, _) in uses.into_iter().rev() {
-        places.insert(attribute.clone(), shared.offsets.len());
-        shared.offsets.push(shared.table.len());
-        shared.table.extend(attribute.encode());
-    }
-    for inode in inodes {
-        for attribute in std::mem::take(&mut inode.own) {
-            inode.filter |= attribute.filter_bit();
-            match places.get(&attribute) {
-                Some(place) if inode.shared.len() < MAX_SHARED => inode.shared.push(*place),
-                _ => inode.own.push(attribute),
+        match self {
+            Self::Plain(plain) => out.extend_from_slice(&plain.value),
+            Self::Redirect(digest) => {
+                out.push(b'/');
+                for (at, byte) in digest.bytes().iter().enumerate() {
+                    if at == 1 {
+                        out.push(b'/');
+                    }
+                    out.extend([byte >> 4, byte & 15].map(|d| b"0123456789abcdef"[usize::from(d)]));
+                }
+            }
+            // Version, length, flags, algorithm, digest (`fs/overlayfs/overlayfs.h`, `struct ovl_metacopy`).
+            Self::Metacopy(digest) => {
+                let length = u8::try_from(4 + A::BYTES).unwrap_or(u8::MAX);
+                out.extend([0, length, 0, A::NUMBER]);
+                out.extend_from_slice(digest.bytes());
             }
         }
-    }
-    shared
-}
-
-impl Inode<'_> {
-    /// The size of its attributes in the image.
-    pub(super) fn attributes_size(&self) -> usize {
-        if self.filter == 0 {
-            return 0;
-        }
-        let own: usize = self.own.iter().map(|a| a.encode().len()).sum();
-        HEADER + 4 * self.shared.len() + own
-    }
-
-    /// Its attributes as the image has them.
-    pub(super) fn encode_attributes(&self, shared: &Shared, inodes_end: usize) -> Vec<u8> {
-        if self.filter == 0 {
-            return Vec::new();
-        }
-        let mut out = Vec::new();
-        out.extend((!self.filter).to_le_bytes());
-        out.push(truncate(self.shared.len()));
-        out.extend([0; 7]);
-        for index in &self.shared {
-            out.extend(shared.reference(*index, inodes_end).to_le_bytes());
-        }
-        for attribute in &self.own {
-            out.extend(attribute.encode());
-        }
-        out
+        let size = (out.len() - start).next_multiple_of(4);
+        out.resize(start + size, 0);
     }
 }

@@ -1,14 +1,15 @@
 //! Bytes to a tree. Everything is checked: an image may come from anywhere.
 
 use super::attributes::{HEADER as ATTRIBUTES_HEADER, PREFIXES};
-use super::collect::{STUBS, stub_meta};
+use super::inode::STUB_MODE;
+use super::order::STUBS;
 use super::{
     BLOCK, COMPACT, ESCAPED, EXTENDED, HEADER_MAGIC, LAYOUT_CHUNKS, LAYOUT_INLINE, LAYOUT_PLAIN,
-    METACOPY, OPAQUE, OVERLAY, REDIRECT, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Type, Version,
-    WHITEOUT,
+    METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Type,
+    Version, WHITEOUT,
 };
 use crate::digest::Digest;
-use crate::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
+use crate::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree, Xattrs};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Why an image was refused.
@@ -70,19 +71,25 @@ fn target(target: Vec<u8>) -> Result<Vec<u8>, ReadError> {
 ///
 /// Time and memory are bounded by a small multiple of the size of `image`.
 pub fn read(image: &[u8]) -> Result<Tree, ReadError> {
-    let mut reader = Reader::new(image)?;
-    let root = reader.root;
-    let mut tree = Tree::default();
-    tree.root = reader.directory(root, &mut tree.leaves, 0)?;
-    if let Some(version) = reader.version {
-        let opaque = tree.root.meta.xattrs.remove(OPAQUE);
+    read_into(image, Tree::new())
+}
+
+/// The same, into a tree that has nothing in it yet: its tables are in the room of that tree.
+pub fn read_into(image: &[u8], tree: Tree) -> Result<Tree, ReadError> {
+    let mut reader = Reader::new(image, tree)?;
+    reader.directories()?;
+    let (mut tree, version) = (reader.tree, reader.version);
+    if let Some(version) = version {
+        let mut root = tree.meta(DirId::ROOT).to_owned();
+        let opaque = root.xattrs.remove(OPAQUE);
         if opaque.as_deref() != Some(b"y") {
             return Err(invalid("root", &"not opaque"));
         }
+        tree.set_meta(DirId::ROOT, &root);
         unstub(&mut tree);
         restore_whiteouts(&mut tree, version);
     }
-    unescape(&mut tree);
+    tree.each_meta(unescape_names);
     Ok(tree)
 }
 
@@ -96,7 +103,10 @@ struct Reader<'a> {
     /// Bytes of content and of attributes that may still be read.
     content_left: usize,
     attributes_left: usize,
+    tree: Tree,
+    /// Directories that were found.
     seen: HashSet<u64>,
+    /// Leaves that say that they have several names.
     leaves: HashMap<u64, LeafId>,
 }
 
@@ -104,6 +114,7 @@ struct Inode {
     kind: Type,
     layout: u16,
     meta: Meta,
+    links: u32,
     size: u64,
     number: u32,
     /// Where the content that stands at the inode begins.
@@ -111,7 +122,7 @@ struct Inode {
 }
 
 impl<'a> Reader<'a> {
-    fn new(image: &'a [u8]) -> Result<Self, ReadError> {
+    fn new(image: &'a [u8], tree: Tree) -> Result<Self, ReadError> {
         let header = Fields::at(image, 0, 32, "header")?;
         if header.u32(0) != HEADER_MAGIC || header.u32(4) != 1 {
             return Err(invalid("header", &format!("{:#x}", header.u32(0))));
@@ -135,6 +146,7 @@ impl<'a> Reader<'a> {
         }
         Ok(Self {
             image,
+            tree,
             version,
             root: u64::from(block.u16(14)),
             time: Time {
@@ -163,15 +175,17 @@ impl<'a> Reader<'a> {
         let mode = head.u16(4);
         let kind =
             Type::of_mode(mode).ok_or_else(|| invalid("inode mode", &format!("{mode:o}")))?;
-        let (size, uid, gid, mtime) = if extended {
+        let (size, links, uid, gid, mtime) = if extended {
             let mtime = Time {
                 seconds: head.u64(32).cast_signed(),
                 nanoseconds: head.u32(40),
             };
-            (head.u64(8), head.u32(24), head.u32(28), mtime)
+            let links = head.u32(44);
+            (head.u64(8), links, head.u32(24), head.u32(28), mtime)
         } else {
             let (uid, gid) = (u32::from(head.u16(24)), u32::from(head.u16(26)));
-            (u64::from(head.u32(8)), uid, gid, self.time)
+            let links = u32::from(head.u16(6));
+            (u64::from(head.u32(8)), links, uid, gid, self.time)
         };
         if mtime.nanoseconds >= 1_000_000_000 {
             return Err(invalid("time", &mtime.nanoseconds));
@@ -186,6 +200,7 @@ impl<'a> Reader<'a> {
         Ok(Inode {
             kind,
             layout: format & !1,
+            links,
             meta: Meta {
                 mode: u32::from(mode & 0o7777),
                 uid,
@@ -286,59 +301,60 @@ impl<'a> Reader<'a> {
         Ok(content)
     }
 
-    fn directory(
-        &mut self,
-        number: u64,
-        leaves: &mut Vec<Leaf>,
-        depth: usize,
-    ) -> Result<Directory, ReadError> {
-        if depth > MAX_DEPTH || !self.seen.insert(number) {
+    /// Reads the root and all that is below it.
+    fn directories(&mut self) -> Result<(), ReadError> {
+        let root = self.directory(self.root)?;
+        self.tree.set_meta(DirId::ROOT, &root.meta);
+        let mut open = vec![(root, DirId::ROOT, 0)];
+        while let Some((inode, id, depth)) = open.pop() {
+            let content = self.content(&inode, "directory")?;
+            let mut last: Option<Vec<u8>> = None;
+            for block in content.chunks(BLOCK) {
+                for (name, number) in entries(block)? {
+                    if last.as_deref().is_some_and(|last| last >= name) {
+                        return Err(invalid("order of names", &name.escape_ascii()));
+                    }
+                    last = Some(name.to_vec());
+                    if name == b"." || name == b".." {
+                        continue;
+                    }
+                    if let Some(leaf) = self.leaves.get(&number) {
+                        self.tree.insert(id, name, Node::Leaf(*leaf));
+                        continue;
+                    }
+                    let child = self.inode(number)?;
+                    if child.kind == Type::Directory {
+                        if depth == MAX_DEPTH {
+                            return Err(ReadError::TooLarge { what: "folders" });
+                        }
+                        let child = self.directory(number)?;
+                        let new = self.tree.add_directory(id, name, &child.meta);
+                        open.push((child, new, depth + 1));
+                    } else {
+                        let leaf = self.leaf(number, child)?;
+                        self.tree.insert(id, name, Node::Leaf(leaf));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory that was not seen before.
+    fn directory(&mut self, number: u64) -> Result<Inode, ReadError> {
+        if !self.seen.insert(number) {
             return Err(ReadError::TooLarge { what: "folders" });
         }
         let inode = self.inode(number)?;
         if inode.kind != Type::Directory {
             return Err(invalid("directory", &format!("{:?}", inode.kind)));
         }
-        let content = self.content(&inode, "directory")?;
-        let mut directory = Directory {
-            meta: inode.meta,
-            entries: BTreeMap::new(),
-        };
-        let mut last: Option<Vec<u8>> = None;
-        for block in content.chunks(BLOCK) {
-            for (name, child) in entries(block)? {
-                if last.as_deref().is_some_and(|last| last >= name) {
-                    return Err(invalid("order of names", &name.escape_ascii()));
-                }
-                last = Some(name.to_vec());
-                if name == b"." || name == b".." {
-                    continue;
-                }
-                let node = self.node(child, leaves, depth)?;
-                directory.entries.insert(name.to_vec(), node);
-            }
-        }
-        Ok(directory)
+        Ok(inode)
     }
 
-    fn node(
-        &mut self,
-        number: u64,
-        leaves: &mut Vec<Leaf>,
-        depth: usize,
-    ) -> Result<Node, ReadError> {
-        if let Some(id) = self.leaves.get(&number) {
-            return Ok(Node::Leaf(*id));
-        }
-        let mut inode = self.inode(number)?;
+    fn leaf(&mut self, number: u64, mut inode: Inode) -> Result<LeafId, ReadError> {
         let content = match inode.kind {
-            Type::Directory => {
-                return Ok(Node::Directory(self.directory(
-                    number,
-                    leaves,
-                    depth + 1,
-                )?));
-            }
+            Type::Directory => return Err(invalid("file", &"Directory")),
             Type::Regular if inode.layout == LAYOUT_CHUNKS => object(&mut inode)?,
             Type::Regular if inode.size == 0 => Content::Inline(Vec::new()),
             Type::Regular => Content::Inline(self.content(&inode, "file")?),
@@ -348,13 +364,14 @@ impl<'a> Reader<'a> {
             Type::Fifo => Content::Fifo,
             Type::Socket => Content::Socket,
         };
-        let id = LeafId(leaves.len());
-        leaves.push(Leaf {
+        let id = self.tree.add_leaf(&Leaf {
             meta: inode.meta,
             content,
         });
-        self.leaves.insert(number, id);
-        Ok(Node::Leaf(id))
+        if inode.links != 1 {
+            self.leaves.insert(number, id);
+        }
+        Ok(id)
     }
 }
 
@@ -409,12 +426,18 @@ fn object(inode: &mut Inode) -> Result<Content, ReadError> {
 
 /// Takes the 256 stubs off the root.
 fn unstub(tree: &mut Tree) {
-    let meta = stub_meta(&tree.root.meta);
+    let root = tree.meta(DirId::ROOT);
+    let label = root.xattrs.get(SELINUX);
+    let label = label.map(|value| (SELINUX.to_vec(), value.to_vec()));
+    let meta = Meta {
+        mode: STUB_MODE,
+        ..root.with(label.into_iter().collect())
+    };
     for name in STUBS {
-        if let Some(Node::Leaf(id)) = tree.root.entries.get(&name[..]) {
-            let leaf = &tree.leaves[id.0];
-            if leaf.content == Content::CharDevice(0) && leaf.meta == meta {
-                tree.root.entries.remove(&name[..]);
+        if let Some(Node::Leaf(id)) = tree.child(DirId::ROOT, &name) {
+            let leaf = tree.leaf(id);
+            if leaf.content == Content::CharDevice(0) && leaf.meta.to_owned() == meta {
+                tree.remove(DirId::ROOT, &name);
             }
         }
     }
@@ -422,40 +445,35 @@ fn unstub(tree: &mut Tree) {
 
 /// Makes the files that stand for whiteouts whiteouts, and takes the marks off their directories.
 fn restore_whiteouts(tree: &mut Tree, version: Version) {
-    let mut hidden = vec![false; tree.leaves.len()];
-    for (leaf, hidden) in tree.leaves.iter_mut().zip(&mut hidden) {
-        let empty = leaf.content == Content::Inline(Vec::new());
-        if empty && has(&leaf.meta, &WHITEOUT) {
-            strip(&mut leaf.meta, &WHITEOUT);
-            leaf.content = Content::CharDevice(0);
-            *hidden = true;
+    let mut hidden = HashSet::new();
+    for id in tree.leaves() {
+        let leaf = tree.leaf(id);
+        if leaf.content == Content::Inline(&[]) && has(leaf.meta.xattrs, &WHITEOUT) {
+            let mut meta = leaf.meta.to_owned();
+            strip(&mut meta, &WHITEOUT);
+            let content = Content::CharDevice(0);
+            tree.set_leaf(id, &Leaf { meta, content });
+            hidden.insert(id);
         }
     }
     let marks = version.whiteout_parent();
-    tree.root.visit_mut(|folder| {
-        let hides = folder
-            .entries
-            .values()
-            .any(|node| matches!(node, Node::Leaf(id) if hidden[id.0]));
-        if hides && has(&folder.meta, marks) {
-            strip(&mut folder.meta, marks);
+    for id in tree.directories() {
+        if !has(tree.meta(id).xattrs, marks) {
+            continue;
         }
-    });
-}
-
-/// Restores the names of attributes that were escaped.
-fn unescape(tree: &mut Tree) {
-    for leaf in &mut tree.leaves {
-        unescape_names(&mut leaf.meta);
+        let mut entries = tree.entries(id);
+        if entries.any(|(_, node)| matches!(node, Node::Leaf(id) if hidden.contains(&id))) {
+            let mut meta = tree.meta(id).to_owned();
+            strip(&mut meta, marks);
+            tree.set_meta(id, &meta);
+        }
     }
-    tree.root
-        .visit_mut(|folder| unescape_names(&mut folder.meta));
 }
 
-fn has(meta: &Meta, marks: &[(&[u8], &[u8])]) -> bool {
+fn has(xattrs: Xattrs<'_>, marks: &[(&[u8], &[u8])]) -> bool {
     marks
         .iter()
-        .all(|(name, value)| meta.xattrs.get(*name).is_some_and(|v| v == value))
+        .all(|(name, value)| xattrs.get(name) == Some(value))
 }
 
 fn strip(meta: &mut Meta, marks: &[(&[u8], &[u8])]) {
@@ -516,13 +534,12 @@ mod tests {
     #[test]
     fn targets_that_no_kernel_takes_are_refused() {
         let with = |target: &[u8]| {
-            let mut tree: Tree = Tree::default();
-            tree.leaves.push(Leaf {
+            let mut tree: Tree = Tree::new();
+            let link = tree.add_leaf(&Leaf {
                 meta: Meta::default(),
                 content: Content::Symlink(target.to_vec()),
             });
-            let link = Node::Leaf(LeafId(0));
-            tree.root.entries.insert(b"link".to_vec(), link);
+            tree.insert(DirId::ROOT, b"link", Node::Leaf(link));
             read(&write(&tree, Version::V1))
         };
         assert!(with(&[b'x'; MAX_TARGET]).is_ok());

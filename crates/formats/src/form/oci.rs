@@ -4,7 +4,7 @@
 //! `crates/composefs-boot/src/integration.rs` (`transform_for_boot`).
 
 use super::CAPABILITY;
-use crate::tree::{Directory, Meta, Node, Tree};
+use crate::tree::{DirId, Meta, Node, Tree};
 
 /// What a tree lacks to have such a form; composefs-rs refuses it, too.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,8 +20,9 @@ pub enum NoOciForm {
 /// Brings a tree into the form `oci`: the root's metadata is that of `/usr`, `/run` is empty and has
 /// its time, and of the attributes `security.capability` alone is kept.
 pub fn oci(tree: &mut Tree) -> Result<(), NoOciForm> {
-    tree.root.meta = usr(tree)?;
-    match tree.root.entries.get("run".as_bytes()) {
+    let usr = usr(tree)?;
+    tree.set_meta(DirId::ROOT, &usr);
+    match tree.child(DirId::ROOT, b"run") {
         None => {}
         Some(Node::Directory(_)) => empty(tree, "run")?,
         Some(Node::Leaf(_)) => return Err(NoOciForm::NotDirectory("run")),
@@ -39,25 +40,26 @@ pub fn bootable(tree: &mut Tree) -> Result<(), NoOciForm> {
 }
 
 fn usr(tree: &Tree) -> Result<Meta, NoOciForm> {
-    match tree.root.entries.get("usr".as_bytes()) {
-        Some(Node::Directory(usr)) => Ok(usr.meta.clone()),
-        Some(Node::Leaf(_)) => Err(NoOciForm::NotDirectory("usr")),
-        None => Err(NoOciForm::Directory("usr")),
+    top(tree, "usr").map(|usr| tree.meta(usr).to_owned())
+}
+
+/// A directory at the top.
+fn top(tree: &Tree, name: &'static str) -> Result<DirId, NoOciForm> {
+    match tree.child(DirId::ROOT, name.as_bytes()) {
+        Some(Node::Directory(id)) => Ok(id),
+        Some(Node::Leaf(_)) => Err(NoOciForm::NotDirectory(name)),
+        None => Err(NoOciForm::Directory(name)),
     }
 }
 
 /// Empties a directory at the top, and gives it the time of `/usr`.
 fn empty(tree: &mut Tree, name: &'static str) -> Result<(), NoOciForm> {
-    let time = usr(tree)?.mtime;
-    match tree.root.entries.get_mut(name.as_bytes()) {
-        Some(Node::Directory(Directory { meta, entries })) => {
-            meta.mtime = time;
-            entries.clear();
-            Ok(())
-        }
-        Some(Node::Leaf(_)) => Err(NoOciForm::NotDirectory(name)),
-        None => Err(NoOciForm::Directory(name)),
-    }
+    let mtime = usr(tree)?.mtime;
+    let id = top(tree, name)?;
+    let meta = tree.meta(id).to_owned();
+    tree.set_meta(id, &Meta { mtime, ..meta });
+    tree.clear(id);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::dump;
+use std::collections::BTreeMap;
 
 fn os1_of(text: &str) -> String {
     let mut tree = dump::parse(text.as_bytes()).unwrap();

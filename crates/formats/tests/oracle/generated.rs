@@ -215,11 +215,7 @@ fn a_dump_gives_the_image_again() {
     let Some(c) = c_oracle() else { return };
     let folder = std::env::temp_dir().join(format!("elea-dump-{}", std::process::id()));
     let check = |mut tree: Tree| {
-        tree.root
-            .visit_mut(|folder| shown_by_info(&mut folder.meta));
-        for leaf in &mut tree.leaves {
-            shown_by_info(&mut leaf.meta);
-        }
+        tree.each_meta(shown_by_info);
         let image = erofs::write(&tree, Version::V1);
         std::fs::write(&folder, &image).unwrap();
         let theirs = c.dump(&folder).map_err(TestCaseError::fail)?;

@@ -102,9 +102,8 @@ fn compare_crate(oracle: &mut Oracle, tree: &Tree) -> Result<(), String> {
     same(&erofs::write(tree, Version::V1), &first, "the crate", &text)?;
     // Its V0 has another version in the header if there are whiteouts.
     if !tree
-        .leaves
-        .iter()
-        .any(|leaf| leaf.content == Content::CharDevice(0))
+        .leaves()
+        .any(|id| tree.content(id) == Content::CharDevice(0))
     {
         same(
             &erofs::write(tree, Version::V0),
@@ -118,24 +117,18 @@ fn compare_crate(oracle: &mut Oracle, tree: &Tree) -> Result<(), String> {
     same(back.as_bytes(), text.as_bytes(), "read back", &text)?;
     // V2 has no nanoseconds.
     let mut whole = tree.clone();
-    whole
-        .root
-        .visit_mut(|folder| folder.meta.mtime.nanoseconds = 0);
-    for leaf in &mut whole.leaves {
-        leaf.meta.mtime.nanoseconds = 0;
-    }
+    whole.each_meta(|meta| meta.mtime.nanoseconds = 0);
     let (back, whole) = (dump::encode(&read(&second)?), dump::encode(&whole));
     same(back.as_bytes(), whole.as_bytes(), "V2 read", &text)
 }
 
 /// Takes the second and later names of whiteouts away, which the crate refuses.
 fn single_whiteouts(tree: &mut Tree) {
-    let leaves = &tree.leaves;
     let mut seen = HashSet::new();
-    tree.root.visit_mut(|folder| {
-        folder.entries.retain(|_, node| match node {
-            Node::Leaf(id) if leaves[id.0].content == Content::CharDevice(0) => seen.insert(*id),
+    for directory in tree.directories() {
+        tree.retain(directory, |tree, node| match node {
+            Node::Leaf(id) if tree.content(id) == Content::CharDevice(0) => seen.insert(id),
             _ => true,
         });
-    });
+    }
 }

@@ -6,7 +6,7 @@
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
-use elea_formats::tree::{Content, Directory, Entry, LeafId, Node, Tree, components};
+use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Node, Tree, components};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where dpkg keeps the lists of files, below an image's root.
@@ -52,16 +52,13 @@ enum Group {
 /// Reads dpkg's lists of files from a tree.
 pub(super) fn load_owners(store: &Store, tree: &Tree) -> Result<Owners, Error> {
     let mut owners = Owners::new();
-    let Some((folder, directory)) =
-        DPKG.iter()
-            .find_map(|folder| match tree.get(folder.as_bytes()) {
-                Some(Entry::Directory(directory)) => Some((folder, directory)),
-                _ => None,
-            })
+    let Some((folder, directory)) = DPKG
+        .iter()
+        .find_map(|folder| Some((folder, tree.directory(folder.as_bytes())?)))
     else {
         return Ok(owners);
     };
-    for name in directory.entries.keys() {
+    for (name, _) in tree.entries(directory) {
         let Some(package) = std::str::from_utf8(name)
             .ok()
             .and_then(|n| n.strip_suffix(".list"))
@@ -87,7 +84,7 @@ fn real_path(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
     let mut todo: Vec<&[u8]> = components(path).collect();
     todo.reverse();
     let mut done: Vec<&[u8]> = Vec::new();
-    let mut stack: Vec<&Directory> = vec![&tree.root];
+    let mut stack = vec![DirId::ROOT];
     let mut links = 0;
     while let Some(part) = todo.pop() {
         if part == b"." {
@@ -99,10 +96,10 @@ fn real_path(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
             }
             continue;
         }
-        match stack.last()?.entries.get(part)? {
+        match tree.child(*stack.last()?, part)? {
             Node::Directory(child) => stack.push(child),
             Node::Leaf(id) if !todo.is_empty() => {
-                let Content::Symlink(target) = &tree.leaf(*id).content else {
+                let Content::Symlink(target) = tree.content(id) else {
                     return None;
                 };
                 links += 1;
@@ -134,7 +131,7 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
     let mut placed: HashMap<LeafId, Vec<u8>> = HashMap::new();
     let mut order = Vec::new();
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
-    tree.walk(|path, entry| {
+    tree.walk(|path, node| {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         if name.starts_with(b".wh.") {
             return Err(Error::Export {
@@ -142,13 +139,13 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
                 reason: "in a layer, a name that begins with `.wh.` removes something",
             });
         }
-        if let Entry::Leaf(id, leaf) = entry
+        if let Node::Leaf(id) = node
             && !placed.contains_key(&id)
         {
             placed.insert(id, path.to_vec());
             order.push(id);
             if let Some(package) = owners.get(path) {
-                *sizes.entry(package).or_default() += size(&leaf.content);
+                *sizes.entry(package).or_default() += size(tree.content(id));
             }
         }
         Ok(())
@@ -162,7 +159,7 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
     let mut parts: BTreeMap<Group, (Vec<LeafId>, u64)> = BTreeMap::new();
     let mut packages: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
     for id in order {
-        let size = size(&tree.leaf(id).content);
+        let size = size(tree.content(id));
         let path = &placed[&id];
         let group = match owners.get(path) {
             Some(package) if large.iter().any(|(name, _)| name == package) => {
@@ -214,9 +211,9 @@ fn title(group: Group, packages: &BTreeMap<u8, BTreeSet<&str>>) -> String {
     }
 }
 
-fn size(content: &Content) -> u64 {
+fn size(content: ContentRef<'_>) -> u64 {
     match content {
-        Content::Object { size, .. } => *size,
+        Content::Object { size, .. } => size,
         Content::Inline(bytes) => bytes.len() as u64,
         _ => 0,
     }

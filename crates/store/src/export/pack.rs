@@ -7,7 +7,7 @@ use crate::store::threads;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::oci::media;
-use elea_formats::tree::{Directory, Entry, LeafId, Meta, Node, Time, Tree};
+use elea_formats::tree::{DirId, LeafId, MetaRef, Node, Time, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use flate2::{Compression, GzBuilder};
@@ -86,7 +86,7 @@ fn fill(
         tree,
         wanted: part.leaves.iter().copied().collect(),
         top: part.top,
-        names: Names::default(),
+        names: Names::of(tree),
     };
     selection.write(&mut archive, progress)?;
     let (diff_id, Watched { to: gzip, .. }, _) = archive.finish()?.finish();
@@ -122,48 +122,41 @@ impl Selection<'_> {
         archive: &mut Archive<'_, W>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        let tree = self.tree;
         let mut needed = HashSet::new();
-        self.needed(&tree.root, &mut needed);
-        self.directory(archive, b"/", &tree.root)?;
-        let mut path = Vec::new();
-        self.folder(archive, &tree.root, &mut path, &needed, progress)
+        self.needed(DirId::ROOT, &mut needed);
+        self.directory(archive, b"/", DirId::ROOT)?;
+        self.folder(archive, DirId::ROOT, &mut Vec::new(), &needed, progress)
     }
 
     /// Writes a directory. What changes a file changes the time of its directory, and every build sets its own
     /// time on many, so a layer with these times would be another one in each release. The topmost
     /// entry of a directory is the one that counts: only it has the time.
     fn directory<W: Write>(
-        &mut self,
+        &self,
         archive: &mut Archive<'_, W>,
         path: &[u8],
-        directory: &Directory,
+        id: DirId,
     ) -> Result<(), Error> {
-        if self.top {
-            return archive.entry(path, Entry::Directory(directory), &mut self.names);
-        }
-        let timeless = Directory {
-            meta: Meta {
-                mtime: Time::default(),
-                ..directory.meta.clone()
-            },
-            ..Directory::default()
+        let meta = self.tree.meta(id);
+        let mtime = if self.top {
+            meta.mtime
+        } else {
+            Time::default()
         };
-        archive.entry(path, Entry::Directory(&timeless), &mut self.names)
+        archive.directory(path, &MetaRef { mtime, ..meta })
     }
 
-    /// Finds the directories that have something of this layer below them, by their place in memory,
-    /// since the tree does not move meanwhile.
-    fn needed(&self, folder: &Directory, needed: &mut HashSet<*const Directory>) -> bool {
+    /// Finds the directories that have something of this layer below them.
+    fn needed(&self, folder: DirId, needed: &mut HashSet<DirId>) -> bool {
         let mut any = self.top;
-        for node in folder.entries.values() {
+        for (_, node) in self.tree.entries(folder) {
             any |= match node {
                 Node::Directory(child) => self.needed(child, needed),
-                Node::Leaf(id) => self.wanted.contains(id),
+                Node::Leaf(id) => self.wanted.contains(&id),
             };
         }
         if any {
-            needed.insert(std::ptr::from_ref(folder));
+            needed.insert(folder);
         }
         any
     }
@@ -171,26 +164,26 @@ impl Selection<'_> {
     fn folder<W: Write>(
         &mut self,
         archive: &mut Archive<'_, W>,
-        folder: &Directory,
+        folder: DirId,
         path: &mut Vec<u8>,
-        needed: &HashSet<*const Directory>,
+        needed: &HashSet<DirId>,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        for (name, node) in &folder.entries {
+        let tree = self.tree;
+        for (name, node) in tree.entries(folder) {
             let length = path.len();
             path.push(b'/');
             path.extend_from_slice(name);
             match node {
-                Node::Directory(child) if needed.contains(&std::ptr::from_ref(child)) => {
+                Node::Directory(child) if needed.contains(&child) => {
                     self.directory(archive, path, child)?;
                     self.folder(archive, child, path, needed, progress)?;
                 }
-                Node::Leaf(id) if self.wanted.contains(id) => {
+                Node::Leaf(id) if self.wanted.contains(&id) => {
                     if progress.cancelled() {
                         return Err(Error::Cancelled);
                     }
-                    let leaf = self.tree.leaf(*id);
-                    archive.entry(path, Entry::Leaf(*id, leaf), &mut self.names)?;
+                    archive.entry(path, tree, node, &mut self.names)?;
                 }
                 _ => {}
             }

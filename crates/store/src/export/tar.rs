@@ -4,7 +4,7 @@
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
-use elea_formats::tree::{Content, Entry, LeafId, Meta};
+use elea_formats::tree::{Content, LeafId, LeafRef, MetaRef, Node, Tree};
 use elea_sys::At as _;
 use std::collections::HashMap;
 use std::io::{Read as _, Write};
@@ -15,9 +15,21 @@ const BLOCK: usize = 512;
 const SEVEN: u64 = 0o7_777_777;
 const ELEVEN: u64 = 0o77_777_777_777;
 
-/// The first names of leaves that were written: their other names are hard links.
-#[derive(Debug, Default)]
-pub(super) struct Names(HashMap<LeafId, Vec<u8>>);
+/// The leaves with several names, and the first one that was written: the others are hard links.
+#[derive(Debug)]
+pub(super) struct Names {
+    counts: Vec<u32>,
+    first: HashMap<LeafId, Vec<u8>>,
+}
+
+impl Names {
+    pub(super) fn of(tree: &Tree) -> Self {
+        Self {
+            counts: tree.count_names(),
+            first: HashMap::new(),
+        }
+    }
+}
 
 /// A tar file that is being written.
 pub(super) struct Archive<'s, W> {
@@ -39,53 +51,63 @@ impl<'s, W: Write> Archive<'s, W> {
     pub(super) fn entry(
         &mut self,
         path: &[u8],
-        entry: Entry<'_>,
+        tree: &Tree,
+        node: Node,
+        names: &mut Names,
+    ) -> Result<(), Error> {
+        match node {
+            Node::Directory(id) => self.directory(path, &tree.meta(id)),
+            Node::Leaf(id) => self.leaf(path, id, &tree.leaf(id), names),
+        }
+    }
+
+    /// Writes a directory.
+    pub(super) fn directory(&mut self, path: &[u8], meta: &MetaRef<'_>) -> Result<(), Error> {
+        let name = path.strip_prefix(b"/").unwrap_or(path);
+        let name = if name.is_empty() { b"." } else { name };
+        self.head(
+            &[name, b"/"].concat(),
+            EntryType::Directory,
+            meta,
+            0,
+            b"",
+            0,
+        )
+    }
+
+    fn leaf(
+        &mut self,
+        path: &[u8],
+        id: LeafId,
+        leaf: &LeafRef<'_>,
         names: &mut Names,
     ) -> Result<(), Error> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        match entry {
-            Entry::Directory(directory) => {
-                let mut name = if name.is_empty() {
-                    b".".to_vec()
-                } else {
-                    name.to_vec()
-                };
-                name.push(b'/');
-                self.head(&name, EntryType::Directory, &directory.meta, 0, b"", 0)
+        let meta = &leaf.meta;
+        if let Some(first) = names.first.get(&id) {
+            return self.head(name, EntryType::Link, meta, 0, first, 0);
+        }
+        if names.counts[id.index()] > 1 {
+            names.first.insert(id, name.to_vec());
+        }
+        match leaf.content {
+            Content::Inline(bytes) => {
+                let size = bytes.len() as u64;
+                self.head(name, EntryType::Regular, meta, size, b"", 0)?;
+                self.write(bytes)?;
+                self.pad(size)
             }
-            Entry::Leaf(id, leaf) => {
-                let meta = &leaf.meta;
-                if let Some(first) = names.0.get(&id) {
-                    let first = first.clone();
-                    return self.head(name, EntryType::Link, meta, 0, &first, 0);
-                }
-                names.0.insert(id, name.to_vec());
-                match &leaf.content {
-                    Content::Inline(bytes) => {
-                        let size = bytes.len() as u64;
-                        self.head(name, EntryType::Regular, meta, size, b"", 0)?;
-                        self.write(bytes)?;
-                        self.pad(size)
-                    }
-                    Content::Object { digest, size } => {
-                        self.head(name, EntryType::Regular, meta, *size, b"", 0)?;
-                        self.object(digest, *size)?;
-                        self.pad(*size)
-                    }
-                    Content::Symlink(target) => {
-                        self.head(name, EntryType::Symlink, meta, 0, target, 0)
-                    }
-                    Content::BlockDevice(number) => {
-                        self.head(name, EntryType::Block, meta, 0, b"", *number)
-                    }
-                    Content::CharDevice(number) => {
-                        self.head(name, EntryType::Char, meta, 0, b"", *number)
-                    }
-                    Content::Fifo => self.head(name, EntryType::Fifo, meta, 0, b"", 0),
-                    // Archives have none, and the program that listens makes its own.
-                    Content::Socket => Ok(()),
-                }
+            Content::Object { digest, size } => {
+                self.head(name, EntryType::Regular, meta, size, b"", 0)?;
+                self.object(&digest, size)?;
+                self.pad(size)
             }
+            Content::Symlink(target) => self.head(name, EntryType::Symlink, meta, 0, target, 0),
+            Content::BlockDevice(number) => self.head(name, EntryType::Block, meta, 0, b"", number),
+            Content::CharDevice(number) => self.head(name, EntryType::Char, meta, 0, b"", number),
+            Content::Fifo => self.head(name, EntryType::Fifo, meta, 0, b"", 0),
+            // Archives have none, and the program that listens makes its own.
+            Content::Socket => Ok(()),
         }
     }
 
@@ -137,7 +159,7 @@ impl<'s, W: Write> Archive<'s, W> {
         &mut self,
         name: &[u8],
         kind: EntryType,
-        meta: &Meta,
+        meta: &MetaRef<'_>,
         size: u64,
         target: &[u8],
         device: u64,
@@ -181,7 +203,7 @@ impl<'s, W: Write> Archive<'s, W> {
             record(&mut extended, b"linkpath", target);
         }
         if kind != EntryType::Link {
-            for (attribute, value) in &meta.xattrs {
+            for (attribute, value) in meta.xattrs.iter() {
                 let attribute = escape(attribute);
                 record(
                     &mut extended,

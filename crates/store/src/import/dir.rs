@@ -1,6 +1,7 @@
 //! A folder as a tree.
 //!
-//! One thread lists, then every core reads attributes, and the contents that are not known yet. A
+//! One thread lists while every other core reads attributes, and the contents that are not known yet, of
+//! what was listed before: a batch at a time, so that a folder of any size needs little memory. A
 //! file that is replaced or written to between is noticed, since what was opened must be what was
 //! listed.
 
@@ -9,17 +10,19 @@ use crate::import::known::{self, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
 use crate::store::threads;
-use elea_formats::tree::{Content, Directory, Leaf, LeafId, Meta, Node, Time, Tree};
+use elea_formats::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The kernel's own file systems (`linux/magic.h`): their content belongs to no tree.
 const KERNEL: [u64; 17] = [
@@ -42,6 +45,9 @@ const KERNEL: [u64; 17] = [
     0xf97c_ff8c, // selinuxfs
 ];
 
+/// How many names are listed before they are read.
+const BATCH: usize = 4096;
+
 /// What the listing found of an inode.
 #[derive(Debug)]
 struct Seen {
@@ -49,32 +55,54 @@ struct Seen {
     status: Stat,
 }
 
-enum Child {
-    Directory(usize),
-    Leaf(LeafId),
+/// A name that was listed.
+struct Found {
+    /// The directory that has it, by the order of listing.
+    directory: usize,
+    name: Vec<u8>,
+    what: What,
 }
 
-/// A folder and the names in it.
-type Folder = (Seen, Vec<(Vec<u8>, Child)>);
+enum What {
+    /// A directory, with what it has.
+    Directory(Meta),
+    Leaf(Seen),
+    /// Another name of an inode that came before, by device and inode.
+    Again((u64, u64)),
+}
 
-#[derive(Default)]
-struct Listing {
-    /// Parents before children; the root is the first.
-    folders: Vec<Folder>,
-    leaves: Vec<Seen>,
-    /// Leaves that have several names, by device and inode.
-    links: HashMap<(u64, u64), LeafId>,
+/// A directory that is still to be listed.
+struct Pending {
+    path: PathBuf,
+    directory: usize,
+    /// Device and inode.
+    key: (u64, u64),
+}
+
+/// A directory that is being listed.
+struct Open {
+    entries: Dir,
+    path: PathBuf,
+    directory: usize,
+}
+
+struct Listing<'a> {
+    pending: Vec<Pending>,
+    open: Option<Open>,
+    /// How many directories were found.
+    directories: usize,
+    /// Inodes with several names, of which one was listed.
+    linked: HashSet<(u64, u64)>,
     /// The file systems by device, where a file's state tells its content.
-    filesystems: HashMap<u64, Option<u64>>,
-    /// Bytes of all regular files.
-    bytes: u64,
+    filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
+    progress: &'a dyn Progress,
 }
 
 /// What reading contents needs.
 struct Reader<'a> {
     writer: &'a Writer<'a>,
     known: &'a Known,
-    filesystems: &'a HashMap<u64, Option<u64>>,
+    filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
     progress: &'a dyn Progress,
 }
 
@@ -82,144 +110,200 @@ pub(super) fn import(
     writer: &Writer<'_>,
     path: &Path,
     known: &Known,
+    mut tree: Tree,
     progress: &dyn Progress,
 ) -> Result<Tree, Error> {
-    let listing = list(path, progress)?;
-    progress.start("import", Some(listing.bytes), Unit::Bytes);
+    progress.start("import", None, Unit::Bytes);
+    let filesystems = Mutex::default();
     let reader = Reader {
         writer,
         known,
-        filesystems: &listing.filesystems,
+        filesystems: &filesystems,
         progress,
     };
-    let leaf = |seen: &Seen| {
-        if progress.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let content = reader.read(seen)?;
-        Ok(Leaf {
-            meta: meta(seen)?,
-            content,
-        })
+    let (mut listing, root) = Listing::begin(path, &filesystems, progress)?;
+    tree.set_meta(DirId::ROOT, &root);
+    let mut growing = Growing {
+        tree,
+        directories: vec![DirId::ROOT],
+        linked: HashMap::new(),
     };
-    let (leaves, metas) = threads()?.install(|| {
-        let leaves = listing.leaves.par_iter().map(leaf);
-        let metas = listing.folders.par_iter().map(|(seen, _)| meta(seen));
-        (
-            leaves.collect::<Result<Vec<_>, _>>(),
-            metas.collect::<Result<Vec<_>, _>>(),
-        )
-    });
-    let (leaves, metas) = (leaves?, metas?);
-    let root = nest(listing.folders, metas);
+    threads()?.install(|| {
+        let mut batch = listing.batch()?;
+        while !batch.is_empty() {
+            let (next, leaves) = rayon::join(|| listing.batch(), || reader.read_all(&batch));
+            growing.add(batch, leaves?);
+            batch = next?;
+        }
+        Ok::<(), Error>(())
+    })?;
     progress.finish();
-    Ok(Tree { root, leaves })
+    Ok(growing.tree)
 }
 
-fn list(path: &Path, progress: &dyn Progress) -> Result<Listing, Error> {
-    let mut listing = Listing::default();
-    // A link to a folder is meant as the folder; links below are content.
-    let status = rustix::fs::stat(path).at("look at", path)?;
-    let root = Seen {
-        path: path.to_owned(),
-        status,
-    };
-    listing.folders.push((root, Vec::new()));
-    let mut next = 0;
-    while next < listing.folders.len() {
-        if progress.cancelled() {
-            return Err(Error::Cancelled);
-        }
-        list_folder(&mut listing, next)?;
-        next += 1;
-    }
-    Ok(listing)
+/// The tree, as far as it is known.
+struct Growing {
+    tree: Tree,
+    /// By the order of listing.
+    directories: Vec<DirId>,
+    linked: HashMap<(u64, u64), LeafId>,
 }
 
-fn list_folder(listing: &mut Listing, index: usize) -> Result<(), Error> {
-    let seen = &listing.folders[index].0;
-    let (path, device) = (seen.path.clone(), seen.status.st_dev);
-    let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if index > 0 {
-        flags |= OFlags::NOFOLLOW;
-    }
-    let folder = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
-    let status = rustix::fs::fstat(&folder).at("look at", &path)?;
-    if (status.st_dev, status.st_ino) != (device, seen.status.st_ino) {
-        return Err(Error::Changed { path });
-    }
-    if index > 0 && is_kernels(&folder, &path)? {
-        return Ok(());
-    }
-    let filesystem = listing.filesystems.entry(device);
-    filesystem.or_insert_with(|| known::filesystem(&folder));
-    let mut entries = Vec::new();
-    for entry in Dir::read_from(&folder).at("list", &path)? {
-        let entry = entry.at("list", &path)?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+impl Growing {
+    /// Adds what was listed; `leaves` has one for each leaf of it.
+    fn add(&mut self, batch: Vec<Found>, leaves: Vec<Option<Leaf>>) {
+        for (found, leaf) in batch.into_iter().zip(leaves) {
+            let parent = self.directories[found.directory];
+            match (found.what, leaf) {
+                (What::Directory(meta), _) => {
+                    let id = self.tree.add_directory(parent, &found.name, &meta);
+                    self.directories.push(id);
+                }
+                (What::Leaf(seen), Some(leaf)) => {
+                    let id = self.tree.put_leaf(parent, &found.name, &leaf);
+                    if seen.status.st_nlink > 1 {
+                        self.linked.insert(seen.key(), id);
+                    }
+                }
+                (What::Leaf(_), None) => {}
+                (What::Again(key), _) => {
+                    if let Some(id) = self.linked.get(&key) {
+                        self.tree.insert(parent, &found.name, Node::Leaf(*id));
+                    }
+                }
+            }
         }
-        let full = path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        let status =
-            rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &full)?;
-        let child = listing.add(Seen { path: full, status });
-        entries.push((name.to_bytes().to_vec(), child));
     }
-    listing.folders[index].1 = entries;
-    Ok(())
+}
+
+impl Seen {
+    /// Device and inode.
+    fn key(&self) -> (u64, u64) {
+        (self.status.st_dev, self.status.st_ino)
+    }
+}
+
+impl<'a> Listing<'a> {
+    /// Opens the root; also what it has.
+    fn begin(
+        path: &Path,
+        filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
+        progress: &'a dyn Progress,
+    ) -> Result<(Self, Meta), Error> {
+        // A link to a folder is meant as the folder; links below are content.
+        let status = rustix::fs::stat(path).at("look at", path)?;
+        let root = Seen {
+            path: path.to_owned(),
+            status,
+        };
+        let mut listing = Self {
+            pending: Vec::new(),
+            open: None,
+            directories: 1,
+            linked: HashSet::new(),
+            filesystems,
+            progress,
+        };
+        listing.open(Pending {
+            path: path.to_owned(),
+            directory: 0,
+            key: root.key(),
+        })?;
+        Ok((listing, meta(&root)?))
+    }
+
+    /// Begins to list a directory, unless it is of the kernel's own.
+    fn open(&mut self, pending: Pending) -> Result<(), Error> {
+        let Pending {
+            path,
+            directory,
+            key,
+        } = pending;
+        let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if directory > 0 {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let folder = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
+        let status = rustix::fs::fstat(&folder).at("look at", &path)?;
+        if (status.st_dev, status.st_ino) != key {
+            return Err(Error::Changed { path });
+        }
+        if directory > 0 && is_kernels(&folder, &path)? {
+            return Ok(());
+        }
+        lock(self.filesystems)
+            .entry(key.0)
+            .or_insert_with(|| known::filesystem(&folder));
+        self.open = Some(Open {
+            entries: Dir::new(folder).at("list", &path)?,
+            path,
+            directory,
+        });
+        Ok(())
+    }
+
+    /// The next names, about [`BATCH`] of them; none at the end.
+    fn batch(&mut self) -> Result<Vec<Found>, Error> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            if self.progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let Some(open) = &mut self.open else {
+                match self.pending.pop() {
+                    Some(pending) => self.open(pending)?,
+                    None => break,
+                }
+                continue;
+            };
+            let Some(entry) = open.entries.next() else {
+                self.open = None;
+                continue;
+            };
+            let entry = entry.at("list", &open.path)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = open.path.join(OsStr::from_bytes(name.to_bytes()));
+            let folder = open.entries.fd().at("list", &open.path)?;
+            let status =
+                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &path)?;
+            let directory = open.directory;
+            batch.push(Found {
+                directory,
+                name: name.to_bytes().to_vec(),
+                what: self.classify(Seen { path, status })?,
+            });
+        }
+        Ok(batch)
+    }
+
+    fn classify(&mut self, seen: Seen) -> Result<What, Error> {
+        if FileType::from_raw_mode(seen.status.st_mode) == FileType::Directory {
+            let meta = meta(&seen)?;
+            self.pending.push(Pending {
+                key: seen.key(),
+                path: seen.path,
+                directory: self.directories,
+            });
+            self.directories += 1;
+            return Ok(What::Directory(meta));
+        }
+        if seen.status.st_nlink > 1 && !self.linked.insert(seen.key()) {
+            return Ok(What::Again(seen.key()));
+        }
+        Ok(What::Leaf(seen))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn is_kernels(folder: impl std::os::fd::AsFd, path: &Path) -> Result<bool, PathError> {
     let status = rustix::fs::fstatfs(folder).at("look at the file system of", path)?;
     Ok(KERNEL.contains(&(status.f_type.cast_unsigned() & 0xffff_ffff)))
-}
-
-impl Listing {
-    fn add(&mut self, seen: Seen) -> Child {
-        let status = &seen.status;
-        let kind = FileType::from_raw_mode(status.st_mode);
-        if kind == FileType::Directory {
-            self.folders.push((seen, Vec::new()));
-            return Child::Directory(self.folders.len() - 1);
-        }
-        let key = (status.st_dev, status.st_ino);
-        let linked = status.st_nlink > 1;
-        if linked && let Some(id) = self.links.get(&key) {
-            return Child::Leaf(*id);
-        }
-        if kind == FileType::RegularFile {
-            self.bytes += status.st_size.cast_unsigned();
-        }
-        let id = LeafId(self.leaves.len());
-        if linked {
-            self.links.insert(key, id);
-        }
-        self.leaves.push(seen);
-        Child::Leaf(id)
-    }
-}
-
-/// Puts folders into their parents, last first.
-fn nest(folders: Vec<Folder>, metas: Vec<Meta>) -> Directory {
-    let mut done: HashMap<usize, Directory> = HashMap::new();
-    let all = folders.into_iter().zip(metas).enumerate();
-    for (index, ((_, children), meta)) in all.collect::<Vec<_>>().into_iter().rev() {
-        let entries: BTreeMap<_, _> = children
-            .into_iter()
-            .map(|(name, child)| {
-                let node = match child {
-                    Child::Leaf(id) => Node::Leaf(id),
-                    Child::Directory(index) => {
-                        Node::Directory(done.remove(&index).unwrap_or_default())
-                    }
-                };
-                (name, node)
-            })
-            .collect();
-        done.insert(index, Directory { meta, entries });
-    }
-    done.remove(&0).unwrap_or_default()
 }
 
 fn meta(seen: &Seen) -> Result<Meta, Error> {
@@ -275,6 +359,22 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PathError> {
 }
 
 impl Reader<'_> {
+    /// Reads the leaves of a batch, on every core.
+    fn read_all(&self, batch: &[Found]) -> Result<Vec<Option<Leaf>>, Error> {
+        let leaf = |found: &Found| {
+            let What::Leaf(seen) = &found.what else {
+                return Ok(None);
+            };
+            if self.progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let content = self.read(seen)?;
+            let meta = meta(seen)?;
+            Ok(Some(Leaf { meta, content }))
+        };
+        batch.par_iter().map(leaf).collect()
+    }
+
     fn read(&self, seen: &Seen) -> Result<Content, Error> {
         let (path, status) = (&seen.path, &seen.status);
         Ok(match FileType::from_raw_mode(status.st_mode) {
@@ -295,8 +395,8 @@ impl Reader<'_> {
     }
 
     fn find_or_read(&self, seen: &Seen) -> Result<Content, Error> {
-        let device = self.filesystems.get(&seen.status.st_dev);
-        let key = self.known.key(device.copied().flatten(), &seen.status);
+        let device = lock(self.filesystems).get(&seen.status.st_dev).copied();
+        let key = self.known.key(device.flatten(), &seen.status);
         let size = seen.status.st_size.cast_unsigned();
         if let Some(digest) = key.and_then(|key| self.known.find(&key))
             && self.writer.has(&digest, size)

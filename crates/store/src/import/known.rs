@@ -3,25 +3,29 @@
 //! A cache, in `cache/files` of the store: it may be deleted at any time, and one that is damaged
 //! counts as empty. `docs/formats/file-cache.md` describes it and says why a hit is safe.
 
+use crate::{Store, room};
 use elea_formats::digest::Digest;
+use elea_formats::table::{Index, Table};
 use rustix::fs::Stat;
-use std::collections::HashMap;
+use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Says what the file is, and its version.
 const MAGIC: [u8; 16] = *b"elea files 1\n\0\0\0";
-/// Bytes of one entry.
-const ENTRY: usize = 80;
+/// Bytes of what tells a file's state, and of one entry: that and a digest.
+const KEY: usize = 48;
+const ENTRY: usize = KEY + 32;
 /// Bytes of the digest at the end.
 const SUM: usize = 32;
-/// How many entries are kept: 40 MB.
-const LIMIT: usize = 500_000;
+/// How many entries are kept: 160 MB.
+const LIMIT: usize = 2_000_000;
 /// Seconds that a change must be old. The kernel writes back what was changed through a mapping
 /// after 35 s (`dirty_expire_centisecs` and one more round), and notes the next change only then.
 const SETTLED: i64 = 60;
@@ -35,7 +39,7 @@ const NOTING: [u64; 4] = [
 ];
 
 /// What tells one state of one file from all others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Key {
     filesystem: u64,
     inode: u64,
@@ -55,33 +59,60 @@ pub(super) fn filesystem(file: impl AsFd) -> Option<u64> {
     (id != 0).then_some(id)
 }
 
-/// The contents that are known.
-#[derive(Debug, Default)]
+/// The cache while it is used.
 pub(super) struct Known {
     /// Seconds since 1970 when the import began.
     now: i64,
-    /// Oldest first, and whether it was of use this time.
-    old: Vec<(Key, Digest, AtomicBool)>,
-    places: HashMap<Key, usize>,
-    new: Mutex<Vec<(Key, Digest)>>,
+    /// Oldest first, as in the file.
+    old: Table,
+    index: Index,
+    hasher: RandomState,
+    /// Whether it was of use this time.
+    used: Vec<AtomicBool>,
+    new: Mutex<Table>,
 }
 
 impl Known {
     /// What a store knows; nothing if its cache is absent or damaged.
-    pub(super) fn load(store: &Path, now: SystemTime) -> Self {
-        let bytes = read(&store.join("cache/files")).unwrap_or_default();
-        let old: Vec<_> = parse(&bytes)
-            .map(|(key, digest)| (key, digest, AtomicBool::new(false)))
-            .collect();
-        let places = old.iter().enumerate().map(|(i, entry)| (entry.0, i));
-        Self {
+    pub(super) fn load(store: &Store, now: SystemTime) -> Self {
+        let room = room::in_folder(&store.path().join("tmp"));
+        let mut known = Self {
             now: now
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(0)),
-            places: places.collect(),
-            old,
-            new: Mutex::default(),
+            old: Table::new(&room, ENTRY),
+            index: Index::new(&room),
+            hasher: RandomState::new(),
+            used: Vec::new(),
+            new: Mutex::new(Table::new(&room, ENTRY)),
+        };
+        // One that is damaged is of no use.
+        if read(&store.path().join("cache/files"), &mut known.old).is_err() {
+            known.old = Table::new(&room, ENTRY);
         }
+        for number in 0..known.old.len() {
+            let hash = known.hash(&known.old.get(number)[..KEY]);
+            let (old, hasher) = (&known.old, &known.hasher);
+            // At most LIMIT are read.
+            let narrow = u32::try_from(number).unwrap_or(u32::MAX);
+            known.index.add(hash, narrow, |other| {
+                hasher.hash_one(&old.get(other as usize)[..KEY])
+            });
+        }
+        known.used.resize_with(known.old.len(), AtomicBool::default);
+        known
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The number of a key's entry.
+    fn place(&self, key: &[u8]) -> Option<usize> {
+        let is = |number: u32| &self.old.get(number as usize)[..KEY] == key;
+        self.index
+            .find(self.hash(key), is)
+            .map(|number| number as usize)
     }
 
     /// The key of a regular file, if its state is one that can be known.
@@ -101,112 +132,120 @@ impl Known {
 
     /// The content of a file in this state.
     pub(super) fn find(&self, key: &Key) -> Option<Digest> {
-        let (_, digest, used) = &self.old[*self.places.get(key)?];
-        used.store(true, Ordering::Relaxed);
-        Some(*digest)
+        let place = self.place(&key.encode())?;
+        self.used[place].store(true, Ordering::Relaxed);
+        let mut digest = [0; 32];
+        digest.copy_from_slice(&self.old.get(place)[KEY..]);
+        Some(Digest::new(digest))
     }
 
     /// Says what the content of a file in this state is.
     pub(super) fn learn(&self, key: Key, digest: Digest) {
         if let Ok(mut new) = self.new.lock() {
-            new.push((key, digest));
+            new.push(&[&key.encode()[..], digest.as_bytes()].concat());
         }
     }
 
     /// Writes the cache if there is something new. One that cannot be written is no failure of
     /// the import: the next one reads more.
-    pub(super) fn save(self, store: &Path) {
-        let mut new = self.new.into_inner().unwrap_or_default();
+    pub(super) fn save(mut self, store: &Store) {
+        let new = std::mem::replace(
+            self.new.get_mut().unwrap_or_else(PoisonError::into_inner),
+            Table::new(&elea_formats::table::memory(), ENTRY),
+        );
         if new.is_empty() {
             return;
         }
-        let replaced: HashMap<_, _> = new.iter().copied().collect();
-        let mut entries: Vec<(Key, Digest)> = Vec::with_capacity(self.old.len() + new.len());
-        for wanted in [false, true] {
-            let old = self.old.iter().filter(|(key, _, used)| {
-                used.load(Ordering::Relaxed) == wanted && !replaced.contains_key(key)
-            });
-            entries.extend(old.map(|(key, digest, _)| (*key, *digest)));
+        // What is new stands for what was of use and is not any more.
+        let mut replaced = vec![false; self.old.len()];
+        for number in 0..new.len() {
+            if let Some(place) = self.place(&new.get(number)[..KEY]) {
+                replaced[place] = true;
+            }
         }
-        entries.append(&mut new);
-        let from = entries.len().saturating_sub(LIMIT);
-        let folder = store.join("cache");
-        let _ = write(&folder, &encode(&entries[from..]));
+        let kept = |wanted: bool| {
+            let (used, replaced) = (&self.used, &replaced);
+            (0..self.old.len()).filter(move |number| {
+                used[*number].load(Ordering::Relaxed) == wanted && !replaced[*number]
+            })
+        };
+        let old = kept(false).chain(kept(true)).map(|n| self.old.get(n));
+        let entries = || old.clone().chain((0..new.len()).map(|n| new.get(n)));
+        let count = entries().count();
+        let _ = write(
+            &store.path().join("cache"),
+            entries().skip(count.saturating_sub(LIMIT)),
+        );
     }
 }
 
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let limit = MAGIC.len() + LIMIT * ENTRY + SUM;
-    let mut bytes = Vec::new();
-    File::open(path)?
-        .take(limit as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() > limit {
-        bytes.clear();
+/// Reads the entries of a cache; an error if it is not as it was written.
+fn read(path: &Path, into: &mut Table) -> io::Result<()> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let entries = size
+        .checked_sub((MAGIC.len() + SUM) as u64)
+        .filter(|rest| rest % ENTRY as u64 == 0 && *rest <= (LIMIT * ENTRY) as u64)
+        .ok_or(io::ErrorKind::InvalidData)?
+        / ENTRY as u64;
+    let mut file = BufReader::with_capacity(1 << 18, file);
+    let mut hasher = Sha256::new();
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic)?;
+    hasher.update(magic);
+    let mut entry = [0; ENTRY];
+    for _ in 0..entries {
+        file.read_exact(&mut entry)?;
+        hasher.update(entry);
+        into.push(&entry);
     }
-    Ok(bytes)
+    let mut sum = [0; SUM];
+    file.read_exact(&mut sum)?;
+    if magic != MAGIC || hasher.finalize()[..] != sum {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    Ok(())
 }
 
 /// Whole or not at all. Not durable: what a power cut leaves of it does not match its digest.
-fn write(folder: &Path, bytes: &[u8]) -> std::io::Result<()> {
+fn write<'e>(folder: &Path, entries: impl Iterator<Item = &'e [u8]>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
+    let file = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(folder)?;
-    file.write_all(bytes)?;
+    let mut hasher = Sha256::new();
+    let mut out = BufWriter::with_capacity(1 << 18, file.as_file());
+    for part in std::iter::once(&MAGIC[..]).chain(entries) {
+        hasher.update(part);
+        out.write_all(part)?;
+    }
+    out.write_all(&hasher.finalize())?;
+    out.flush()?;
+    drop(out);
     file.persist(folder.join("files"))?;
     Ok(())
 }
 
-fn encode(entries: &[(Key, Digest)]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(MAGIC.len() + entries.len() * ENTRY + SUM);
-    bytes.extend(MAGIC);
-    for (key, digest) in entries {
-        bytes.extend(key.filesystem.to_le_bytes());
-        bytes.extend(key.inode.to_le_bytes());
-        bytes.extend(key.size.to_le_bytes());
-        bytes.extend(key.changed.0.to_le_bytes());
-        bytes.extend(key.modified.0.to_le_bytes());
-        bytes.extend(key.changed.1.to_le_bytes());
-        bytes.extend(key.modified.1.to_le_bytes());
-        bytes.extend(digest.as_bytes());
+impl Key {
+    /// As the cache has it.
+    fn encode(&self) -> [u8; KEY] {
+        let mut bytes = [0; KEY];
+        let long = [
+            self.filesystem,
+            self.inode,
+            self.size,
+            self.changed.0.cast_unsigned(),
+            self.modified.0.cast_unsigned(),
+        ];
+        let (first, second) = bytes.split_at_mut(40);
+        for (into, value) in first.chunks_mut(8).zip(long) {
+            into.copy_from_slice(&value.to_le_bytes());
+        }
+        for (into, value) in second.chunks_mut(4).zip([self.changed.1, self.modified.1]) {
+            into.copy_from_slice(&value.to_le_bytes());
+        }
+        bytes
     }
-    let sum = Digest::sha256(&bytes);
-    bytes.extend(sum.as_bytes());
-    bytes
-}
-
-/// The entries; none if anything is not as it was written.
-fn parse(bytes: &[u8]) -> impl Iterator<Item = (Key, Digest)> {
-    let body = bytes
-        .split_last_chunk::<SUM>()
-        .filter(|(body, sum)| Digest::sha256(body).as_bytes() == *sum)
-        .and_then(|(body, _)| body.strip_prefix(&MAGIC))
-        .unwrap_or_default();
-    body.as_chunks::<ENTRY>().0.iter().map(entry)
-}
-
-fn entry(bytes: &[u8; ENTRY]) -> (Key, Digest) {
-    let long = |at: usize| {
-        let mut number = [0; 8];
-        number.copy_from_slice(&bytes[at..at + 8]);
-        number
-    };
-    let short = |at: usize| {
-        let mut number = [0; 4];
-        number.copy_from_slice(&bytes[at..at + 4]);
-        u32::from_le_bytes(number)
-    };
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&bytes[48..]);
-    let key = Key {
-        filesystem: u64::from_le_bytes(long(0)),
-        inode: u64::from_le_bytes(long(8)),
-        size: u64::from_le_bytes(long(16)),
-        changed: (i64::from_le_bytes(long(24)), short(40)),
-        modified: (i64::from_le_bytes(long(32)), short(44)),
-    };
-    (key, Digest::new(digest))
 }
 
 #[cfg(test)]

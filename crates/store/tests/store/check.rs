@@ -3,7 +3,7 @@
 use crate::sample::{import, origin, sample};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
-use elea_formats::tree::{Content, Entry};
+use elea_formats::tree::{Content, Node};
 use elea_store::Store;
 use elea_sys::progress::Silent;
 use std::fs;
@@ -38,10 +38,10 @@ pub(crate) fn fixture() -> Fixture {
     let image = store.seal(tree, Form::Os1, &origin()).unwrap().image;
     store.set_ref("it", &image).unwrap();
     let tree = store.tree(&image).unwrap();
-    let Some(Entry::Leaf(_, leaf)) = tree.get(b"etc/edge65") else {
+    let Some(Node::Leaf(id)) = tree.get(b"etc/edge65") else {
         panic!("no leaf");
     };
-    let Content::Object { digest, .. } = leaf.content else {
+    let Content::Object { digest, .. } = tree.content(id) else {
         panic!("no object");
     };
     let check = store.fsck(&Silent).unwrap();

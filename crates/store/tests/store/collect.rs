@@ -30,7 +30,7 @@ fn image(store: &Store, letters: &str) -> Digest {
 }
 
 fn objects(tree: &Tree) -> Vec<Digest> {
-    let digests = tree.leaves.iter().filter_map(|leaf| match leaf.content {
+    let digests = tree.leaves().filter_map(|id| match tree.content(id) {
         Content::Object { digest, .. } => Some(digest),
         _ => None,
     });

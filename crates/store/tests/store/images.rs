@@ -3,7 +3,7 @@
 use crate::sample::{import, origin, sample};
 use elea_formats::dump;
 use elea_formats::form::Form;
-use elea_formats::tree::{Content, Entry, Leaf, Meta, Node, Tree};
+use elea_formats::tree::{Content, DirId, Leaf, Meta, Node, Tree};
 use elea_formats::verity;
 use elea_store::{Error, Store};
 use elea_sys::progress::Silent;
@@ -75,10 +75,10 @@ fn files_are_read_through_links_inside_the_tree() {
     assert_eq!(read("etc/small/none").unwrap(), None);
     assert!(matches!(read("usr/loop"), Err(Error::Links { .. })));
     assert!(matches!(read("usr/lib/big"), Err(Error::TooLarge { .. })));
-    let Some(Entry::Leaf(_, leaf)) = tree.get(b"etc/edge65") else {
+    let Some(Node::Leaf(id)) = tree.get(b"etc/edge65") else {
         panic!("no leaf");
     };
-    let Content::Object { digest, .. } = leaf.content else {
+    let Content::Object { digest, .. } = tree.content(id) else {
         panic!("no object");
     };
     let path = store.object_path(&digest);
@@ -167,15 +167,15 @@ fn a_tree_without_contents_needs_its_objects() {
     let contents = [vec![b's'; 10], vec![b'm'; 100], vec![b'l'; 200]];
     let mut tree = Tree::default();
     for (number, content) in contents.iter().enumerate() {
-        let id = tree.add_leaf(Leaf {
+        let name = format!("file{number}").into_bytes();
+        let leaf = Leaf {
             meta: Meta::default(),
             content: Content::Object {
                 digest: verity::measure(content),
                 size: content.len() as u64,
             },
-        });
-        let name = format!("file{number}").into_bytes();
-        tree.root.entries.insert(name, Node::Leaf(id));
+        };
+        tree.put_leaf(DirId::ROOT, &name, &leaf);
     }
     for form in [Form::Raw, Form::Os1] {
         let error = store.seal(tree.clone(), form, &origin()).unwrap_err();
@@ -191,11 +191,15 @@ fn a_tree_without_contents_needs_its_objects() {
         fs::write(path, content).unwrap();
     }
     let image = |form| store.seal(tree.clone(), form, &origin()).unwrap().image;
-    let small = |image| match store.tree(&image).unwrap().get(b"/file0") {
-        Some(Entry::Leaf(_, leaf)) => leaf.content.clone(),
-        other => panic!("{other:?}"),
+    let small = |image| {
+        let tree = store.tree(&image).unwrap();
+        match tree.get(b"/file0") {
+            Some(Node::Leaf(id)) => tree.content(id).to_owned(),
+            other => panic!("{other:?}"),
+        }
     };
-    assert_eq!(small(image(Form::Raw)), tree.leaves[0].content);
+    let first = tree.leaves().next().unwrap();
+    assert_eq!(small(image(Form::Raw)), tree.content(first).to_owned());
     let inline = Content::Inline(contents[0].clone());
     assert_eq!(small(image(Form::Os1)), inline);
 }

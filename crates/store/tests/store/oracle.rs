@@ -45,7 +45,7 @@ fn a_real_folder_gives_the_reference_image() {
     assert!(dump::encode(&back) == dump::encode(&tree));
     println!(
         "{} leaves, {} bytes of image",
-        tree.leaves.len(),
+        tree.leaves().len(),
         ours.len()
     );
 }
@@ -71,8 +71,8 @@ fn objects_are_named_as_the_fsverity_program_names_them() {
     crate::sample::sample(&source);
     let tree = import(&store, &source);
     let mut seen = 0;
-    for leaf in &tree.leaves {
-        let Content::Object { digest, .. } = leaf.content else {
+    for id in tree.leaves() {
+        let Content::Object { digest, .. } = tree.content(id) else {
             continue;
         };
         let path = store.object_path(&digest);

@@ -154,17 +154,7 @@ fn gnu_tar_agrees() {
 }
 
 fn strip(tree: &mut Tree) {
-    for leaf in &mut tree.leaves {
-        leaf.meta.xattrs.clear();
-    }
-    let mut folders = vec![&mut tree.root];
-    while let Some(folder) = folders.pop() {
-        folder.meta.xattrs.clear();
-        folders.extend(folder.entries.values_mut().filter_map(|node| match node {
-            elea_formats::tree::Node::Directory(child) => Some(child),
-            elea_formats::tree::Node::Leaf(_) => None,
-        }));
-    }
+    tree.each_meta(|meta| meta.xattrs.clear());
 }
 
 /// Makes an OCI layout of layers, by hand.

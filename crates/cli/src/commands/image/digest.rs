@@ -8,7 +8,7 @@ use elea_formats::digest::{Digest, Digest512};
 use elea_formats::erofs::Version;
 use elea_formats::form::{self, Form, INLINE_LIMIT, oci};
 use elea_formats::oci::reference::Reference;
-use elea_formats::tree::{Content, Entry, Tree};
+use elea_formats::tree::{Content, Node, Tree};
 use elea_formats::{erofs, verity};
 use serde::Serialize;
 use std::fmt;
@@ -143,7 +143,7 @@ fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
             store.label(&mut tree)?;
         }
         let tree: Tree<Digest512> = store.rename_objects(tree)?;
-        Ok(verity::measure_by(&erofs::write(&tree, args.format)))
+        Ok(erofs::digest(&tree, args.format))
     })
 }
 
@@ -158,7 +158,7 @@ pub(super) fn measure(
     if form == Form::Os1 {
         form::settle(&mut tree, load, |bytes| Ok(verity::measure(bytes)))?;
     }
-    Ok(verity::measure(&erofs::write(&tree, format)))
+    Ok(erofs::digest(&tree, format))
 }
 
 /// How many paths an error names.
@@ -167,9 +167,9 @@ const SHOWN: usize = 3;
 /// The form `os-1` has small files in the image, so what it is of a tree without them is unknown.
 fn needs_no_content(source: &Reference, tree: &Tree) -> Outcome<()> {
     let (mut first, mut count) = (Vec::new(), 0);
-    tree.walk(|path, entry| {
-        if let Entry::Leaf(_, leaf) = entry
-            && matches!(leaf.content, Content::Object { size, .. } if size <= INLINE_LIMIT as u64)
+    tree.walk(|path, node| {
+        if let Node::Leaf(id) = node
+            && matches!(tree.content(id), Content::Object { size, .. } if size <= INLINE_LIMIT as u64)
         {
             count += 1;
             if first.len() < SHOWN {

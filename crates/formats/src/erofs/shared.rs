@@ -1,0 +1,221 @@
+//! The table of attributes that more than one inode has: in descending order of names and values.
+
+use super::attributes::{Attribute, Plain, escaped, size};
+use super::order::{Order, Source};
+use super::{METACOPY, REDIRECT, Version};
+use crate::tree::{Content, LeafId, Node, Tree};
+use crate::verity::Algorithm;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::BuildHasher as _;
+
+/// The table. Those that name an object are kept as one leaf for each object.
+pub(super) struct Shared<'t, A> {
+    tree: &'t Tree<A>,
+    /// With its place in the table.
+    plain: HashMap<Plain<'static>, usize>,
+    /// The same in the order of the table.
+    order: Vec<Plain<'static>>,
+    /// Leaves with one object each, by digest; where their attributes begin in the table.
+    objects: Vec<LeafId>,
+    redirects: usize,
+    metacopies: usize,
+    size: usize,
+    /// Whether an ACL is among the attributes of the image, shared or not.
+    pub(super) has_acl: bool,
+}
+
+/// The sizes of the attributes that name objects: without the prefix `trusted.`.
+fn redirect_size<A: Algorithm>() -> usize {
+    size(REDIRECT.len() - 8, 2 * A::BYTES + 2)
+}
+
+fn metacopy_size<A: Algorithm>() -> usize {
+    size(METACOPY.len() - 8, 4 + A::BYTES)
+}
+
+fn digest<A: Algorithm>(tree: &Tree<A>, leaf: LeafId) -> Option<A> {
+    match tree.content(leaf) {
+        Content::Object { digest, .. } => Some(digest),
+        _ => None,
+    }
+}
+
+impl<'t, A: Algorithm> Shared<'t, A> {
+    /// Finds them.
+    pub(super) fn of(order: &Order<'t, A>, version: Version) -> Self {
+        let mut has_acl = false;
+        let mut shared = Self {
+            tree: order.tree,
+            plain: HashMap::new(),
+            order: repeated(order, version, &mut has_acl),
+            objects: repeated_objects(order),
+            redirects: 0,
+            metacopies: 0,
+            size: 0,
+            has_acl,
+        };
+        let (mut redirects, mut metacopies) = (None, None);
+        let objects = shared.objects.len();
+        let mut at = 0;
+        let mut place = |name: Option<&[u8]>, at: &mut usize| {
+            if redirects.is_none() && name.is_none_or(|name| name < REDIRECT) {
+                redirects = Some(*at);
+                *at += objects * redirect_size::<A>();
+            }
+            if metacopies.is_none() && name.is_none_or(|name| name < METACOPY) {
+                metacopies = Some(*at);
+                *at += objects * metacopy_size::<A>();
+            }
+        };
+        for plain in &shared.order {
+            place(Some(&plain.name), &mut at);
+            shared.plain.insert(plain.clone(), at);
+            at += Attribute::<A>::Plain(plain.clone()).size();
+        }
+        place(None, &mut at);
+        shared.redirects = redirects.unwrap_or_default();
+        shared.metacopies = metacopies.unwrap_or_default();
+        shared.size = at;
+        shared
+    }
+
+    /// Bytes of the table.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where an attribute stands in the table, if it does.
+    pub(super) fn find(&self, attribute: &Attribute<'t, A>) -> Option<usize> {
+        let rank = |wanted: &A| {
+            let found = self
+                .objects
+                .binary_search_by(|leaf| digest(self.tree, *leaf).cmp(&Some(*wanted)));
+            found.ok().map(|rank| self.objects.len() - 1 - rank)
+        };
+        match attribute {
+            Attribute::Plain(plain) => self.plain.get(plain).copied(),
+            Attribute::Redirect(digest) => {
+                Some(self.redirects + rank(digest)? * redirect_size::<A>())
+            }
+            Attribute::Metacopy(digest) => {
+                Some(self.metacopies + rank(digest)? * metacopy_size::<A>())
+            }
+        }
+    }
+
+    /// Gives the table to `out`, an attribute at a time.
+    pub(super) fn encode<E>(&self, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        let mut bytes = Vec::new();
+        let mut give = |attribute: Attribute<'_, A>, bytes: &mut Vec<u8>| {
+            bytes.clear();
+            attribute.encode(bytes);
+            out(bytes)
+        };
+        let digests = || {
+            self.objects
+                .iter()
+                .rev()
+                .filter_map(|l| digest(self.tree, *l))
+        };
+        let mut at = 0;
+        let mut plain = self.order.iter().peekable();
+        while at < self.size {
+            if !self.objects.is_empty() && at == self.redirects {
+                for digest in digests() {
+                    give(Attribute::Redirect(digest), &mut bytes)?;
+                }
+                at += self.objects.len() * redirect_size::<A>();
+            } else if !self.objects.is_empty() && at == self.metacopies {
+                for digest in digests() {
+                    give(Attribute::Metacopy(digest), &mut bytes)?;
+                }
+                at += self.objects.len() * metacopy_size::<A>();
+            } else if let Some(next) = plain.next() {
+                give(Attribute::Plain(next.clone()), &mut bytes)?;
+                at += bytes.len();
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One leaf of each object that more than one inode has, by digest.
+fn repeated_objects<A: Algorithm>(order: &Order<'_, A>) -> Vec<LeafId> {
+    let leaf = |inode| match order.source(inode) {
+        Source::Node(Node::Leaf(id)) => digest(order.tree, id).map(|_| id),
+        _ => None,
+    };
+    let mut leaves: Vec<LeafId> = (0..order.len()).filter_map(leaf).collect();
+    leaves.sort_unstable_by_key(|leaf| digest(order.tree, *leaf));
+    let mut repeated: Vec<LeafId> = leaves
+        .windows(2)
+        .filter(|pair| digest(order.tree, pair[0]) == digest(order.tree, pair[1]))
+        .map(|pair| pair[0])
+        .collect();
+    repeated.dedup_by_key(|leaf| digest(order.tree, *leaf));
+    repeated
+}
+
+/// The other attributes that more than one inode has, in descending order.
+fn repeated<A: Algorithm>(
+    order: &Order<'_, A>,
+    version: Version,
+    has_acl: &mut bool,
+) -> Vec<Plain<'static>> {
+    // Of most, a hash is enough to see that no other inode has it.
+    let state = RandomState::new();
+    let mut hashes = Vec::new();
+    uses(order, version, |plain, count| {
+        *has_acl |= plain.is_acl();
+        let hash = state.hash_one(plain);
+        hashes.extend(std::iter::repeat_n(hash, count.min(2)));
+    });
+    hashes.sort_unstable();
+    let twice: HashSet<u64> = hashes
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect();
+    drop(hashes);
+    let mut counts: BTreeMap<Plain<'static>, usize> = BTreeMap::new();
+    uses(order, version, |plain, count| {
+        if twice.contains(&state.hash_one(plain)) {
+            *counts.entry(plain.clone().into_owned()).or_default() += count;
+        }
+    });
+    counts.retain(|_, count| *count > 1);
+    counts.into_keys().rev().collect()
+}
+
+/// Calls `use_of` for the attributes of all inodes, but those that name objects, with the number of inodes
+/// that have them. The same may come again.
+fn uses<A: Algorithm>(
+    order: &Order<'_, A>,
+    version: Version,
+    mut use_of: impl FnMut(&Plain<'_>, usize),
+) {
+    // Most inodes have the attributes of a set, and nothing more.
+    let mut sets: HashMap<u32, (usize, usize)> = HashMap::new();
+    for inode in 0..order.len() {
+        if let Source::Node(node) = order.source(inode)
+            && order.marks(inode, version).next().is_none()
+        {
+            let set = sets.entry(order.tree.set_of(node)).or_insert((0, inode));
+            set.0 += 1;
+            continue;
+        }
+        for attribute in order.attributes(inode, version) {
+            if let Attribute::Plain(plain) = attribute {
+                use_of(&plain, 1);
+            }
+        }
+    }
+    for (count, inode) in sets.into_values() {
+        for plain in escaped(order.meta(inode).xattrs) {
+            use_of(&plain, count);
+        }
+    }
+}
