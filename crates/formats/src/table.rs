@@ -140,11 +140,6 @@ impl Table {
     pub fn u32(&self, index: usize) -> u32 {
         read_u32(self.get(index), 0)
     }
-
-    /// Sets a number of 32 bits.
-    pub fn set_u32(&mut self, index: usize, value: u32) {
-        self.get_mut(index).copy_from_slice(&value.to_le_bytes());
-    }
 }
 
 impl Clone for Table {
@@ -273,7 +268,8 @@ impl Clone for Bytes {
 /// Finds the numbers of records by what is in them: a hash table with open addressing.
 #[derive(Debug, Clone)]
 pub struct Index {
-    /// A number plus two; 0 is free, 1 was removed. As many as a power of two.
+    /// A number plus two, and some bits of its hash (32 bits each); 0 is free, 1 was removed. As many as a
+    /// power of two.
     slots: Table,
     /// Slots that are not free.
     taken: usize,
@@ -285,7 +281,7 @@ impl Index {
 
     /// An index with nothing in it.
     pub fn new(room: &Arc<dyn Room>) -> Self {
-        let mut slots = Table::new(room, 4);
+        let mut slots = Table::new(room, 8);
         slots.grow(Self::FIRST);
         Self { slots, taken: 0 }
     }
@@ -298,14 +294,25 @@ impl Index {
         (0..=mask).map(move |step| start.wrapping_add(step) & mask)
     }
 
+    /// The bits of a hash that are kept: they spare most looks at records that are not the one.
+    fn mark(hash: u64) -> u32 {
+        u32::try_from(hash >> 32).unwrap_or_default()
+    }
+
+    fn number(&self, slot: usize) -> u32 {
+        read_u32(self.slots.get(slot), 0)
+    }
+
     /// The slot and number of the record of this hash that is the one.
     fn search(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
         for slot in self.path(hash) {
-            match self.slots.u32(slot) {
+            let number = match self.number(slot) {
                 0 => return None,
-                Self::REMOVED => {}
-                number if is(number - 2) => return Some((slot, number - 2)),
-                _ => {}
+                Self::REMOVED => continue,
+                number => number - 2,
+            };
+            if read_u32(self.slots.get(slot), 4) == Self::mark(hash) && is(number) {
+                return Some((slot, number));
             }
         }
         None
@@ -319,19 +326,19 @@ impl Index {
     /// Forgets a record.
     pub fn remove(&mut self, hash: u64, is: impl Fn(u32) -> bool) {
         if let Some((slot, _)) = self.search(hash, is) {
-            self.slots.set_u32(slot, Self::REMOVED);
+            self.slots.get_mut(slot)[..4].copy_from_slice(&Self::REMOVED.to_le_bytes());
         }
     }
 
     /// Adds a record that is not there; `hash_of` gives the hashes of those that are.
     pub fn add(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
         if (self.taken + 1) * 4 > self.slots.len() * 3 {
-            let mut slots = Table::new(&self.slots.room, 4);
+            let mut slots = Table::new(&self.slots.room, 8);
             slots.grow(self.slots.len() * 2);
             let old = std::mem::replace(&mut self.slots, slots);
             self.taken = 0;
             for slot in 0..old.len() {
-                if let Some(number) = old.u32(slot).checked_sub(2) {
+                if let Some(number) = read_u32(old.get(slot), 0).checked_sub(2) {
                     self.put(hash_of(number), number);
                 }
             }
@@ -340,10 +347,12 @@ impl Index {
     }
 
     fn put(&mut self, hash: u64, number: u32) {
-        let free = self.path(hash).find(|slot| self.slots.u32(*slot) == 0);
+        let free = self.path(hash).find(|slot| self.number(*slot) == 0);
         // Never more than three quarters are taken.
         if let Some(slot) = free {
-            self.slots.set_u32(slot, number + 2);
+            let record = self.slots.get_mut(slot);
+            record[..4].copy_from_slice(&(number + 2).to_le_bytes());
+            record[4..].copy_from_slice(&Self::mark(hash).to_le_bytes());
             self.taken += 1;
         }
     }

@@ -12,10 +12,11 @@ pub use walk::{Walked, components, walk_both};
 use crate::digest::Digest;
 use crate::table::{self, Bytes, Index, Place, Room, Table, read_u32, read_u64};
 use crate::verity::Algorithm;
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The number of a directory of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,11 +93,15 @@ pub struct Tree<A = Digest> {
     directories: Table,
     /// [`Self::ENTRY`]
     entries: Table,
-    entry_index: Index,
+    /// By directory and name; made when a name is looked for in a directory of more than [`FEW`].
+    entry_index: OnceLock<Index>,
     /// [`Self::LEAF`]
     leaves: Table,
     algorithm: PhantomData<A>,
 }
+
+/// In a directory of so many names or fewer they are looked through.
+const FEW: u32 = 32;
 
 /// In the place of an entry's number: none.
 const NONE: u32 = u32::MAX;
@@ -137,8 +142,8 @@ impl<A: Algorithm> Default for Tree<A> {
 }
 
 impl<A: Algorithm> Tree<A> {
-    /// Class (32 bits), seconds (64), nanoseconds (32), first and last entry (32 each).
-    const DIRECTORY: usize = 24;
+    /// Class (32 bits), seconds (64), nanoseconds (32), first and last entry, entries ever made (32 each).
+    const DIRECTORY: usize = 28;
     /// Directory, next entry, node (32 bits each), place of the name (64).
     const ENTRY: usize = 20;
     /// Class (32 bits), seconds (64), nanoseconds, kind (32 each), size or place or number (64), digest.
@@ -161,7 +166,7 @@ impl<A: Algorithm> Tree<A> {
             class_index: Index::new(room),
             directories: Table::new(room, Self::DIRECTORY),
             entries: Table::new(room, Self::ENTRY),
-            entry_index: Index::new(room),
+            entry_index: OnceLock::new(),
             leaves: Table::new(room, Self::LEAF),
             algorithm: PhantomData,
         };
@@ -244,6 +249,24 @@ impl<A: Algorithm> Tree<A> {
         LeafId(numbered(self.leaves.push(&record)))
     }
 
+    /// The first 64 bits of the names of objects that several leaves may have: of all others, one leaf alone
+    /// has the object. Needs 8 bytes of memory for each leaf.
+    pub fn repeated_objects(&self) -> HashSet<u64> {
+        let objects = self.leaves().filter_map(|id| self.object(id));
+        let mut starts: Vec<u64> = objects.map(|(digest, _)| digest.start()).collect();
+        starts.sort_unstable();
+        let pairs = starts.windows(2).filter(|pair| pair[0] == pair[1]);
+        pairs.map(|pair| pair[0]).collect()
+    }
+
+    /// The object that a leaf's content is, and its size in bytes.
+    pub fn object(&self, id: LeafId) -> Option<(A, u64)> {
+        match self.content(id) {
+            Content::Object { digest, size } => Some((digest, size)),
+            _ => None,
+        }
+    }
+
     /// Makes a leaf and gives it a name; what had the name loses it.
     pub fn put_leaf(&mut self, directory: DirId, name: &[u8], leaf: &Leaf<A>) -> LeafId {
         let id = self.add_leaf(leaf);
@@ -273,6 +296,12 @@ impl<A: Algorithm> Tree<A> {
             record[8..12].copy_from_slice(&node.number().to_le_bytes());
             return;
         }
+        self.append(directory, name, node);
+    }
+
+    /// Gives a name that the directory does not have yet to a leaf or a directory without a name. Whether it
+    /// has it is not looked at: this is for those who read the names of a directory.
+    pub fn append(&mut self, directory: DirId, name: &[u8], node: Node) {
         let place = self.bytes.push(name);
         let mut record = [0; 20];
         record[..4].copy_from_slice(&directory.0.to_le_bytes());
@@ -282,7 +311,9 @@ impl<A: Algorithm> Tree<A> {
         let entry = numbered(self.entries.push(&record));
         let ends = &mut self.directories.get_mut(directory.index())[16..];
         let last = read_u32(ends, 4);
-        ends[4..].copy_from_slice(&entry.to_le_bytes());
+        ends[4..8].copy_from_slice(&entry.to_le_bytes());
+        let count = read_u32(ends, 8) + 1;
+        ends[8..].copy_from_slice(&count.to_le_bytes());
         if last == NONE {
             ends[..4].copy_from_slice(&entry.to_le_bytes());
         } else {
@@ -290,11 +321,9 @@ impl<A: Algorithm> Tree<A> {
         }
         let hash = self.hash(directory, name);
         let (entries, bytes, hasher) = (&self.entries, &self.bytes, &self.hasher);
-        self.entry_index.add(hash, entry, |other| {
-            let record = entries.get(other as usize);
-            let name = bytes.get(Place(read_u64(record, 12)));
-            hasher.hash_one((read_u32(record, 0), name))
-        });
+        if let Some(index) = self.entry_index.get_mut() {
+            index.add(hash, entry, |other| hash_of(hasher, entries, bytes, other));
+        }
     }
 
     /// Makes a directory and gives it a name; what had the name loses it.
@@ -304,11 +333,20 @@ impl<A: Algorithm> Tree<A> {
         id
     }
 
+    /// The same for a name that the directory does not have yet, as for [`Tree::append`].
+    pub fn append_directory(&mut self, parent: DirId, name: &[u8], meta: &Meta) -> DirId {
+        let id = self.new_directory(meta);
+        self.append(parent, name, Node::Directory(id));
+        id
+    }
+
     /// Takes a name out of a directory, with all that is below it.
     pub fn remove(&mut self, directory: DirId, name: &[u8]) {
         if let Some(entry) = self.find(directory, name) {
             let hash = self.hash(directory, name);
-            self.entry_index.remove(hash, |other| other == entry);
+            if let Some(index) = self.entry_index.get_mut() {
+                index.remove(hash, |other| other == entry);
+            }
             let record = self.entries.get_mut(entry as usize);
             record[8..12].copy_from_slice(&Node::REMOVED.to_le_bytes());
         }
@@ -419,8 +457,9 @@ impl<A: Algorithm> Tree<A> {
     }
 
     fn new_directory(&mut self, meta: &Meta) -> DirId {
-        let mut record = [0xff; 24];
+        let mut record = [0xff; 28];
         record[..16].copy_from_slice(&self.meta_record(meta));
+        record[24..].fill(0);
         DirId(numbered(self.directories.push(&record)))
     }
 
@@ -434,11 +473,34 @@ impl<A: Algorithm> Tree<A> {
     }
 
     fn find(&self, directory: DirId, name: &[u8]) -> Option<u32> {
-        self.entry_index.find(self.hash(directory, name), |entry| {
+        let record = self.directories.get(directory.index());
+        if read_u32(record, 24) <= FEW {
+            let mut next = read_u32(record, 16);
+            while next != NONE {
+                let record = self.entries.get(next as usize);
+                if read_u32(record, 8) != Node::REMOVED && self.name(next) == name {
+                    return Some(next);
+                }
+                next = read_u32(record, 4);
+            }
+            return None;
+        }
+        let index = self.entry_index.get_or_init(|| self.index_entries());
+        index.find(self.hash(directory, name), |entry| {
             let record = self.entries.get(entry as usize);
-            read_u32(record, 0) == directory.0
-                && self.bytes.get(Place(read_u64(record, 12))) == name
+            read_u32(record, 0) == directory.0 && self.name(entry) == name
         })
+    }
+
+    fn index_entries(&self) -> Index {
+        let mut index = Index::new(&self.room);
+        let hash = |entry| hash_of(&self.hasher, &self.entries, &self.bytes, entry);
+        for entry in 0..numbered(self.entries.len()) {
+            if read_u32(self.entries.get(entry as usize), 8) != Node::REMOVED {
+                index.add(hash(entry), entry, hash);
+            }
+        }
+        index
     }
 
     fn read_meta(&self, record: &[u8]) -> MetaRef<'_> {
@@ -528,6 +590,13 @@ impl<A: Algorithm> Tree<A> {
         record.resize(Self::LEAF, 0);
         record
     }
+}
+
+/// The hash of an entry's directory and name.
+fn hash_of(hasher: &RandomState, entries: &Table, bytes: &Bytes, entry: u32) -> u64 {
+    let record = entries.get(entry as usize);
+    let name = bytes.get(Place(read_u64(record, 12)));
+    hasher.hash_one((read_u32(record, 0), name))
 }
 
 /// The names in a directory, in order: see [`Tree::entries`].

@@ -30,6 +30,11 @@ pub trait Algorithm: Copy + Ord + fmt::Display + Send + Sync + 'static {
     /// The raw bytes of a hash.
     fn bytes(&self) -> &[u8];
 
+    /// The first 64 bits of a hash: good for telling most hashes apart.
+    fn start(&self) -> u64 {
+        crate::table::read_u64(self.bytes(), 0)
+    }
+
     /// The hash of as many raw bytes as it has.
     fn of_bytes(bytes: &[u8]) -> Self;
 }

@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use elea_formats::digest::Digest;
 use elea_formats::form::{self, Form, INLINE_LIMIT};
 use elea_formats::release::{ImageManifest, Release};
-use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Node, Tree, components};
+use elea_formats::tree::{Content, ContentRef, DirId, Node, Tree, components};
+use elea_formats::verity::Algorithm as _;
 use elea_formats::{erofs, release};
 use elea_sys::{At as _, durable};
 use serde::de::DeserializeOwned;
@@ -150,30 +151,25 @@ impl Store {
 
     /// Counts a tree's leaves and the bytes of its contents, and sees to it that every object is there.
     fn count(&self, tree: &Tree) -> Result<(u64, u64), Error> {
-        let mut files = 0;
-        let mut objects = Vec::new();
+        let several = tree.repeated_objects();
+        let mut seen = BTreeSet::new();
+        let (mut files, mut bytes) = (0, 0);
         for (id, names) in tree.leaves().zip(tree.count_names()) {
-            if names > 0 {
-                files += 1;
-                objects.extend(matches!(tree.content(id), Content::Object { .. }).then_some(id));
+            if names == 0 {
+                continue;
             }
-        }
-        let object = |id: LeafId| match tree.content(id) {
-            Content::Object { digest, size } => Some((digest, size)),
-            _ => None,
-        };
-        objects.sort_unstable_by_key(|id| object(*id));
-        objects.dedup_by_key(|id| object(*id));
-        let mut bytes = 0;
-        let mut last = None;
-        for (digest, size) in objects.into_iter().filter_map(object) {
+            files += 1;
+            let Some((digest, size)) = tree.object(id) else {
+                continue;
+            };
+            if several.contains(&digest.start()) && !seen.insert((digest, size)) {
+                continue;
+            }
+            // One that is named with another size is refused, too.
             if self.object_size(&digest) != Some(size) {
                 return Err(self.missing(tree));
             }
-            // One that is named with another size was refused.
-            if last.replace(digest) != Some(digest) {
-                bytes += size;
-            }
+            bytes += size;
         }
         Ok((files, bytes))
     }

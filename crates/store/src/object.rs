@@ -117,7 +117,28 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s Store,
     _lock: File,
-    used: Mutex<Vec<Digest>>,
+    used: Mutex<Used>,
+}
+
+/// What leases have to be told.
+#[derive(Debug, Default)]
+struct Used {
+    objects: Vec<Digest>,
+    /// The first failure to tell them.
+    error: Option<Error>,
+}
+
+impl Used {
+    /// So many are told at once.
+    const BATCH: usize = 4096;
+
+    fn tell(&mut self, store: &Store) {
+        let told = crate::lease::record(store, "object", &self.objects);
+        self.objects.clear();
+        if let Err(error) = told {
+            self.error.get_or_insert(error);
+        }
+    }
 }
 
 impl<'s> Writer<'s> {
@@ -132,7 +153,10 @@ impl<'s> Writer<'s> {
     /// Says that an object is used from now on.
     pub(crate) fn keep(&self, digest: Digest) {
         if let Ok(mut used) = self.used.lock() {
-            used.push(digest);
+            used.objects.push(digest);
+            if used.objects.len() == Used::BATCH {
+                used.tell(self.store);
+            }
         }
     }
 
@@ -178,8 +202,9 @@ impl<'s> Writer<'s> {
     /// Hands what was used to the leases of this store. Without it, the next collection may
     /// take what nothing else names.
     pub(crate) fn finish(self) -> Result<(), Error> {
-        let used = self.used.into_inner().unwrap_or_default();
-        crate::lease::record(self.store, "object", &used)
+        let mut used = self.used.into_inner().unwrap_or_default();
+        used.tell(self.store);
+        used.error.map_or(Ok(()), Err)
     }
 }
 

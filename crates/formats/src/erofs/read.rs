@@ -319,7 +319,7 @@ impl<'a> Reader<'a> {
                         continue;
                     }
                     if let Some(leaf) = self.leaves.get(&number) {
-                        self.tree.insert(id, name, Node::Leaf(*leaf));
+                        self.tree.append(id, name, Node::Leaf(*leaf));
                         continue;
                     }
                     let child = self.inode(number)?;
@@ -328,11 +328,11 @@ impl<'a> Reader<'a> {
                             return Err(ReadError::TooLarge { what: "folders" });
                         }
                         let child = self.directory(number)?;
-                        let new = self.tree.add_directory(id, name, &child.meta);
+                        let new = self.tree.append_directory(id, name, &child.meta);
                         open.push((child, new, depth + 1));
                     } else {
                         let leaf = self.leaf(number, child)?;
-                        self.tree.insert(id, name, Node::Leaf(leaf));
+                        self.tree.append(id, name, Node::Leaf(leaf));
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use super::attributes::{Attribute, Plain, escaped, size};
 use super::order::{Order, Source};
 use super::{METACOPY, REDIRECT, Version};
-use crate::tree::{Content, LeafId, Node, Tree};
+use crate::tree::{LeafId, Tree};
 use crate::verity::Algorithm;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -35,10 +35,7 @@ fn metacopy_size<A: Algorithm>() -> usize {
 }
 
 fn digest<A: Algorithm>(tree: &Tree<A>, leaf: LeafId) -> Option<A> {
-    match tree.content(leaf) {
-        Content::Object { digest, .. } => Some(digest),
-        _ => None,
-    }
+    tree.object(leaf).map(|(digest, _)| digest)
 }
 
 impl<'t, A: Algorithm> Shared<'t, A> {
@@ -144,18 +141,21 @@ impl<'t, A: Algorithm> Shared<'t, A> {
 
 /// One leaf of each object that more than one inode has, by digest.
 fn repeated_objects<A: Algorithm>(order: &Order<'_, A>) -> Vec<LeafId> {
-    let leaf = |inode| match order.source(inode) {
-        Source::Node(Node::Leaf(id)) => digest(order.tree, id).map(|_| id),
-        _ => None,
+    let tree = order.tree;
+    // Sorting the few that can be is done without a look at all the others.
+    let several = tree.repeated_objects();
+    let may = |id: &LeafId| {
+        let object = tree.object(*id);
+        order.names(*id) > 0 && object.is_some_and(|(digest, _)| several.contains(&digest.start()))
     };
-    let mut leaves: Vec<LeafId> = (0..order.len()).filter_map(leaf).collect();
-    leaves.sort_unstable_by_key(|leaf| digest(order.tree, *leaf));
+    let mut leaves: Vec<LeafId> = tree.leaves().filter(may).collect();
+    leaves.sort_unstable_by_key(|leaf| digest(tree, *leaf));
     let mut repeated: Vec<LeafId> = leaves
         .windows(2)
-        .filter(|pair| digest(order.tree, pair[0]) == digest(order.tree, pair[1]))
+        .filter(|pair| digest(tree, pair[0]) == digest(tree, pair[1]))
         .map(|pair| pair[0])
         .collect();
-    repeated.dedup_by_key(|leaf| digest(order.tree, *leaf));
+    repeated.dedup_by_key(|leaf| digest(tree, *leaf));
     repeated
 }
 

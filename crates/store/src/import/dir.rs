@@ -156,11 +156,12 @@ impl Growing {
             let parent = self.directories[found.directory];
             match (found.what, leaf) {
                 (What::Directory(meta), _) => {
-                    let id = self.tree.add_directory(parent, &found.name, &meta);
+                    let id = self.tree.append_directory(parent, &found.name, &meta);
                     self.directories.push(id);
                 }
                 (What::Leaf(seen), Some(leaf)) => {
-                    let id = self.tree.put_leaf(parent, &found.name, &leaf);
+                    let id = self.tree.add_leaf(&leaf);
+                    self.tree.append(parent, &found.name, Node::Leaf(id));
                     if seen.status.st_nlink > 1 {
                         self.linked.insert(seen.key(), id);
                     }
@@ -168,7 +169,7 @@ impl Growing {
                 (What::Leaf(_), None) => {}
                 (What::Again(key), _) => {
                     if let Some(id) = self.linked.get(&key) {
-                        self.tree.insert(parent, &found.name, Node::Leaf(*id));
+                        self.tree.append(parent, &found.name, Node::Leaf(*id));
                     }
                 }
             }
