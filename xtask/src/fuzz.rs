@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is fuzzed: the programs of `fuzz/src/bin`.
-const TARGETS: [&str; 5] = ["erofs", "dump", "layer", "documents", "config"];
+const TARGETS: [&str; 6] = ["erofs", "dump", "layer", "chunked", "documents", "config"];
 /// How long each is fuzzed, in seconds, if nothing else is said.
 const SECONDS: u64 = 60;
 /// The architecture that is named, so that build scripts and macros get no counters.
@@ -141,6 +141,18 @@ fn sow(target: &str, corpus: &Path, folder: &Path) -> Result<()> {
                 let mut tar = Command::new("sh");
                 tar.args(["-euc", script, "sh", option]);
                 show(tar.arg(here.join("crates/formats/src")).arg(&file))?;
+            }
+            Ok(())
+        }
+        "chunked" => {
+            let digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+            let table = format!(
+                r#"{{"version":1,"entries":[{{"type":"dir","name":"a/"}},{{"type":"reg","name":"a/b","size":9,"digest":"{digest}","offset":20,"endOffset":40}},{{"type":"chunk","name":"a/b","offset":30}}],"tarSplitDigest":"{digest}"}}"#
+            );
+            let split = "\0{\"type\":2,\"payload\":\"AAAA\",\"position\":0}\n{\"type\":1,\"name\":\"a/b\",\"size\":9,\"payload\":\"uQlWx3WkEAE=\",\"position\":1}\n";
+            for (name, text) in [("seed-table", table.as_str()), ("seed-split", split)] {
+                let file = corpus.join(name);
+                fs::write(&file, text).map_err(|e| cannot(&file, &e))?;
             }
             Ok(())
         }

@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod bls;
 pub mod booted;
+pub mod chunked;
 pub mod cmdline;
 pub mod cpio;
 pub mod digest;
