@@ -6,6 +6,7 @@ use crate::places;
 use elea_compose::lock;
 use elea_host::choose;
 use elea_net::Options;
+use elea_store::export::Compression;
 use elea_store::trust::{Keys, Policy, PublicKey};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,6 +37,22 @@ impl Network {
             ..Options::default()
         }
     }
+}
+
+/// How an image is written for others.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Packing {
+    /// How layers are packed: gzip, zstd or zstd:chunked [default: zstd:chunked for a registry, gzip for oci:]
+    #[arg(long, value_name = "HOW", value_parser = parse_compression)]
+    pub(crate) compression: Option<Compression>,
+}
+
+fn parse_compression(text: &str) -> Result<Compression, String> {
+    let found = Compression::NAMES.iter().find(|(name, _)| *name == text);
+    found.map(|(_, how)| *how).ok_or_else(|| {
+        let names = Compression::NAMES.map(|(name, _)| name).join(", ");
+        format!("`{text}` is none of {names}")
+    })
 }
 
 /// Whose images are taken.

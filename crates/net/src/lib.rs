@@ -33,6 +33,7 @@ pub use push::{Pushed, push};
 pub use repair::{Repaired, repair};
 pub use sign::{Signed, sign};
 
+use elea_store::export::Compression;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ pub struct Options {
     pub backoff: Duration,
     /// How many layers are fetched at the same time.
     pub parallel: usize,
+    /// How a push packs layers. Where nothing is said: with tables for a registry, so that others fetch only the
+    /// files that they lack; as gzip for a layout, which every program reads.
+    pub compression: Option<Compression>,
 }
 
 impl Default for Options {
@@ -69,6 +73,7 @@ impl Default for Options {
             attempts: 5,
             backoff: Duration::from_millis(500),
             parallel: 3,
+            compression: None,
         }
     }
 }

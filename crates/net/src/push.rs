@@ -3,7 +3,7 @@
 use crate::partial::Packing;
 use crate::sign::{add_signature, served};
 use crate::sink::Sink;
-use crate::source::architecture;
+use crate::source::{Source, architecture};
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
 use elea_formats::generation::{MAX_PAYLOAD, Payload};
@@ -16,7 +16,7 @@ use elea_formats::release::{ImageManifest, Release};
 use elea_formats::signature::{Claims, Identity};
 use elea_formats::tree::Tree;
 use elea_store::Store;
-use elea_store::export::{self, Packed};
+use elea_store::export::{self, Compression, Packed};
 use elea_store::trust::PrivateKey;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Silent, Unit};
@@ -54,7 +54,11 @@ pub fn push(
     let tree = store.tree(image)?;
     let sink = Sink::locate(reference, options)?;
     let packing = Packing::new(store)?;
-    let packed = export::layers(store, &tree, packing.path(), progress)
+    let compression = options.compression.unwrap_or(match sink.source {
+        Source::Registry(_) => Compression::Chunked,
+        Source::Layout(_) | Source::Archive(_) => Compression::Gzip,
+    });
+    let packed = export::layers(store, &tree, compression, packing.path(), progress)
         .map_err(|error| NetError::from(error).in_store(store.path()))?;
     let payloads = payloads(store, &tree, about.release.as_ref())?;
     let config = plan_config(&about, &packed, payloads).encode();
@@ -231,20 +235,24 @@ fn plan_config(about: &ImageManifest, packed: &[Packed], payloads: Vec<Payload>)
 }
 
 fn plan_manifest(about: &ImageManifest, config: &[u8], packed: &[Packed]) -> Manifest {
-    let descriptor = |media_type: &str, digest, size| Descriptor {
+    let descriptor = |media_type: &str, digest, size, annotations| Descriptor {
         media_type: media_type.to_owned(),
         digest,
         size,
-        annotations: BTreeMap::new(),
+        annotations,
         platform: None,
     };
+    let size = config.len() as u64;
     Manifest {
         schema_version: 2,
         media_type: Some(media::MANIFEST.into()),
-        config: descriptor(media::CONFIG, Digest::sha256(config), config.len() as u64),
+        config: descriptor(media::CONFIG, Digest::sha256(config), size, BTreeMap::new()),
         layers: packed
             .iter()
-            .map(|layer| descriptor(layer.media_type, layer.blob, layer.size))
+            .map(|layer| {
+                let annotations = layer.annotations.clone();
+                descriptor(layer.media_type, layer.blob, layer.size, annotations)
+            })
             .collect(),
         annotations: names(about.release.as_ref()),
     }

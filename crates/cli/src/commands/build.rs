@@ -27,6 +27,8 @@ pub(crate) struct Args {
     /// Write it out too: disk:FILE, oci:DIR:TAG or tar:FILE
     #[arg(short, long = "output", value_name = "TO")]
     outputs: Vec<Reference>,
+    #[command(flatten)]
+    packing: options::Packing,
     /// The name that it gets in the store [default: NAME:VERSION of the config]
     #[arg(long, value_name = "REF", value_parser = places::parse_name)]
     name: Option<String>,
@@ -83,7 +85,20 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     store.set_ref(&name, &built.image)?;
     for output in &args.outputs {
-        write(&store, &built.image, output, context, &bars)?;
+        match output {
+            Reference::Tar(path) => {
+                let path = path.as_deref().unwrap_or(Path::new("-"));
+                tar(&store, &store.tree(&built.image)?, path, &bars)?;
+            }
+            Reference::Disk(path) => disk(&store, &built.image, path, context, &bars)?,
+            other => {
+                let options = elea_net::Options {
+                    compression: args.packing.compression,
+                    ..elea_net::Options::default()
+                };
+                elea_net::push(&built.image, &store, other, &options, None, &bars)?;
+            }
+        }
     }
     let shown = Shown {
         schema: "elea.build/1",
@@ -124,33 +139,6 @@ fn compare(store: &Store, name: &str, built: &Digest, context: &Context) -> Outc
         known.short(),
         built.short()
     )))
-}
-
-fn write(
-    store: &Store,
-    image: &Digest,
-    output: &Reference,
-    context: &Context,
-    progress: &dyn Progress,
-) -> Outcome<()> {
-    match output {
-        Reference::Tar(path) => {
-            let path = path.as_deref().unwrap_or(Path::new("-"));
-            tar(store, &store.tree(image)?, path, progress)
-        }
-        Reference::Disk(path) => disk(store, image, path, context, progress),
-        other => {
-            elea_net::push(
-                image,
-                store,
-                other,
-                &elea_net::Options::default(),
-                None,
-                progress,
-            )?;
-            Ok(())
-        }
-    }
 }
 
 /// A disk file as `elea install` makes it, with its usual choices.

@@ -5,10 +5,16 @@ use crate::fixture::{
     Place, anything, has, key, options, reference, release, run, sha256, trusting,
 };
 use crate::server::{Repository, Server};
-use elea_formats::oci::{ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, VERSION};
-use elea_net::{check, pull, push};
+use elea_formats::chunked::Position;
+use elea_formats::digest::Digest;
+use elea_formats::oci::{
+    ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, Manifest, VERSION, media,
+};
+use elea_net::{Options, check, pull, push};
 use elea_store::Store;
+use elea_store::export::Compression;
 use elea_sys::progress::Silent;
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -57,13 +63,40 @@ fn skopeo_and_umoci_read_what_was_pushed() {
     let sizes: Vec<u64> = config.payloads.iter().map(|p| p.size).collect();
     assert_eq!(sizes, [300_000]);
 
-    let layout = place.path("layout");
-    let copy = format!("oci:{}:x", layout.display());
-    run(Command::new("skopeo").args(["copy", "--src-tls-verify=false", &docker, &copy]));
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: unpacking needs root");
         return;
     }
+    // The layers have tables, and what skopeo makes of them as gzip is what they hold.
+    let manifest =
+        run(Command::new("skopeo").args(["inspect", "--raw", "--tls-verify=false", &docker]));
+    let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+    for layer in &manifest.layers {
+        assert_eq!(layer.media_type, media::LAYER_ZSTD);
+        assert!(Position::of(layer).unwrap().is_some());
+    }
+    let unzipped = format!("dir:{}", place.path("unzipped").display());
+    run(Command::new("skopeo").args([
+        "copy",
+        "--dest-decompress",
+        "--src-tls-verify=false",
+        &docker,
+        &unzipped,
+    ]));
+    for diff_id in &config.rootfs.diff_ids {
+        let tar = place.path("unzipped").join(sha256(diff_id).to_string());
+        assert_eq!(Digest::sha256(&fs::read(&tar).unwrap()), sha256(diff_id));
+    }
+
+    // umoci 0.4 reads gzip.
+    let gzip = Options {
+        compression: Some(Compression::Gzip),
+        ..options()
+    };
+    push(&image.image, &place.store, &to, &gzip, None, &Silent).unwrap();
+    let layout = place.path("layout");
+    let copy = format!("oci:{}:x", layout.display());
+    run(Command::new("skopeo").args(["copy", "--src-tls-verify=false", &docker, &copy]));
     let bundle = place.path("bundle");
     let image_of = format!("{}:x", layout.display());
     run(Command::new("umoci")
@@ -124,7 +157,7 @@ fn a_second_release_brings_only_what_changed() {
     );
     let pulled = there.pull(&to("2.0"), &policy).unwrap();
     assert_eq!(pulled.image.image, two.image);
-    assert_eq!(pulled.fetched, offer.missing);
+    assert!(pulled.fetched <= offer.missing);
     assert!(pulled.layers_reused > 0 && pulled.layers_fetched < second.layers);
     // The same store's images are pushed again under the same digest from elsewhere.
     let moved = push(

@@ -1,19 +1,21 @@
 //! Layers as files, packed on every core.
 
-use super::Packed;
+use super::chunks::{self, Chunks};
 use super::cut::Part;
-use super::tar::{Archive, Names};
+use super::tar::{Archive, Head, Names, Out};
+use super::{Compression, Packed};
 use crate::store::threads;
 use crate::{Error, Store};
+use elea_formats::chunked::Position;
 use elea_formats::digest::Digest;
-use elea_formats::oci::media;
 use elea_formats::tree::{DirId, LeafId, MetaRef, Node, Time, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
-use flate2::{Compression, GzBuilder};
+use flate2::GzBuilder;
+use flate2::write::GzEncoder;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -23,6 +25,7 @@ pub(super) fn layers(
     store: &Store,
     tree: &Tree,
     parts: &[Part],
+    compression: Compression,
     folder: &Path,
     progress: &dyn Progress,
 ) -> Result<Vec<Packed>, Error> {
@@ -38,7 +41,15 @@ pub(super) fn layers(
         order
             .into_par_iter()
             .with_max_len(1)
-            .map(|(index, part)| Ok((index, pack(store, tree, part, folder, progress)?)))
+            .map(|(index, part)| {
+                let job = Job {
+                    store,
+                    tree,
+                    part,
+                    progress,
+                };
+                Ok((index, job.pack(compression, folder)?))
+            })
             .collect::<Result<Vec<_>, Error>>()
     })?;
     packed.sort_by_key(|(index, _)| *index);
@@ -46,54 +57,72 @@ pub(super) fn layers(
     Ok(packed.into_iter().map(|(_, packed)| packed).collect())
 }
 
-fn pack(
-    store: &Store,
-    tree: &Tree,
-    part: &Part,
-    folder: &Path,
-    progress: &dyn Progress,
-) -> Result<Packed, Error> {
-    let file = tempfile::Builder::new()
-        .prefix(".layer-")
-        .tempfile_in(folder)
-        .at("create a file in", folder)?;
-    let (diff_id, blob, size) = fill(store, tree, part, file.as_file(), progress)?;
-    let path = folder.join(format!("{blob}.tar.gz"));
-    persist(file, &path)?;
-    Ok(Packed {
-        path,
-        media_type: media::LAYER_GZIP,
-        blob,
-        size,
-        diff_id,
-        title: part.title.clone(),
-    })
+/// A layer to be packed.
+struct Job<'a> {
+    store: &'a Store,
+    tree: &'a Tree,
+    part: &'a Part,
+    progress: &'a dyn Progress,
 }
 
-/// Writes a layer: the digests of its tar file and of the packed file, and the latter's size.
-fn fill(
-    store: &Store,
-    tree: &Tree,
-    part: &Part,
-    file: &File,
-    progress: &dyn Progress,
-) -> Result<(Digest, Digest, u64), Error> {
-    let written = Counted::new(BufWriter::with_capacity(1 << 18, file));
-    // No name and no time in its header: the same content gives the same bytes.
-    let gzip = GzBuilder::new().write(written, Compression::new(6));
-    let mut archive = Archive::new(store, Counted::new(Watched { to: gzip, progress }));
-    let mut selection = Selection {
-        tree,
-        wanted: part.leaves.iter().copied().collect(),
-        top: part.top,
-        names: Names::of(tree),
-    };
-    selection.write(&mut archive, progress)?;
-    let (diff_id, Watched { to: gzip, .. }, _) = archive.finish()?.finish();
-    let written = gzip.finish().at("write", "a layer")?;
-    let (blob, mut buffer, size) = written.finish();
-    buffer.flush().at("write", "a layer")?;
-    Ok((diff_id, blob, size))
+impl Job<'_> {
+    fn pack(&self, compression: Compression, folder: &Path) -> Result<Packed, Error> {
+        let file = tempfile::Builder::new()
+            .prefix(".layer-")
+            .tempfile_in(folder)
+            .at("create a file in", folder)?;
+        let written = Counted::new(BufWriter::with_capacity(1 << 18, file.as_file()));
+        let mut annotations = BTreeMap::new();
+        let (diff_id, written) = match compression {
+            Compression::Gzip => {
+                // No name and no time in its header: the same content gives the same bytes.
+                let gzip = GzBuilder::new().write(written, flate2::Compression::new(6));
+                let (diff_id, gzip) = self.fill(gzip)?;
+                (diff_id, gzip.finish().at("write", "a layer")?)
+            }
+            Compression::Zstd => {
+                let zstd = zstd::Encoder::new(written, chunks::LEVEL).at("write", "a layer")?;
+                let (diff_id, zstd) = self.fill(zstd)?;
+                (diff_id, zstd.finish().at("write", "a layer")?)
+            }
+            Compression::Chunked => {
+                let chunks = Chunks::new(written).at("write", "a layer")?;
+                let (diff_id, chunks) = self.fill(chunks)?;
+                let (written, position) = chunks.finish().at("write", "a layer")?;
+                annotations.extend(position.iter().flat_map(Position::annotations));
+                (diff_id, written)
+            }
+        };
+        let (blob, mut buffer, size) = written.finish();
+        buffer.flush().at("write", "a layer")?;
+        drop(buffer);
+        let path = folder.join(blob.to_string());
+        persist(file, &path)?;
+        Ok(Packed {
+            path,
+            media_type: compression.media_type(),
+            annotations,
+            blob,
+            size,
+            diff_id,
+            title: self.part.title.clone(),
+        })
+    }
+
+    /// Writes the tar file of a layer into what packs it: its digest, and what packed it.
+    fn fill<W: Out>(&self, to: W) -> Result<(Digest, W), Error> {
+        let progress = self.progress;
+        let mut archive = Archive::new(self.store, Counted::new(Watched { to, progress }));
+        let mut selection = Selection {
+            tree: self.tree,
+            wanted: self.part.leaves.iter().copied().collect(),
+            top: self.part.top,
+            names: Names::of(self.tree),
+        };
+        selection.write(&mut archive, progress)?;
+        let (diff_id, Watched { to, .. }, _) = archive.finish()?.finish();
+        Ok((diff_id, to))
+    }
 }
 
 fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<File, Error> {
@@ -117,7 +146,7 @@ struct Selection<'t> {
 impl Selection<'_> {
     /// Writes the wanted leaves and the directories above them, parents first; the topmost layer
     /// has every directory.
-    fn write<W: Write>(
+    fn write<W: Out>(
         &mut self,
         archive: &mut Archive<'_, W>,
         progress: &dyn Progress,
@@ -131,7 +160,7 @@ impl Selection<'_> {
     /// Writes a directory. What changes a file changes the time of its directory, and every build sets its own
     /// time on many, so a layer with these times would be another one in each release. The topmost
     /// entry of a directory is the one that counts: only it has the time.
-    fn directory<W: Write>(
+    fn directory<W: Out>(
         &self,
         archive: &mut Archive<'_, W>,
         path: &[u8],
@@ -161,7 +190,7 @@ impl Selection<'_> {
         any
     }
 
-    fn folder<W: Write>(
+    fn folder<W: Out>(
         &mut self,
         archive: &mut Archive<'_, W>,
         folder: DirId,
@@ -193,6 +222,10 @@ impl Selection<'_> {
     }
 }
 
+// One stream: where contents begin makes no difference.
+impl<W: Write> Out for GzEncoder<W> {}
+impl<W: Write> Out for zstd::Encoder<'_, W> {}
+
 /// Tells the person who waits what was written.
 struct Watched<'p, W> {
     to: W,
@@ -211,15 +244,26 @@ impl<W: Write> Write for Watched<'_, W> {
     }
 }
 
+impl<W: Out> Out for Watched<'_, W> {
+    fn content(&mut self, head: &Head<'_>) -> io::Result<()> {
+        self.to.content(head)
+    }
+
+    fn between(&mut self, head: &Head<'_>) -> io::Result<()> {
+        self.to.between(head)
+    }
+}
+
 /// Passes bytes on, counted and hashed.
-struct Counted<W> {
+#[derive(Debug)]
+pub(super) struct Counted<W> {
     to: W,
     hash: Sha256,
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl<W: Write> Counted<W> {
-    fn new(to: W) -> Self {
+    pub(super) fn new(to: W) -> Self {
         Self {
             to,
             hash: Sha256::new(),
@@ -227,7 +271,8 @@ impl<W: Write> Counted<W> {
         }
     }
 
-    fn finish(self) -> (Digest, W, u64) {
+    /// The digest of what came, where it went, and its size in bytes.
+    pub(super) fn finish(self) -> (Digest, W, u64) {
         (Digest::new(self.hash.finalize().into()), self.to, self.size)
     }
 }
@@ -242,5 +287,15 @@ impl<W: Write> Write for Counted<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+}
+
+impl<W: Out> Out for Counted<W> {
+    fn content(&mut self, head: &Head<'_>) -> io::Result<()> {
+        self.to.content(head)
+    }
+
+    fn between(&mut self, head: &Head<'_>) -> io::Result<()> {
+        self.to.between(head)
     }
 }

@@ -7,7 +7,7 @@ use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, LeafId, LeafRef, MetaRef, Node, Tree};
 use elea_sys::At as _;
 use std::collections::HashMap;
-use std::io::{Read as _, Write};
+use std::io::{self, Read as _, Write};
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
@@ -31,6 +31,48 @@ impl Names {
     }
 }
 
+/// What the headers of an entry say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) kind: EntryType,
+    pub(super) meta: &'a MetaRef<'a>,
+    /// Bytes of content that come next.
+    pub(super) size: u64,
+    /// The target of a link.
+    pub(super) target: &'a [u8],
+    /// A device's number.
+    pub(super) device: u64,
+}
+
+impl<'a> Head<'a> {
+    fn new(name: &'a [u8], kind: EntryType, meta: &'a MetaRef<'a>) -> Self {
+        Self {
+            name,
+            kind,
+            meta,
+            size: 0,
+            target: b"",
+            device: 0,
+        }
+    }
+}
+
+/// Where an archive goes. Who packs contents apart is told where they begin and end.
+pub(super) trait Out: Write {
+    /// The headers of an entry were written, and its content comes.
+    fn content(&mut self, _: &Head<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The content of an entry has come, or it had none.
+    fn between(&mut self, _: &Head<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Out for &mut (dyn Write + '_) {}
+
 /// A tar file that is being written.
 pub(super) struct Archive<'s, W> {
     store: &'s Store,
@@ -38,7 +80,7 @@ pub(super) struct Archive<'s, W> {
     buffer: Vec<u8>,
 }
 
-impl<'s, W: Write> Archive<'s, W> {
+impl<'s, W: Out> Archive<'s, W> {
     pub(super) fn new(store: &'s Store, out: W) -> Self {
         Self {
             store,
@@ -65,14 +107,11 @@ impl<'s, W: Write> Archive<'s, W> {
     pub(super) fn directory(&mut self, path: &[u8], meta: &MetaRef<'_>) -> Result<(), Error> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
         let name = if name.is_empty() { b"." } else { name };
-        self.head(
+        self.empty(&Head::new(
             &[name, b"/"].concat(),
             EntryType::Directory,
             meta,
-            0,
-            b"",
-            0,
-        )
+        ))
     }
 
     fn leaf(
@@ -83,32 +122,69 @@ impl<'s, W: Write> Archive<'s, W> {
         names: &mut Names,
     ) -> Result<(), Error> {
         let name = path.strip_prefix(b"/").unwrap_or(path);
-        let meta = &leaf.meta;
-        if let Some(first) = names.first.get(&id) {
-            return self.head(name, EntryType::Link, meta, 0, first, 0);
+        let head = |kind| Head::new(name, kind, &leaf.meta);
+        if let Some(target) = names.first.get(&id) {
+            return self.empty(&Head {
+                target,
+                ..head(EntryType::Link)
+            });
         }
         if names.counts[id.index()] > 1 {
             names.first.insert(id, name.to_vec());
         }
         match leaf.content {
             Content::Inline(bytes) => {
-                let size = bytes.len() as u64;
-                self.head(name, EntryType::Regular, meta, size, b"", 0)?;
+                let head = Head {
+                    size: bytes.len() as u64,
+                    ..head(EntryType::Regular)
+                };
+                self.begin(&head)?;
                 self.write(bytes)?;
-                self.pad(size)
+                self.end(&head)
             }
             Content::Object { digest, size } => {
-                self.head(name, EntryType::Regular, meta, size, b"", 0)?;
+                let head = Head {
+                    size,
+                    ..head(EntryType::Regular)
+                };
+                self.begin(&head)?;
                 self.object(&digest, size)?;
-                self.pad(size)
+                self.end(&head)
             }
-            Content::Symlink(target) => self.head(name, EntryType::Symlink, meta, 0, target, 0),
-            Content::BlockDevice(number) => self.head(name, EntryType::Block, meta, 0, b"", number),
-            Content::CharDevice(number) => self.head(name, EntryType::Char, meta, 0, b"", number),
-            Content::Fifo => self.head(name, EntryType::Fifo, meta, 0, b"", 0),
+            Content::Symlink(target) => self.empty(&Head {
+                target,
+                ..head(EntryType::Symlink)
+            }),
+            Content::BlockDevice(device) => self.empty(&Head {
+                device,
+                ..head(EntryType::Block)
+            }),
+            Content::CharDevice(device) => self.empty(&Head {
+                device,
+                ..head(EntryType::Char)
+            }),
+            Content::Fifo => self.empty(&head(EntryType::Fifo)),
             // Archives have none, and the program that listens makes its own.
             Content::Socket => Ok(()),
         }
+    }
+
+    /// Writes an entry that has no content.
+    fn empty(&mut self, head: &Head<'_>) -> Result<(), Error> {
+        self.begin(head)?;
+        self.end(head)
+    }
+
+    /// Writes an entry's headers.
+    fn begin(&mut self, head: &Head<'_>) -> Result<(), Error> {
+        self.head(head)?;
+        Ok(self.out.content(head).at("write", "the archive")?)
+    }
+
+    /// Ends an entry's content.
+    fn end(&mut self, head: &Head<'_>) -> Result<(), Error> {
+        self.out.between(head).at("write", "the archive")?;
+        self.pad(head.size)
     }
 
     /// Writes the end mark.
@@ -155,15 +231,10 @@ impl<'s, W: Write> Archive<'s, W> {
     }
 
     /// Writes an entry's header, behind an extended one if something does not fit.
-    fn head(
-        &mut self,
-        name: &[u8],
-        kind: EntryType,
-        meta: &MetaRef<'_>,
-        size: u64,
-        target: &[u8],
-        device: u64,
-    ) -> Result<(), Error> {
+    fn head(&mut self, head: &Head<'_>) -> Result<(), Error> {
+        let Head {
+            name, kind, meta, ..
+        } = *head;
         let mut extended = Vec::new();
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
@@ -175,10 +246,13 @@ impl<'s, W: Write> Archive<'s, W> {
             record(&mut extended, key.as_bytes(), value.to_string().as_bytes());
             0
         };
-        header.set_size(field("size", size, ELEVEN));
+        header.set_size(field("size", head.size, ELEVEN));
         header.set_uid(field("uid", meta.uid.into(), SEVEN));
         header.set_gid(field("gid", meta.gid.into(), SEVEN));
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let (major, minor) = (
+            rustix::fs::major(head.device),
+            rustix::fs::minor(head.device),
+        );
         if let Some(ustar) = header.as_ustar_mut() {
             octal(&mut ustar.dev_major, major.into());
             octal(&mut ustar.dev_minor, minor.into());
@@ -199,8 +273,8 @@ impl<'s, W: Write> Archive<'s, W> {
         if !fit(&mut old.name, name) {
             record(&mut extended, b"path", name);
         }
-        if !fit(&mut old.linkname, target) {
-            record(&mut extended, b"linkpath", target);
+        if !fit(&mut old.linkname, head.target) {
+            record(&mut extended, b"linkpath", head.target);
         }
         if kind != EntryType::Link {
             for (attribute, value) in meta.xattrs.iter() {
@@ -256,7 +330,7 @@ fn time_text(seconds: i64, nanoseconds: u32) -> String {
 }
 
 /// The name of an attribute as GNU tar writes it: a key ends at the first `=`.
-fn escape(attribute: &[u8]) -> Vec<u8> {
+pub(super) fn escape(attribute: &[u8]) -> Vec<u8> {
     let mut key = Vec::with_capacity(attribute.len());
     for byte in attribute {
         match byte {

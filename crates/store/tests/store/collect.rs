@@ -4,7 +4,8 @@ use crate::sample::{import, origin};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_formats::tree::{Content, Tree};
-use elea_store::{Origin, Store, export};
+use elea_store::export::{self, Compression};
+use elea_store::{Origin, Store};
 use elea_sys::progress::Silent;
 use std::fs::{self, File};
 use std::path::Path;
@@ -139,7 +140,14 @@ fn layers_stay_while_their_image_does() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::init(&dir.path().join("store")).unwrap();
     let tree = tree(&store, "lm");
-    let packed = export::layers(&store, &tree, &dir.path().join("out"), &Silent).unwrap();
+    let packed = export::layers(
+        &store,
+        &tree,
+        Compression::Gzip,
+        &dir.path().join("out"),
+        &Silent,
+    )
+    .unwrap();
     let blob = packed[0].blob;
     let other = Store::init(&dir.path().join("other")).unwrap();
     let file = File::open(&packed[0].path).unwrap();

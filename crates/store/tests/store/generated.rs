@@ -4,7 +4,8 @@ use crate::sample::origin;
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_formats::tree::{Content, Meta, Time, Tree};
-use elea_store::{Store, export};
+use elea_store::Store;
+use elea_store::export::{self, Compression};
 use elea_sys::progress::Silent;
 use elea_testkit::trees;
 use proptest::collection::{btree_map, vec};
@@ -101,7 +102,8 @@ fn generated_trees_keep_their_name_by_every_road() {
         prop_assert_eq!(dump_of(&store, &back), dump_of(&store, &tree), "by tar");
         prop_assert_eq!(seal(&store, back), image, "by tar");
         let folder = tempfile::tempdir().unwrap();
-        let packed = export::layers(&store, &tree, folder.path(), &Silent).unwrap();
+        let packed =
+            export::layers(&store, &tree, Compression::Chunked, folder.path(), &Silent).unwrap();
         let layers: Vec<_> = packed
             .iter()
             .map(|one| {

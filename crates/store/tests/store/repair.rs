@@ -5,6 +5,7 @@ use crate::sample::{import, origin};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_store::Store;
+use elea_store::export::{self, Compression};
 use elea_store::repair::{Plan, Repair, Source};
 use elea_sys::progress::Silent;
 use std::fs;
@@ -227,7 +228,8 @@ fn an_image_is_made_anew_of_its_layers() {
     let tree = fixture.store.tree(&fixture.image).unwrap();
     let folder = fixture.source().with_file_name("layers");
     fs::create_dir(&folder).unwrap();
-    let packed = elea_store::export::layers(&fixture.store, &tree, &folder, &Silent).unwrap();
+    let how = Compression::Chunked;
+    let packed = export::layers(&fixture.store, &tree, how, &folder, &Silent).unwrap();
     let mut layers = Vec::new();
     for one in &packed {
         let content = fs::File::open(&one.path).unwrap();

@@ -6,8 +6,9 @@ use elea_formats::dump;
 use elea_formats::form::{Form, canonical};
 use elea_formats::oci::media;
 use elea_formats::tree::Tree;
+use elea_store::Store;
+use elea_store::export::{self, Compression};
 use elea_store::layer::Layer;
-use elea_store::{Store, export};
 use elea_sys::progress::Silent;
 use std::fs::{self, File};
 use std::path::Path;
@@ -34,8 +35,8 @@ fn assert_same(road: &str, store: &Store, tree: &Tree, expected: &Tree) {
     assert_eq!(seal(tree), seal(expected), "by {road}");
 }
 
-fn layers(store: &Store, tree: &Tree, folder: &Path) -> Vec<Layer> {
-    let packed = export::layers(store, tree, folder, &Silent).unwrap();
+fn layers(store: &Store, tree: &Tree, how: Compression, folder: &Path) -> Vec<Layer> {
+    let packed = export::layers(store, tree, how, folder, &Silent).unwrap();
     packed
         .iter()
         .map(|one| {
@@ -83,23 +84,25 @@ fn folder_tar_and_layers_agree() {
         assert_same(program, &store, &back, &tree);
     }
 
-    let folder = dir.path().join("layers");
-    let parts = layers(&store, &tree, &folder);
-    assert!(parts.len() > 1);
-    assert_same("layers", &store, &store.assemble(&parts).unwrap(), &tree);
     let list = |folder: &Path| {
         let names = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> = names.map(|e| e.unwrap().file_name()).collect();
         names.sort();
         names
     };
-    let second = dir.path().join("second");
-    export::layers(&store, &tree, &second, &Silent).unwrap();
-    assert_eq!(
-        list(&folder),
-        list(&second),
-        "the same tree gives the same layers"
-    );
+    for (how, compression) in Compression::NAMES {
+        let folder = dir.path().join(format!("{how} layers"));
+        let parts = layers(&store, &tree, compression, &folder);
+        assert!(parts.len() > 1);
+        assert_same(how, &store, &store.assemble(&parts).unwrap(), &tree);
+        let second = dir.path().join(format!("{how} again"));
+        export::layers(&store, &tree, compression, &second, &Silent).unwrap();
+        assert_eq!(
+            list(&folder),
+            list(&second),
+            "the same tree gives the same layers"
+        );
+    }
 }
 
 #[test]
@@ -238,7 +241,14 @@ fn skopeo_and_umoci_agree() {
     system(&source);
     let store = Store::init(&at.join("store")).unwrap();
     let tree = import(&store, &source);
-    let packed = export::layers(&store, &tree, &at.join("layers"), &Silent).unwrap();
+    let packed = export::layers(
+        &store,
+        &tree,
+        Compression::Gzip,
+        &at.join("layers"),
+        &Silent,
+    )
+    .unwrap();
     layout(&at.join("image"), &packed);
 
     let copied = run(

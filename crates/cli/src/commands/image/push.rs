@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::options::Network;
+use crate::options::{Network, Packing};
 use crate::text;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
@@ -21,6 +21,8 @@ pub(crate) struct Args {
     /// Sign it with this private key (`elea image keygen` makes one)
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
+    #[command(flatten)]
+    packing: Packing,
     #[command(flatten)]
     network: Network,
     /// Say what would be pushed and push nothing
@@ -55,7 +57,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         ));
         return Ok(crate::failure::Code::Done);
     }
-    let options = args.network.options();
+    let options = elea_net::Options {
+        compression: args.packing.compression,
+        ..args.network.options()
+    };
     let pushed = elea_net::push(
         &image,
         &store,

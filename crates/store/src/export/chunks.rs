@@ -1,0 +1,272 @@
+//! Layers as zstd:chunked: each content in a frame of its own, and at the end a table that says where it is.
+//!
+//! `docs/formats/chunked.md`. The headers between two contents are one frame, so that whoever unpacks the
+//! layer as a whole gets the archive.
+
+use super::pack::Counted;
+use super::tar::{Head, Out, escape};
+use elea_formats::chunked::split::{self, Crc64};
+use elea_formats::chunked::table::{self, Entry};
+use elea_formats::chunked::{FRAME_HEADER, Part, Position, skippable};
+use elea_formats::digest::Digest;
+use elea_formats::tree::Time;
+use sha2::{Digest as _, Sha256};
+use std::io::{self, Write};
+use tar::EntryType;
+use zstd::stream::raw::{Encoder, Operation as _, OutBuffer};
+
+/// How hard zstd tries.
+pub(super) const LEVEL: i32 = 9;
+/// So many bytes of headers become a frame though no content follows.
+const MAX_BETWEEN: usize = 1 << 20;
+/// The years that a time in the table can have: 0 to 9999.
+const YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
+
+/// Packs an archive as it is written.
+pub(super) struct Chunks<W: Write> {
+    frames: Frames<W>,
+    /// Headers and padding that are in no frame yet.
+    between: Vec<u8>,
+    /// Where in them the segment begins that the tar-split lacks.
+    segment: usize,
+    content: Option<Content>,
+    table: table::Writer<Packing>,
+    split: split::Writer<Packing>,
+    /// Whether the table can say everything: JSON is UTF-8, names need not be.
+    whole: bool,
+}
+
+/// What is packed in memory, and counted unpacked.
+type Packing = Counted<zstd::Encoder<'static, Vec<u8>>>;
+
+/// A content that is being written.
+struct Content {
+    offset: u64,
+    hash: Sha256,
+    checksum: Crc64,
+}
+
+impl<W: Write> Chunks<W> {
+    pub(super) fn new(to: W) -> io::Result<Self> {
+        Ok(Self {
+            frames: Frames::new(to)?,
+            between: Vec::new(),
+            segment: 0,
+            content: None,
+            table: table::Writer::new(packing()?)?,
+            split: split::Writer::new(packing()?),
+            whole: true,
+        })
+    }
+
+    /// Writes what stands at the end, and says where the table is; none if a name or a time is one that a
+    /// table cannot hold. The layer is then without one.
+    pub(super) fn finish(mut self) -> io::Result<(W, Option<Position>)> {
+        self.end_segment()?;
+        self.end_between()?;
+        if !self.whole {
+            return Ok((self.frames.to, None));
+        }
+        let (split, split_size) = packed(self.split.into_inner())?;
+        let table = self.table.finish(&Digest::sha256(&split))?;
+        let (table, size) = packed(table)?;
+        let begin = self.frames.written + FRAME_HEADER;
+        let length = table.len() as u64;
+        let position = Position {
+            table: Part {
+                offset: begin,
+                packed: length,
+                size,
+            },
+            checksum: Digest::sha256(&table),
+            split: Some(Part {
+                offset: begin + length + FRAME_HEADER,
+                packed: split.len() as u64,
+                size: split_size,
+            }),
+        };
+        let mut to = self.frames.to;
+        for content in [table, split, position.footer()] {
+            let frame = skippable(&content)
+                .ok_or_else(|| io::Error::other("the table of a layer has more than 4 GiB"))?;
+            to.write_all(&frame)?;
+        }
+        Ok((to, Some(position)))
+    }
+
+    fn end_segment(&mut self) -> io::Result<()> {
+        self.split.segment(&self.between[self.segment..])?;
+        self.segment = self.between.len();
+        Ok(())
+    }
+
+    fn end_between(&mut self) -> io::Result<()> {
+        self.frames.begin(self.between.len() as u64)?;
+        self.frames.write(&self.between)?;
+        self.frames.end()?;
+        self.between.clear();
+        self.segment = 0;
+        Ok(())
+    }
+}
+
+fn packing() -> io::Result<Packing> {
+    Ok(Counted::new(zstd::Encoder::new(Vec::new(), LEVEL)?))
+}
+
+/// What was packed, and how long it was.
+fn packed(packing: Packing) -> io::Result<(Vec<u8>, u64)> {
+    let (_, encoder, size) = packing.finish();
+    Ok((encoder.finish()?, size))
+}
+
+impl<W: Write> Write for Chunks<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.content {
+            Some(content) => {
+                content.hash.update(bytes);
+                content.checksum.update(bytes);
+                self.frames.write(bytes)?;
+            }
+            None => self.between.extend_from_slice(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Out for Chunks<W> {
+    fn content(&mut self, head: &Head<'_>) -> io::Result<()> {
+        self.end_segment()?;
+        if head.size == 0 && self.between.len() < MAX_BETWEEN {
+            return Ok(());
+        }
+        self.end_between()?;
+        if head.size > 0 {
+            self.frames.begin(head.size)?;
+            self.content = Some(Content {
+                offset: self.frames.written,
+                hash: Sha256::new(),
+                checksum: Crc64::default(),
+            });
+        }
+        Ok(())
+    }
+
+    fn between(&mut self, head: &Head<'_>) -> io::Result<()> {
+        let Some(mut entry) = entry(head) else {
+            self.whole = false;
+            // The rest is packed as ever.
+            if self.content.take().is_some() {
+                self.frames.end()?;
+            }
+            return Ok(());
+        };
+        let content = self.content.take();
+        if let Some(content) = &content {
+            self.frames.end()?;
+            entry.digest = Some(Digest::new(content.hash.clone().finalize().into()));
+            entry.offset = content.offset;
+            entry.end_offset = self.frames.written;
+        }
+        let checksum = content.map(|content| content.checksum);
+        self.split.file(entry.name, head.size, checksum)?;
+        self.table.entry(&entry)
+    }
+}
+
+/// What the table says of an entry: the same as its headers. None if it cannot.
+fn entry<'a>(head: &Head<'a>) -> Option<Entry<'a>> {
+    let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+    let meta = head.meta;
+    let mut entry = Entry {
+        kind: match head.kind {
+            EntryType::Directory => "dir",
+            EntryType::Link => "hardlink",
+            EntryType::Symlink => "symlink",
+            EntryType::Block => "block",
+            EntryType::Char => "char",
+            EntryType::Fifo => "fifo",
+            _ => "reg",
+        },
+        name: text(head.name)?,
+        link_name: text(head.target)?,
+        mode: meta.mode,
+        size: head.size,
+        uid: meta.uid,
+        gid: meta.gid,
+        time: time(&meta.mtime)?,
+        dev_major: rustix::fs::major(head.device),
+        dev_minor: rustix::fs::minor(head.device),
+        ..Entry::default()
+    };
+    if head.kind != EntryType::Link {
+        for (name, value) in meta.xattrs.iter() {
+            entry.attribute(String::from_utf8(escape(name)).ok()?, value);
+        }
+    }
+    Some(entry)
+}
+
+fn time(time: &Time) -> Option<String> {
+    let nanoseconds = i32::try_from(time.nanoseconds).ok()?;
+    YEARS
+        .contains(&time.seconds)
+        .then(|| jiff::Timestamp::new(time.seconds, nanoseconds).ok())?
+        .map(|time| time.to_string())
+}
+
+/// zstd frames, one after the other, by one encoder.
+struct Frames<W> {
+    encoder: Encoder<'static>,
+    piece: Vec<u8>,
+    to: W,
+    /// Bytes that were written.
+    written: u64,
+}
+
+impl<W: Write> Frames<W> {
+    fn new(to: W) -> io::Result<Self> {
+        Ok(Self {
+            encoder: Encoder::new(LEVEL)?,
+            piece: vec![0; 128 << 10],
+            to,
+            written: 0,
+        })
+    }
+
+    /// Begins a frame of so many bytes, unpacked.
+    fn begin(&mut self, size: u64) -> io::Result<()> {
+        self.encoder.reinit()?;
+        self.encoder.set_pledged_src_size(Some(size))
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let status = self.encoder.run_on_buffers(bytes, &mut self.piece)?;
+            self.put(status.bytes_written)?;
+            bytes = &bytes[status.bytes_read..];
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        loop {
+            let mut out = OutBuffer::around(self.piece.as_mut_slice());
+            let left = self.encoder.finish(&mut out, true)?;
+            let length = out.pos();
+            self.put(length)?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put(&mut self, length: usize) -> io::Result<()> {
+        self.written += length as u64;
+        self.to.write_all(&self.piece[..length])
+    }
+}
