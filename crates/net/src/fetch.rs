@@ -14,7 +14,8 @@ use elea_sys::{At as _, PathError};
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Seek as _, Write as _};
+use std::io::{Read as _, Seek as _, Write};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -101,6 +102,71 @@ pub(crate) fn fetch(
         }
         damaged = true;
     }
+}
+
+/// Fetches a part of a blob, and goes on after a failure where it ended. Gives how many bytes came, and whether
+/// it is all of them: not where the registry gives no parts. The content is not checked here.
+pub(crate) fn part(
+    registry: &Registry,
+    descriptor: &Descriptor,
+    range: Range<u64>,
+    to: &mut impl Write,
+    progress: &dyn Progress,
+) -> Result<(u64, bool), NetError> {
+    let what = format!("a part of blob sha256:{}", descriptor.digest);
+    let mut left = range.clone();
+    let mut attempt = 0;
+    while !left.is_empty() {
+        attempt += 1;
+        let before = left.start;
+        match proceed_part(registry, descriptor, &mut left, &what, to, progress) {
+            Ok(true) => {}
+            Ok(false) => return Ok((left.start - range.start, false)),
+            Err(failed) => {
+                if left.start - before >= ENOUGH {
+                    attempt = 1;
+                }
+                registry.http().pause(attempt, failed, progress)?;
+            }
+        }
+    }
+    Ok((range.end.saturating_sub(range.start), true))
+}
+
+/// One attempt to get the rest of a part; false if the registry gives none.
+fn proceed_part(
+    registry: &Registry,
+    descriptor: &Descriptor,
+    left: &mut Range<u64>,
+    what: &str,
+    to: &mut impl Write,
+    progress: &dyn Progress,
+) -> Result<bool, Failed> {
+    let Some(response) = registry.part(descriptor, left, progress)? else {
+        return Ok(false);
+    };
+    let mut stream = registry.http().stream(response, what)?;
+    while let Some(piece) = stream.next(progress)? {
+        let count = piece.len() as u64;
+        let limit = left.end - left.start;
+        if count > limit {
+            return Err(Failed::from(NetError::TooLarge {
+                what: what.to_owned(),
+                limit,
+            }));
+        }
+        to.write_all(&piece).at("write", what)?;
+        left.start += count;
+        progress.advance(count);
+    }
+    if !left.is_empty() {
+        return Err(Failed::from(NetError::Truncated {
+            what: what.to_owned(),
+            got: left.start,
+            size: left.end,
+        }));
+    }
+    Ok(true)
 }
 
 /// Opens the partial blob, alone among all processes, and hashes what is there; none if it had to wait.

@@ -1,5 +1,6 @@
 //! Layers into the store: what it knows is left alone, the rest comes several at a time.
 
+use crate::chunked;
 use crate::fetch;
 use crate::partial;
 use crate::source::Source;
@@ -8,6 +9,7 @@ use elea_formats::digest::Digest;
 use elea_formats::oci::Descriptor;
 use elea_store::Store;
 use elea_store::layer::Layer;
+use elea_store::parts::Contents;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use sha2::{Digest as _, Sha256};
@@ -99,11 +101,17 @@ pub(crate) fn bring(
         .fold(0_u64, |sum, one| sum.saturating_add(one.layer.size));
     check_space(store.path(), size.saturating_mul(UNPACKED))?;
     let folder = partial::folder(store)?;
+    let in_parts = |one: &&Wanted| chunked::has_table(&one.layer);
+    let contents = match source {
+        Source::Registry(_) if queue.iter().any(in_parts) => Some(store.contents()?),
+        _ => None,
+    };
     let work = Work {
         source,
         what,
         store,
         folder: &folder,
+        contents,
         listener: Listener {
             inner: progress,
             stop: AtomicBool::new(false),
@@ -165,6 +173,8 @@ struct Work<'a> {
     what: &'a str,
     store: &'a Store,
     folder: &'a Path,
+    /// What the store has, if layers come in parts.
+    contents: Option<Contents>,
     listener: Listener<'a>,
     queue: Mutex<VecDeque<&'a Wanted>>,
     done: Mutex<Done>,
@@ -206,6 +216,22 @@ impl Work<'_> {
         let descriptor = &wanted.layer;
         let (layer, received) = match self.source {
             Source::Registry(registry) => {
+                let mut received = 0;
+                if let Some(contents) = &self.contents {
+                    let mut parts = chunked::Parts {
+                        registry,
+                        store: self.store,
+                        contents,
+                        folder: self.folder,
+                        listener: &self.listener,
+                        received: 0,
+                    };
+                    let layer = parts.bring(wanted)?;
+                    received = parts.received;
+                    if let Some(layer) = layer {
+                        return Ok((layer, received));
+                    }
+                }
                 let blob = loop {
                     if let Some(blob) =
                         fetch::fetch(registry, descriptor, self.folder, &self.listener)?
@@ -213,12 +239,12 @@ impl Work<'_> {
                         break blob;
                     }
                     if let Some(layer) = known(self.store, wanted)? {
-                        return Ok((layer, 0));
+                        return Ok((layer, received));
                     }
                 };
                 // Several are unpacked at once under one bar, which counts what comes.
                 let layer = self.import(descriptor, blob.reader()?, &Quiet(&self.listener))?;
-                let received = blob.received;
+                received += blob.received;
                 blob.remove()?;
                 (layer, received)
             }
@@ -295,7 +321,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The caller's listener, and a stop for all workers once one has failed.
-struct Listener<'a> {
+pub(crate) struct Listener<'a> {
     inner: &'a dyn Progress,
     stop: AtomicBool,
 }
@@ -315,7 +341,7 @@ impl Progress for Listener<'_> {
 }
 
 /// Counts nothing.
-struct Quiet<'a>(&'a Listener<'a>);
+pub(crate) struct Quiet<'a>(pub(crate) &'a Listener<'a>);
 
 impl Progress for Quiet<'_> {
     fn start(&self, _: &str, _: Option<u64>, _: Unit) {}

@@ -7,6 +7,7 @@
 
 mod archive;
 mod auth;
+mod chunked;
 mod error;
 mod fetch;
 mod http;

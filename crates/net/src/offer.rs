@@ -35,7 +35,8 @@ pub struct Offer {
     pub layers: Vec<Descriptor>,
     /// Bytes of all its layers as they are stored there.
     pub total: u64,
-    /// Bytes of the layers that the store does not know; 0 when the image is here.
+    /// Bytes of the layers that the store does not know; 0 when the image is here. Of a layer with a table
+    /// fewer are fetched.
     pub missing: u64,
     /// The image's digest as the signature, or else the label, names it.
     pub image: Option<Digest>,

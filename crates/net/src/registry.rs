@@ -10,6 +10,7 @@ use elea_formats::oci::{Descriptor, MAX_DOCUMENT};
 use elea_sys::progress::Progress;
 use reqwest::blocking::Response;
 use reqwest::{Method, StatusCode, header};
+use std::ops::Range;
 use std::path::Path;
 
 /// One repository in a registry.
@@ -140,13 +141,7 @@ impl Registry {
         let also = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
         let response = self.http.send(&request, &also, progress)?;
         match response.status() {
-            StatusCode::NOT_FOUND => Err(Failed::from(NetError::NotFound {
-                what: format!(
-                    "blob sha256:{} in {}",
-                    descriptor.digest,
-                    self.location.repository()
-                ),
-            })),
+            StatusCode::NOT_FOUND => Err(Failed::from(self.no_blob(descriptor))),
             StatusCode::OK => Ok((response, 0)),
             StatusCode::PARTIAL_CONTENT
                 if header_text(response.headers(), &header::CONTENT_RANGE)
@@ -160,6 +155,38 @@ impl Registry {
                 status: other.as_u16(),
                 detail: "a whole blob was asked for".into(),
             })),
+        }
+    }
+
+    /// Begins to read a part of a blob; none if the registry gives no parts. The content is not checked here.
+    pub(crate) fn part(
+        &self,
+        descriptor: &Descriptor,
+        range: &Range<u64>,
+        progress: &dyn Progress,
+    ) -> Result<Option<Response>, Failed> {
+        let url = self.path("blobs", &format!("sha256:{}", descriptor.digest));
+        let place = format!("{}-{}", range.start, range.end.saturating_sub(1));
+        let request =
+            Request::new(Method::GET, url).header(header::RANGE, format!("bytes={place}"));
+        let also = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
+        let response = self.http.send(&request, &also, progress)?;
+        let given = header_text(response.headers(), &header::CONTENT_RANGE);
+        let asked = given.starts_with(&format!("bytes {place}/"));
+        match response.status() {
+            StatusCode::NOT_FOUND => Err(Failed::from(self.no_blob(descriptor))),
+            StatusCode::PARTIAL_CONTENT if asked => Ok(Some(response)),
+            _ => Ok(None),
+        }
+    }
+
+    fn no_blob(&self, descriptor: &Descriptor) -> NetError {
+        NetError::NotFound {
+            what: format!(
+                "blob sha256:{} in {}",
+                descriptor.digest,
+                self.location.repository()
+            ),
         }
     }
 

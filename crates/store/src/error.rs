@@ -176,6 +176,12 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// A layer cannot be put together of its parts; as a whole it may still be good.
+    #[error("the layer cannot be put together of its parts: {reason}")]
+    Parts {
+        /// What is wrong.
+        reason: String,
+    },
     /// The store's file system has too little room.
     #[error("{} has {available} bytes free, and {needed} are needed; free some, or collect with `elea gc`", path.display())]
     NoSpace {

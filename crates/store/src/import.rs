@@ -3,9 +3,9 @@
 pub(crate) mod archive;
 mod dir;
 mod known;
-mod packed;
+pub(crate) mod packed;
 mod pax;
-mod tar;
+pub(crate) mod tar;
 
 use crate::layer::Layer;
 use crate::object::Writer;
@@ -155,7 +155,10 @@ impl Store {
 }
 
 /// What a reader that was told to end says is not the archive's fault.
-fn uncancelled<T>(result: Result<T, Error>, progress: &dyn Progress) -> Result<T, Error> {
+pub(crate) fn uncancelled<T>(
+    result: Result<T, Error>,
+    progress: &dyn Progress,
+) -> Result<T, Error> {
     match result {
         Err(_) if progress.cancelled() => Err(Error::Cancelled),
         result => result,

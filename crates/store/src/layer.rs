@@ -2,6 +2,8 @@
 
 mod record;
 
+use crate::image::target_name;
+use crate::store::list;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Leaf, Meta};
@@ -56,9 +58,27 @@ impl Layer {
             _ => None,
         })
     }
+
+    /// The contents that are too small to be objects.
+    pub(crate) fn small(&self) -> impl Iterator<Item = &[u8]> {
+        self.steps.iter().filter_map(|step| match &step.what {
+            What::Leaf(Leaf {
+                content: Content::Inline(bytes),
+                ..
+            }) => Some(bytes.as_slice()),
+            _ => None,
+        })
+    }
 }
 
 impl Store {
+    /// Every layer that is written down, one at a time.
+    pub(crate) fn known_layers(&self) -> Result<impl Iterator<Item = Layer>, Error> {
+        let paths = list(&self.path().join("manifests/layers"))?;
+        let blobs = paths.into_iter().filter_map(|path| target_name(&path));
+        Ok(blobs.filter_map(|blob| self.load_layer(&blob).ok().flatten()))
+    }
+
     /// A layer that was imported before and whose objects are all there.
     pub fn layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
         let Some(layer) = self.load_layer(blob)? else {

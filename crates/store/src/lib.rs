@@ -21,6 +21,7 @@ mod lease;
 mod meta;
 mod mount;
 mod object;
+pub mod parts;
 mod refs;
 mod rename;
 pub mod repair;

@@ -91,7 +91,7 @@ fn look(check: &Check) -> String {
         (
             "to fetch",
             Some(format!(
-                "{} of {}",
+                "at most {} of {}",
                 text::size(check.fetch),
                 text::size(check.total)
             )),

@@ -80,7 +80,7 @@ pub struct Check {
     pub signed: Found,
     /// What differs between the packages.
     pub packages: Packages,
-    /// Bytes to fetch.
+    /// Bytes to fetch, at most: of a layer with a table only the files that are missing come.
     pub fetch: u64,
     /// Bytes of the whole image as it is stored there.
     pub total: u64,

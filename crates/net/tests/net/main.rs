@@ -13,6 +13,7 @@ mod fixture;
 mod hostile;
 mod liar;
 mod local;
+mod parts;
 mod pushing;
 mod registry;
 mod repair;

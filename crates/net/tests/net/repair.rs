@@ -31,7 +31,8 @@ fn largest(place: &Place, image: &Digest) -> PathBuf {
     place.store.object_path(digest)
 }
 
-fn flip(path: &PathBuf) {
+/// Damages a file as a disk would.
+pub(crate) fn flip(path: &PathBuf) {
     let mut bytes = fs::read(path).unwrap();
     bytes[1111] ^= 1;
     fs::remove_file(path).unwrap();

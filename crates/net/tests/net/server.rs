@@ -224,14 +224,15 @@ impl Repository {
         if kind == "manifests" {
             return Reply::new(200, "application/vnd.oci.image.manifest.v1+json", body);
         }
-        let start = asked
-            .headers
-            .get("range")
-            .and_then(|r| r.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-        match start {
-            Some(start) if start < body.len() => {
-                let range = format!("bytes {start}-{}/{}", body.len() - 1, body.len());
-                Reply::new(206, "application/octet-stream", &body[start..])
+        let range = asked.headers.get("range").and_then(|range| {
+            let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+            let last = last.parse().unwrap_or(body.len() - 1);
+            Some((start.parse::<usize>().ok()?, last.min(body.len() - 1)))
+        });
+        match range {
+            Some((start, last)) if start <= last => {
+                let range = format!("bytes {start}-{last}/{}", body.len());
+                Reply::new(206, "application/octet-stream", &body[start..=last])
                     .header("content-range", range)
             }
             Some(_) => Reply::new(416, "application/octet-stream", ""),

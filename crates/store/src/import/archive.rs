@@ -7,7 +7,7 @@ use super::tar::{Archive, Entry, Kind, broken, refuse, unread};
 use super::{WHOLE, content};
 use crate::Error;
 use crate::layer::{Step, What};
-use crate::object::Writer;
+use crate::object::{Stream, Writer};
 use crate::store::threads;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::tree::{Content, Leaf};
@@ -34,7 +34,7 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Whether names that begin with `.wh.` are whiteouts or only names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whiteouts {
+pub(crate) enum Whiteouts {
     Applied,
     Names,
 }
@@ -46,7 +46,7 @@ struct Waiting {
 }
 
 /// Reads a whole archive, to the last byte that stands behind it.
-pub(super) fn read<R: Read>(
+pub(crate) fn read<R: Read>(
     writer: &Writer<'_>,
     archive: &mut Archive<R>,
     whiteouts: Whiteouts,
@@ -94,7 +94,7 @@ pub(super) fn read<R: Read>(
 }
 
 /// Reads what stands behind an archive's end, so that a digest covers it.
-pub(super) fn drain(from: &mut impl Read) -> Result<(), Error> {
+pub(crate) fn drain(from: &mut impl Read) -> Result<(), Error> {
     let passed = io::copy(&mut from.take(MAX_TRAILER + 1), &mut io::sink());
     if passed.map_err(|e| unread(&e))? > MAX_TRAILER {
         return Err(broken("too much stands behind its end"));
@@ -168,18 +168,7 @@ fn step_of<'s, R: Read>(
         Kind::Link(target) => What::Link(target),
         Kind::Other(content) => leaf(content),
         Kind::File(size) if size > WHOLE => {
-            check_room(writer, size)?;
-            let mut stream = writer.stream()?;
-            let to = stream.path();
-            let mut buffer = vec![0; 1 << 20];
-            loop {
-                match archive.read(&mut buffer).map_err(|e| unread(&e))? {
-                    0 => break,
-                    length => {
-                        io::Write::write_all(&mut stream, &buffer[..length]).at("write", &to)?;
-                    }
-                }
-            }
+            let stream = large(writer, size, archive)?;
             let (digest, size) = stream.finish()?;
             leaf(Content::Object { digest, size })
         }
@@ -205,6 +194,24 @@ fn step_of<'s, R: Read>(
         }
     };
     Ok(Step { path, what })
+}
+
+/// Writes a content of `size` bytes as it comes; it has no name yet.
+pub(crate) fn large<'w, 's>(
+    writer: &'w Writer<'s>,
+    size: u64,
+    from: &mut impl Read,
+) -> Result<Stream<'w, 's>, Error> {
+    check_room(writer, size)?;
+    let mut stream = writer.stream()?;
+    let to = stream.path();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match from.read(&mut buffer).map_err(|e| unread(&e))? {
+            0 => return Ok(stream),
+            length => io::Write::write_all(&mut stream, &buffer[..length]).at("write", &to)?,
+        }
+    }
 }
 
 /// Whether a large file fits on the store's file system, before half of it is written.

@@ -7,18 +7,18 @@ use sha2::{Digest as _, Sha256};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Memory that a packed archive may ask for, in bytes: zstd's and xz's windows.
-const MAX_WINDOW_BITS: u32 = 27;
+pub(crate) const MAX_WINDOW_BITS: u32 = 27;
 const MAX_XZ_MEMORY: u64 = 256 << 20;
 
 /// Passes bytes on and takes their SHA-256.
 #[derive(Debug)]
-pub(super) struct Hashing<R> {
+pub(crate) struct Hashing<R> {
     from: R,
     hash: Sha256,
 }
 
 impl<R> Hashing<R> {
-    pub(super) fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Self {
             from,
             hash: Sha256::new(),
@@ -26,7 +26,7 @@ impl<R> Hashing<R> {
     }
 
     /// The digest of everything that was read, and what it was read from.
-    pub(super) fn finish(self) -> (Digest, R) {
+    pub(crate) fn finish(self) -> (Digest, R) {
         (Digest::new(self.hash.finalize().into()), self.from)
     }
 }
@@ -40,9 +40,9 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// Counts what is read for the person who waits, and ends when they have enough.
-pub(super) struct Watched<'p, R> {
-    pub(super) from: R,
-    pub(super) progress: &'p dyn Progress,
+pub(crate) struct Watched<'p, R> {
+    pub(crate) from: R,
+    pub(crate) progress: &'p dyn Progress,
 }
 
 impl<R: Read> Read for Watched<'_, R> {

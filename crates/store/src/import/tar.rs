@@ -24,16 +24,16 @@ const MAX_NAME: usize = 255;
 
 /// An entry, with everything that stands before it taken into account.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Without slashes at the ends; the root's is empty.
-    pub(super) path: Vec<u8>,
-    pub(super) meta: Meta,
-    pub(super) kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) meta: Meta,
+    pub(crate) kind: Kind,
 }
 
 /// What an entry is.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A regular file; its content follows and is read before the next entry.
     File(u64),
     Directory,
@@ -47,18 +47,18 @@ pub(super) enum Kind {
 type Record = (Vec<u8>, Vec<u8>);
 
 /// An archive.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     from: R,
     /// Bytes of content and padding that stand before the next header.
     left: u64,
     padding: u64,
     globals: Vec<Record>,
     /// Whether the end mark was read.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(from: R) -> Self {
+    pub(crate) fn new(from: R) -> Self {
         Self {
             from,
             left: 0,
@@ -69,7 +69,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The archive's bytes, wherever they are by now.
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.from
     }
 

@@ -12,6 +12,7 @@ mod images;
 mod inject;
 mod mounts;
 mod oracle;
+mod parts;
 mod repair;
 mod roads;
 mod sample;

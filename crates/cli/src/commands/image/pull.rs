@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let offer = elea_net::check(&args.from, &store, &options, &policy, None, &bars)?;
     if args.dry_run {
         let (missing, total) = (text::size(offer.missing), text::size(offer.total));
-        context.say(&format!("would fetch {missing} of {total}"));
+        context.say(&format!("would fetch at most {missing} of {total}"));
         return Ok(Code::Done);
     }
     let pulled = elea_net::pull(&offer, &store, &options, &policy, None, &bars)?;
