@@ -4,7 +4,7 @@ use crate::gc::object_name;
 use crate::image::{load, target_name};
 use crate::object::MODE;
 use crate::refs::{is_reference, target};
-use crate::store::{list, threads};
+use crate::store::{in_parallel, list};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::release::ImageManifest;
@@ -105,8 +105,7 @@ impl Store {
             progress.advance(1);
             Ok(result)
         };
-        let checked =
-            threads()?.install(|| found.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
+        let checked = in_parallel(|| found.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
         let there: BTreeSet<Digest> = found.iter().filter_map(|one| one.digest).collect();
         for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
             findings.push(Finding {

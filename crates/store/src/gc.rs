@@ -52,7 +52,7 @@ impl Store {
         if dry_run {
             self.check_known()?;
         } else {
-            self.check_writable()?;
+            self.make_folders()?;
         }
         let streams = self.path().join("streams");
         if !list(&streams)?.is_empty() {
@@ -69,6 +69,8 @@ impl Store {
         if !dry_run {
             lock = Some(self.lock(FlockOperation::LockExclusive)?);
             kept = self.mark(roots, &mut known)?;
+            // A name that is gone may come back after a power cut, as long as that is not durable.
+            durable::sync_folder(&self.path().join("refs"))?;
         }
         let collected = self.sweep(&kept, dry_run, progress)?;
         drop(lock);
@@ -179,7 +181,7 @@ impl Store {
         for path in list(&self.path().join("tmp"))? {
             remove(&path)?;
         }
-        for folder in ["images", "refs", "cache"] {
+        for folder in ["", "images", "refs", "cache"] {
             for path in list(&self.path().join(folder))? {
                 if is_unfinished(&path) {
                     remove(&path)?;

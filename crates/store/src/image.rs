@@ -103,9 +103,12 @@ impl Store {
             oci_manifest: origin.oci_manifest,
             release,
         };
+        // What is found here is durable after the sync; what another process makes after this look may
+        // not be.
+        let (is_described, is_named) = (folder.is_dir(), self.has_image(&digest));
         // Everything that the name will stand for, then what describes it, then the name.
         durable::sync_filesystem(self.path())?;
-        if !folder.is_dir() {
+        if !is_described {
             fs::create_dir_all(&folder).at("create", &folder)?;
             durable::sync_folder(&self.path().join("manifests"))?;
         }
@@ -119,7 +122,7 @@ impl Store {
         if before.as_ref() != Some(&manifest) {
             save(&folder.join("image.json"), &manifest)?;
         }
-        if !self.has_image(&digest) {
+        if !is_named {
             let to = Path::new("../objects").join(digest.object_path());
             link(&to, &self.image_link(&digest))?;
         }
@@ -443,11 +446,8 @@ fn save<T: Serialize>(path: &Path, document: &T) -> Result<(), Error> {
         source,
     })?;
     bytes.push(b'\n');
-    durable::write(path, &bytes)?;
     // Whoever may read the store may read what is in it.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs::set_permissions(path, mode).at("set the mode of", path)?;
-    Ok(())
+    Ok(durable::write_public(path, &bytes)?)
 }
 
 /// A document of the store; none if it is absent.

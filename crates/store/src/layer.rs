@@ -4,10 +4,11 @@ mod record;
 
 use crate::image::target_name;
 use crate::store::list;
+use crate::store::write_after_all;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Leaf, Meta};
-use elea_sys::{At as _, durable};
+use elea_sys::At as _;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -115,10 +116,11 @@ impl Store {
         }))
     }
 
-    /// Writes down what a layer does, so that it is not fetched again.
+    /// Writes down what a layer does, so that it is not fetched again. Whoever reads it looks at the sizes of
+    /// its objects alone.
     pub(crate) fn save_layer(&self, layer: &Layer) -> Result<(), Error> {
         let bytes = record::encode(&layer.diff_id, &layer.steps);
-        durable::write(&self.layer_path(&layer.blob), &bytes)?;
+        write_after_all(self.path(), &self.layer_path(&layer.blob), &bytes)?;
         crate::lease::record(self, "layer", &[layer.blob])
     }
 

@@ -71,10 +71,12 @@ impl Store {
             });
         }
         let to = PathBuf::from(format!("../images/{digest}"));
+        // Whoever made the image's own name may not have come to this.
+        durable::sync_folder(&self.path().join("images"))?;
         let folder = self.path().join("refs");
         let at = folder.join(file);
         if fs::read_link(&at).is_ok_and(|there| there == to) {
-            // Whoever wrote it may not have come to this.
+            // Nor may whoever wrote this one.
             durable::sync_folder(&folder)?;
         } else {
             link(&to, &at)?;

@@ -1,6 +1,6 @@
 //! A tree whose objects are named by another hash.
 
-use crate::store::threads;
+use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Tree};
@@ -21,7 +21,7 @@ impl Store {
                 _ => None,
             })
             .collect();
-        let names: BTreeMap<Digest, A> = threads()?.install(|| {
+        let names: BTreeMap<Digest, A> = in_parallel(|| {
             objects
                 .into_par_iter()
                 .map(|object| Ok((object, self.measure(&object)?)))

@@ -1,5 +1,6 @@
 //! The folder: made, opened, locked.
 
+use crate::fsck::is_unfinished;
 use crate::object::Writer;
 use crate::{Error, meta};
 use elea_formats::digest::Digest;
@@ -8,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -39,24 +40,22 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a store in a folder that is empty or absent.
+    /// Makes a store in a folder that is empty or absent, or goes on where somebody died who began to.
     pub fn init(path: &Path) -> Result<Self, Error> {
         fs::create_dir_all(path).at("create", path)?;
-        let mut entries = fs::read_dir(path).at("read", path)?;
-        if entries.any(|e| e.is_ok_and(|e| e.file_name() != "lost+found")) {
-            return Err(Error::NotEmpty {
-                path: path.to_owned(),
-            });
+        for entry in fs::read_dir(path).at("read", path)? {
+            if !is_begun(&entry.at("read", path)?) {
+                return Err(Error::NotEmpty {
+                    path: path.to_owned(),
+                });
+            }
         }
         for folder in FOLDERS {
             let folder = path.join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
         }
         // The file that makes it a store comes last.
-        durable::write(&path.join(meta::NAME), meta::encode().as_bytes())?;
-        let file = path.join(meta::NAME);
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        fs::set_permissions(&file, mode).at("set the mode of", &file)?;
+        durable::write_public(&path.join(meta::NAME), meta::encode().as_bytes())?;
         Self::open(path)
     }
 
@@ -154,6 +153,12 @@ impl Store {
 
     /// Begins to add something: no collection sweeps until the writer is gone.
     pub(crate) fn writer(&self) -> Result<Writer<'_>, Error> {
+        self.make_folders()?;
+        Ok(Writer::new(self, self.lock(FlockOperation::LockShared)?))
+    }
+
+    /// Makes the folders that a power cut or a person has taken; refuses a store that cannot be written to.
+    pub(crate) fn make_folders(&self) -> Result<(), Error> {
         self.check_writable()?;
         for folder in FOLDERS {
             let folder = self.path.join(folder);
@@ -161,7 +166,7 @@ impl Store {
                 fs::create_dir_all(&folder).at("create", &folder)?;
             }
         }
-        Ok(Writer::new(self, self.lock(FlockOperation::LockShared)?))
+        Ok(())
     }
 
     /// Locks the folder: shared to add, exclusive to take away, as composefs repositories are.
@@ -172,12 +177,84 @@ impl Store {
     }
 }
 
-/// Threads for one operation. A process's lasting ones keep the mounts that it had when they were
+/// Whether this may stand in a folder that is to become a store: what a power cut leaves of one whose
+/// `meta.json` was not durable yet. Nothing is named in it, and no file is anybody else's.
+fn is_begun(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let Some(name) = name.to_str() else {
+        return false;
+    };
+    let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+    match name {
+        "lost+found" => true,
+        "images" | "refs" | "manifests" => is_folder && holds_only(&entry.path(), &|_| false),
+        "objects" | "leases" | "tmp" | "partial" | "cache" => {
+            is_folder && holds_only(&entry.path(), &is_ours)
+        }
+        _ => is_unfinished(Path::new(name)),
+    }
+}
+
+/// Whether all files below a folder have such names.
+fn holds_only(folder: &Path, may_be: &dyn Fn(&str) -> bool) -> bool {
+    let fits = |entry: io::Result<fs::DirEntry>| {
+        let Ok(entry) = entry else { return false };
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => holds_only(&entry.path(), may_be),
+            _ => entry.file_name().to_str().is_some_and(may_be),
+        }
+    };
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(fits))
+}
+
+/// Whether a file is named by a digest, or by a process and what it numbers.
+fn is_ours(name: &str) -> bool {
+    let is_hex = name.len() > 60 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_numbered = name
+        .split_once('-')
+        .is_some_and(|(process, _)| process.parse::<u32>().is_ok());
+    is_hex || is_numbered
+}
+
+/// Does something with every core: in the caller's threads if it has brought some, else in threads of one
+/// operation. A process's lasting ones keep the mounts that it had when they were
 /// started, and Elea writes from a mount namespace of its own.
+pub(crate) fn in_parallel<T: Send>(
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> Result<T, Error> {
+    if has_threads() {
+        return work();
+    }
+    threads()?.install(work)
+}
+
+/// Whether the caller has brought threads.
+pub(crate) fn has_threads() -> bool {
+    rayon::current_thread_index().is_some()
+}
+
+/// Threads for one operation.
 pub(crate) fn threads() -> Result<rayon::ThreadPool, Error> {
     Ok(rayon::ThreadPoolBuilder::new()
         .thread_name(|n| format!("store-{n}"))
         .build()?)
+}
+
+/// Writes a file that is believed without a look at the objects that it tells of: they are durable
+/// before it has its name. The name need not be.
+pub(crate) fn write_after_all(store: &Path, at: &Path, content: &[u8]) -> Result<(), PathError> {
+    let folder = store.join("tmp");
+    let mut file = tempfile::Builder::new()
+        .prefix(&format!("{}-", std::process::id()))
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(&folder)
+        .at("create a file in", &folder)?;
+    file.write_all(content).at("write", at)?;
+    durable::sync_filesystem(store)?;
+    file.persist(at)
+        .map_err(|e| e.error)
+        .at("rename into place", at)?;
+    Ok(())
 }
 
 /// The names in a folder, sorted; none if it is absent.

@@ -2,7 +2,7 @@
 
 use crate::{At as _, PathError};
 use std::fs::{File, Permissions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -10,15 +10,27 @@ use std::path::Path;
 /// After a power cut the path holds the old content or the new, never part of either.
 /// Everybody may read it, as far as the umask lets them.
 pub fn write(path: &Path, content: &[u8]) -> Result<(), PathError> {
-    write_with(path, content, 0o644)
+    write_with(path, content, 0o644, |_| Ok(()))
 }
 
 /// The same for what its owner alone may read: logs, evidence.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), PathError> {
-    write_with(path, content, 0o600)
+    write_with(path, content, 0o600, |_| Ok(()))
 }
 
-fn write_with(path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
+/// The same for what everybody may read, whatever the umask says.
+pub fn write_public(path: &Path, content: &[u8]) -> Result<(), PathError> {
+    write_with(path, content, 0o644, |file| {
+        file.set_permissions(Permissions::from_mode(0o644))
+    })
+}
+
+fn write_with(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    settle: impl Fn(&File) -> io::Result<()>,
+) -> Result<(), PathError> {
     let folder = match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
@@ -30,6 +42,7 @@ fn write_with(path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
         .tempfile_in(folder)
         .at("create a file in", folder)?;
     file.write_all(content).at("write", path)?;
+    settle(file.as_file()).at("set the mode of", path)?;
     file.as_file().sync_all().at("sync", path)?;
     file.persist(path)
         .map_err(|e| e.error)
@@ -57,16 +70,18 @@ mod tests {
     #[test]
     fn a_file_is_replaced_whole_and_has_its_mode() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, private) = (dir.path().join("a"), dir.path().join("b"));
+        let [path, private, public] = ["a", "b", "c"].map(|name| dir.path().join(name));
         write(&path, b"old and long").unwrap();
         write(&path, b"new").unwrap();
         write_private(&private, b"x").unwrap();
+        write_public(&public, b"x").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&private), 0o600);
+        assert_eq!(mode(&public), 0o644);
         // The umask of whoever runs the test may take more.
         assert_eq!(mode(&path) & 0o600, 0o600);
         assert_eq!(mode(&path) & 0o133, 0);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

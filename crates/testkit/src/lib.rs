@@ -10,6 +10,7 @@ mod process;
 pub mod disk;
 pub mod key;
 pub mod oracle;
+pub mod power;
 pub mod registry;
 pub mod trees;
 pub mod vm;

@@ -4,7 +4,7 @@ use super::chunks::{self, Chunks};
 use super::cut::Part;
 use super::tar::{Archive, Head, Names, Out};
 use super::{Compression, Packed};
-use crate::store::threads;
+use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::chunked::Position;
 use elea_formats::digest::Digest;
@@ -37,7 +37,7 @@ pub(super) fn layers(
     );
     let mut order: Vec<(usize, &Part)> = parts.iter().enumerate().collect();
     order.sort_by_key(|(index, part)| (std::cmp::Reverse(part.bytes), *index));
-    let mut packed = threads()?.install(|| {
+    let mut packed = in_parallel(|| {
         order
             .into_par_iter()
             .with_max_len(1)

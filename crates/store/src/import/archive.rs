@@ -8,7 +8,7 @@ use super::{WHOLE, content};
 use crate::Error;
 use crate::layer::{Step, What};
 use crate::object::{Stream, Writer};
-use crate::store::threads;
+use crate::store::{has_threads, threads};
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::tree::{Content, Leaf};
 use elea_sys::At as _;
@@ -55,40 +55,53 @@ pub(crate) fn read<R: Read>(
         bytes: AtomicUsize::new(0),
         done: Mutex::default(),
     };
-    let mut steps = Vec::new();
-    threads()?.in_place_scope(|scope| {
-        let mut names = 0;
-        while let Some(entry) = archive.next()? {
-            let attributes = &entry.meta.xattrs;
-            names += entry.path.len() + 64;
-            names += attributes
-                .iter()
-                .map(|(k, v)| k.len() + v.len())
-                .sum::<usize>();
-            if steps.len() >= MAX_ENTRIES || names > MAX_NAMES {
-                return Err(broken(
-                    "it has more entries or longer names than a system has",
-                ));
-            }
-            let index = steps.len();
-            let mark = match whiteouts {
-                Whiteouts::Applied => mark(&entry)?,
-                Whiteouts::Names => Mark::Name,
-            };
-            let step = match mark {
-                Mark::Nothing => continue,
-                Mark::Step(step) => step,
-                Mark::Name => step_of(writer, archive, entry, index, scope, &waiting)?,
-            };
-            steps.push(step);
-        }
-        Ok(())
-    })?;
+    let mut steps = if has_threads() {
+        rayon::in_place_scope(|scope| entries(writer, archive, whiteouts, scope, &waiting))
+    } else {
+        threads()?.in_place_scope(|scope| entries(writer, archive, whiteouts, scope, &waiting))
+    }?;
     let done = waiting.done.into_inner().unwrap_or_default();
     for (index, content) in done {
         if let What::Leaf(leaf) = &mut steps[index].what {
             leaf.content = content?;
         }
+    }
+    Ok(steps)
+}
+
+/// What each entry does; contents that wait for another thread are empty until then.
+fn entries<'s, R: Read>(
+    writer: &'s Writer<'_>,
+    archive: &mut Archive<R>,
+    whiteouts: Whiteouts,
+    scope: &Scope<'s>,
+    waiting: &'s Waiting,
+) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::new();
+    let mut names = 0;
+    while let Some(entry) = archive.next()? {
+        let attributes = &entry.meta.xattrs;
+        names += entry.path.len() + 64;
+        names += attributes
+            .iter()
+            .map(|(k, v)| k.len() + v.len())
+            .sum::<usize>();
+        if steps.len() >= MAX_ENTRIES || names > MAX_NAMES {
+            return Err(broken(
+                "it has more entries or longer names than a system has",
+            ));
+        }
+        let index = steps.len();
+        let mark = match whiteouts {
+            Whiteouts::Applied => mark(&entry)?,
+            Whiteouts::Names => Mark::Name,
+        };
+        let step = match mark {
+            Mark::Nothing => continue,
+            Mark::Step(step) => step,
+            Mark::Name => step_of(writer, archive, entry, index, scope, waiting)?,
+        };
+        steps.push(step);
     }
     Ok(steps)
 }

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::import::known::{self, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
-use crate::store::threads;
+use crate::store::in_parallel;
 use elea_formats::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
@@ -128,7 +128,7 @@ pub(super) fn import(
         directories: vec![DirId::ROOT],
         linked: HashMap::new(),
     };
-    threads()?.install(|| {
+    in_parallel(|| {
         let mut batch = listing.batch()?;
         while !batch.is_empty() {
             let (next, leaves) = rayon::join(|| listing.batch(), || reader.read_all(&batch));

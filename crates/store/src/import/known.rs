@@ -6,6 +6,7 @@
 use crate::{Store, room};
 use elea_formats::digest::Digest;
 use elea_formats::table::{Index, Table};
+use elea_sys::durable;
 use rustix::fs::Stat;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -207,7 +208,7 @@ fn read(path: &Path, into: &mut Table) -> io::Result<()> {
     Ok(())
 }
 
-/// Whole or not at all. Not durable: what a power cut leaves of it does not match its digest.
+/// Whole or not at all, and after everything that it tells of is durable. Its name need not be.
 fn write<'e>(folder: &Path, entries: impl Iterator<Item = &'e [u8]>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let file = tempfile::Builder::new()
@@ -222,6 +223,8 @@ fn write<'e>(folder: &Path, entries: impl Iterator<Item = &'e [u8]>) -> io::Resu
     out.write_all(&hasher.finalize())?;
     out.flush()?;
     drop(out);
+    // Its entries are believed without a look at the objects' contents.
+    durable::sync_filesystem(folder).map_err(io::Error::other)?;
     file.persist(folder.join("files"))?;
     Ok(())
 }

@@ -13,6 +13,8 @@ mod inject;
 mod mounts;
 mod oracle;
 mod parts;
+mod power;
 mod repair;
 mod roads;
 mod sample;
+mod works;
