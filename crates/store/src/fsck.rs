@@ -2,6 +2,7 @@
 
 use crate::gc::object_name;
 use crate::image::{load, target_name};
+use crate::lease;
 use crate::object::MODE;
 use crate::refs::{is_reference, target};
 use crate::store::{in_parallel, list};
@@ -219,6 +220,10 @@ impl Store {
                 ),
                 Err(e) => wrong(Damage::Manifest, Some(image), e.to_string()),
             }
+        }
+        // An image that is being made has a manifest before it has a name.
+        for held in lease::Reader::default().news(self)? {
+            named.extend(held.images);
         }
         for path in list(&self.path().join("manifests"))? {
             if !path.ends_with("layers") && target_name(&path).is_none_or(|i| !named.contains(&i)) {

@@ -1,4 +1,7 @@
 //! Collection: mark what is kept, sweep the rest.
+//!
+//! Others go on meanwhile. The lock is held for moments: each time, what names and leases say by then is looked
+//! at first, and then a few things are taken away. What is kept only grows during a collection.
 
 use crate::fsck::is_unfinished;
 use crate::image::target_name;
@@ -10,14 +13,16 @@ use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError, durable};
 use rustix::fs::FlockOperation;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A download that nobody went on with for so long is given up.
 const PARTIAL: Duration = Duration::from_hours(7 * 24);
+/// How long objects are removed before the others have the lock again.
+const TURN: Duration = Duration::from_millis(10);
 
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -32,12 +37,16 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// What stays.
-#[derive(Debug, Default)]
-struct Kept {
+/// What stays, as far as it is known.
+#[derive(Debug)]
+struct Kept<'s> {
+    store: &'s Store,
+    leases: lease::Reader,
     images: BTreeSet<Digest>,
     layers: BTreeSet<Digest>,
     objects: HashSet<Digest>,
+    /// The images and layers whose objects are among these.
+    read: HashSet<Digest>,
 }
 
 impl Store {
@@ -62,67 +71,37 @@ impl Store {
             });
         }
         progress.start("collect", None, Unit::Items);
-        // Images are read before the lock is taken: they do not change, only which are kept.
-        let mut known = HashMap::new();
-        let mut kept = self.mark(roots, &mut known)?;
-        let mut lock = None;
-        if !dry_run {
-            lock = Some(self.lock(FlockOperation::LockExclusive)?);
-            kept = self.mark(roots, &mut known)?;
-            // A name that is gone may come back after a power cut, as long as that is not durable.
-            durable::sync_folder(&self.path().join("refs"))?;
-        }
-        let collected = self.sweep(&kept, dry_run, progress)?;
-        drop(lock);
-        progress.finish();
-        Ok(collected)
-    }
-
-    fn mark(
-        &self,
-        roots: &[Digest],
-        known: &mut HashMap<Digest, BTreeMap<Digest, u64>>,
-    ) -> Result<Kept, Error> {
-        let mut kept = Kept::default();
-        let leases = lease::live(self)?;
-        kept.images.extend(self.refs()?.into_values());
-        kept.images.extend(roots);
-        for held in leases {
-            kept.images.extend(held.images);
-            kept.layers.extend(held.layers);
-            kept.objects.extend(held.objects);
-        }
-        kept.images.retain(|image| self.names_image(image));
-        for image in &kept.images {
-            // A kept image that cannot be read ends the collection: nobody knows what it needs.
-            if !known.contains_key(image) {
-                known.insert(*image, self.objects_of(image)?);
-            }
-            kept.objects.extend(known[image].keys());
-            kept.layers.extend(self.layers_of(image)?);
-        }
-        for blob in &kept.layers {
-            if let Some(layer) = self.load_layer(blob)? {
-                kept.objects
-                    .extend(layer.objects().map(|(digest, _)| digest));
-            }
-        }
-        Ok(kept)
-    }
-
-    /// Takes names away before what they name, so that a power cut leaves nothing that dangles.
-    fn sweep(
-        &self,
-        kept: &Kept,
-        dry_run: bool,
-        progress: &dyn Progress,
-    ) -> Result<Collected, Error> {
+        let mut kept = Kept::new(self, roots);
+        // Most is read before anybody has to wait.
+        kept.look()?;
+        kept.read(dry_run)?;
         let mut collected = Collected {
             schema: "elea.gc/1",
             ..Collected::default()
         };
-        let images = self.path().join("images");
-        for path in list(&images)? {
+        // Names go before what they name, so that a power cut leaves nothing that dangles.
+        if !dry_run {
+            // A name that is gone may come back after a power cut, as long as that is not durable.
+            durable::sync_folder(&self.path().join("refs"))?;
+        }
+        self.sweep_images(&mut kept, dry_run, &mut collected)?;
+        if !dry_run {
+            self.sweep_documents(&mut kept)?;
+        }
+        self.sweep_objects(&mut kept, dry_run, &mut collected, progress)?;
+        progress.finish();
+        Ok(collected)
+    }
+
+    fn sweep_images(
+        &self,
+        kept: &mut Kept<'_>,
+        dry_run: bool,
+        collected: &mut Collected,
+    ) -> Result<(), Error> {
+        let folder = self.path().join("images");
+        let lock = if dry_run { None } else { Some(kept.lock()?) };
+        for path in list(&folder)? {
             if let Some(image) = target_name(&path)
                 && !kept.images.contains(&image)
             {
@@ -132,36 +111,19 @@ impl Store {
                 }
             }
         }
+        drop(lock);
         if !dry_run {
-            durable::sync_folder(&images)?;
-            self.sweep_documents(kept)?;
-            self.sweep_leavings()?;
+            durable::sync_folder(&folder)?;
         }
-        for folder in list(&self.path().join("objects"))? {
-            for path in list(&folder)? {
-                if progress.cancelled() {
-                    return Err(Error::Cancelled);
-                }
-                let Some(digest) = object_name(&folder, &path) else {
-                    continue;
-                };
-                if kept.objects.contains(&digest) {
-                    continue;
-                }
-                collected.objects += 1;
-                collected.bytes += fs::symlink_metadata(&path).at("look at", &path)?.len();
-                progress.advance(1);
-                if !dry_run {
-                    fs::remove_file(&path).at("remove", &path)?;
-                }
-            }
-        }
-        Ok(collected)
+        Ok(())
     }
 
-    fn sweep_documents(&self, kept: &Kept) -> Result<(), PathError> {
+    /// Manifests of images that are gone, layers, and what killed processes left.
+    fn sweep_documents(&self, kept: &mut Kept<'_>) -> Result<(), Error> {
+        let _lock = kept.lock()?;
         for path in list(&self.path().join("manifests"))? {
-            if target_name(&path).is_some_and(|image| !kept.images.contains(&image)) {
+            let is_kept = |image| kept.images.contains(&image) || self.names_image(&image);
+            if target_name(&path).is_some_and(|image| !is_kept(image)) {
                 fs::remove_dir_all(&path).at("remove", &path)?;
             }
         }
@@ -170,16 +132,15 @@ impl Store {
                 fs::remove_file(&path).at("remove", &path)?;
             }
         }
-        Ok(())
-    }
-
-    /// What killed processes left. The exclusive lock says that nobody is writing.
-    fn sweep_leavings(&self) -> Result<(), Error> {
+        // Whoever makes a lease, or a new name in these folders, holds the lock.
         for path in lease::void(self)? {
             fs::remove_file(&path).at("remove", &path)?;
         }
+        let alive = lease::processes(self)?;
         for path in list(&self.path().join("tmp"))? {
-            remove(&path)?;
+            if lease::process(&path).is_none_or(|process| !alive.contains(&process)) {
+                remove(&path)?;
+            }
         }
         for folder in ["", "images", "refs", "cache"] {
             for path in list(&self.path().join(folder))? {
@@ -192,10 +153,137 @@ impl Store {
             return Ok(());
         };
         for path in list(&self.path().join("partial"))? {
-            let status = fs::symlink_metadata(&path).at("look at", &path)?;
-            if status.modified().at("look at", &path)? < old {
-                remove(&path)?;
+            match fs::symlink_metadata(&path) {
+                // A download that came to its end.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                status => {
+                    let status = status.at("look at", &path)?;
+                    if status.modified().at("look at", &path)? < old {
+                        remove(&path)?;
+                    }
+                }
             }
+        }
+        Ok(())
+    }
+
+    fn sweep_objects(
+        &self,
+        kept: &mut Kept<'_>,
+        dry_run: bool,
+        collected: &mut Collected,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        for folder in list(&self.path().join("objects"))? {
+            let named = list(&folder)?
+                .into_iter()
+                .filter_map(|path| Some((object_name(&folder, &path)?, path)));
+            let mut gone: Vec<(Digest, PathBuf)> = named
+                .filter(|(digest, _)| !kept.objects.contains(digest))
+                .collect();
+            while !gone.is_empty() {
+                let lock = if dry_run { None } else { Some(kept.lock()?) };
+                let begun = Instant::now();
+                while begun.elapsed() < TURN
+                    && let Some((digest, path)) = gone.pop()
+                {
+                    if progress.cancelled() {
+                        return Err(Error::Cancelled);
+                    }
+                    if kept.objects.contains(&digest) {
+                        continue;
+                    }
+                    let status = match fs::symlink_metadata(&path) {
+                        // Another collection was here.
+                        Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                        status => status.at("look at", &path)?,
+                    };
+                    collected.objects += 1;
+                    collected.bytes += status.len();
+                    progress.advance(1);
+                    if !dry_run {
+                        fs::remove_file(&path).at("remove", &path)?;
+                    }
+                }
+                drop(lock);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'s> Kept<'s> {
+    fn new(store: &'s Store, roots: &[Digest]) -> Self {
+        Self {
+            store,
+            leases: lease::Reader::default(),
+            images: roots.iter().copied().collect(),
+            layers: BTreeSet::new(),
+            objects: HashSet::new(),
+            read: HashSet::new(),
+        }
+    }
+
+    /// The lock, with everything known that is kept by then.
+    fn lock(&mut self) -> Result<File, Error> {
+        let lock = self.store.lock(FlockOperation::LockExclusive)?;
+        if self.look()? {
+            return Ok(lock);
+        }
+        // An image that was made meanwhile is read while others go on.
+        drop(lock);
+        self.read(false)?;
+        let lock = self.store.lock(FlockOperation::LockExclusive)?;
+        if !self.look()? {
+            self.read(true)?;
+        }
+        Ok(lock)
+    }
+
+    /// Takes in what names and leases say now; whether that is all that is kept, or something of it has to be read.
+    fn look(&mut self) -> Result<bool, Error> {
+        // Leases first: a reference is made before its lease ends.
+        for held in self.leases.news(self.store)? {
+            self.images.extend(held.images);
+            self.layers.extend(held.layers);
+            self.objects.extend(held.objects);
+        }
+        self.images.extend(self.store.refs()?.into_values());
+        Ok(self.unread_images().next().is_none() && self.unread_layers().next().is_none())
+    }
+
+    /// An image that is being made has no name yet; its lease has all of its objects.
+    fn unread_images(&self) -> impl Iterator<Item = Digest> {
+        let unread = |image: &&Digest| !self.read.contains(*image) && self.store.names_image(image);
+        self.images.iter().filter(unread).copied()
+    }
+
+    fn unread_layers(&self) -> impl Iterator<Item = Digest> {
+        let unread =
+            |blob: &&Digest| !self.read.contains(*blob) && self.store.layer_path(blob).exists();
+        self.layers.iter().filter(unread).copied()
+    }
+
+    /// Reads images and layers that are kept, and do not change; those that cannot be read are an error only
+    /// if nobody else can be at work on them.
+    fn read(&mut self, must: bool) -> Result<(), Error> {
+        for image in self.unread_images().collect::<Vec<_>>() {
+            match self.store.objects_of(&image) {
+                Ok(objects) => self.objects.extend(objects.into_keys()),
+                // It was kept a moment ago; another collection may have taken it.
+                Err(_) if !must => continue,
+                // A kept image that cannot be read ends the collection: nobody knows what it needs.
+                Err(error) => return Err(error),
+            }
+            self.layers.extend(self.store.layers_of(&image)?);
+            self.read.insert(image);
+        }
+        for blob in self.unread_layers().collect::<Vec<_>>() {
+            if let Some(layer) = self.store.load_layer(&blob)? {
+                self.objects
+                    .extend(layer.objects().map(|(digest, _)| digest));
+            }
+            self.read.insert(blob);
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Store {
         if form == Form::Os1 {
             self.settle(&writer, &mut tree)?;
         }
-        let (files, bytes) = self.count(&tree)?;
+        let (files, bytes) = self.count(&writer, &tree)?;
         let release = self.release(&tree)?;
         let mut image = writer.stream()?;
         let path = image.path();
@@ -89,6 +89,8 @@ impl Store {
         })?;
         let (digest, _) = image.finish()?;
         drop(tree);
+        // From here on a collection leaves its manifest and link alone.
+        writer.keep("image", [digest])?;
         let folder = self.manifest_folder(&digest);
         let before: Option<ImageManifest> = load(&folder.join("image.json")).unwrap_or(None);
         let imported = before.as_ref().map(|manifest| manifest.imported.clone());
@@ -124,10 +126,8 @@ impl Store {
         }
         if !is_named {
             let to = Path::new("../objects").join(digest.object_path());
-            link(&to, &self.image_link(&digest))?;
+            link(self, &to, &self.image_link(&digest))?;
         }
-        crate::lease::record(self, "image", &[digest])?;
-        writer.finish()?;
         Ok(manifest)
     }
 
@@ -135,10 +135,9 @@ impl Store {
     /// kept as long as the image is.
     pub fn note_layers(&self, digest: &Digest, layers: &[Digest]) -> Result<(), Error> {
         let writer = self.writer()?;
+        writer.keep("image", [*digest])?;
         self.image(digest)?;
-        save_layers(&self.manifest_folder(digest), layers)?;
-        writer.finish()?;
-        Ok(())
+        save_layers(&self.manifest_folder(digest), layers)
     }
 
     /// Puts small contents into the tree and larger ones into objects.
@@ -152,8 +151,10 @@ impl Store {
         }
     }
 
-    /// Counts a tree's leaves and the bytes of its contents, and sees to it that every object is there.
-    fn count(&self, tree: &Tree) -> Result<(u64, u64), Error> {
+    /// Counts a tree's leaves and the bytes of its contents, and sees to it that every object is there and stays.
+    fn count(&self, writer: &Writer<'_>, tree: &Tree) -> Result<(u64, u64), Error> {
+        let objects = tree.leaves().filter_map(|id| tree.object(id));
+        writer.keep("object", objects.map(|(digest, _)| digest))?;
         let several = tree.repeated_objects();
         let mut seen = BTreeSet::new();
         let (mut files, mut bytes) = (0, 0);

@@ -50,7 +50,6 @@ impl Store {
         let known = Known::load(self, SystemTime::now());
         let tree = dir::import(&writer, path, &known, self.empty_tree(), progress)?;
         known.save(self);
-        writer.finish()?;
         Ok(tree)
     }
 
@@ -75,7 +74,6 @@ impl Store {
         });
         let mut tree = self.empty_tree();
         assemble::apply(&mut tree, &uncancelled(steps, progress)?)?;
-        writer.finish()?;
         progress.finish();
         Ok(tree)
     }
@@ -122,8 +120,7 @@ impl Store {
             diff_id,
             steps: Arc::new(steps),
         };
-        self.save_layer(&layer)?;
-        writer.finish()?;
+        self.save_layer(&writer, &layer)?;
         progress.finish();
         Ok(layer)
     }

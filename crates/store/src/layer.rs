@@ -4,6 +4,7 @@ mod record;
 
 use crate::image::target_name;
 use crate::store::list;
+use crate::object::Writer;
 use crate::store::write_after_all;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
@@ -87,18 +88,18 @@ impl Store {
         };
         // None where nothing can be written: then nothing is collected either.
         let writer = self.writer().ok();
-        let there = |(digest, size)| match &writer {
-            Some(writer) => writer.has(&digest, size),
-            None => self.object_size(&digest) == Some(size),
+        let there = if let Some(writer) = writer {
+            writer.keep("layer", [*blob])?;
+            writer.keep("object", layer.objects().map(|(digest, _)| digest))?;
+            layer
+                .objects()
+                .all(|(digest, size)| writer.has(&digest, size))
+        } else {
+            layer
+                .objects()
+                .all(|(digest, size)| self.object_size(&digest) == Some(size))
         };
-        if !layer.objects().all(there) {
-            return Ok(None);
-        }
-        if let Some(writer) = writer {
-            crate::lease::record(self, "layer", &[*blob])?;
-            writer.finish()?;
-        }
-        Ok(Some(layer))
+        Ok(there.then_some(layer))
     }
 
     /// What is written down of a layer, whether or not its objects are there.
@@ -118,10 +119,14 @@ impl Store {
 
     /// Writes down what a layer does, so that it is not fetched again. Whoever reads it looks at the sizes of
     /// its objects alone.
-    pub(crate) fn save_layer(&self, layer: &Layer) -> Result<(), Error> {
+    pub(crate) fn save_layer(&self, writer: &Writer<'_>, layer: &Layer) -> Result<(), Error> {
+        writer.keep("layer", [layer.blob])?;
         let bytes = record::encode(&layer.diff_id, &layer.steps);
-        write_after_all(self.path(), &self.layer_path(&layer.blob), &bytes)?;
-        crate::lease::record(self, "layer", &[layer.blob])
+        Ok(write_after_all(
+            self.path(),
+            &self.layer_path(&layer.blob),
+            &bytes,
+        )?)
     }
 
     pub(crate) fn layer_path(&self, blob: &Digest) -> PathBuf {

@@ -1,16 +1,18 @@
 //! Objects: the contents of files, named by their fs-verity digests.
 
+use crate::lease::Own;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::table::{Room, Slab};
 use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
+use rustix::fs::FlockOperation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -105,85 +107,78 @@ pub(crate) const MODE: u32 = 0o444;
 const SMALL: usize = 4 << 20;
 /// How much of an object is read at once, in bytes.
 const PIECE: usize = 1 << 20;
+/// As many digests are written to a lease at once.
+const KEPT: usize = 1024;
+
 /// How much is compared at once, in bytes.
 const COMPARED: usize = 16 << 10;
 
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// Something that is being added. While it lives no collection sweeps; what it added or found is
-/// handed to the leases of its store at the end.
+/// Something that is being added. What it uses is in its own lease, so that nothing of it is collected
+/// while it lives, and in those that its store has then.
 #[derive(Debug)]
 pub(crate) struct Writer<'s> {
     pub(crate) store: &'s Store,
-    _lock: File,
-    used: Mutex<Used>,
-}
-
-/// What leases have to be told.
-#[derive(Debug, Default)]
-struct Used {
-    objects: Vec<Digest>,
-    /// The first failure to tell them.
-    error: Option<Error>,
-}
-
-impl Used {
-    /// So many are told at once.
-    const BATCH: usize = 4096;
-
-    fn tell(&mut self, store: &Store) {
-        let told = crate::lease::record(store, "object", &self.objects);
-        self.objects.clear();
-        if let Err(error) = told {
-            self.error.get_or_insert(error);
-        }
-    }
+    own: Own,
 }
 
 impl<'s> Writer<'s> {
-    pub(crate) fn new(store: &'s Store, lock: File) -> Self {
-        Self {
+    pub(crate) fn new(store: &'s Store) -> Result<Self, Error> {
+        Ok(Self {
             store,
-            _lock: lock,
-            used: Mutex::default(),
-        }
+            own: Own::new(store, "adding to the store")?,
+        })
     }
 
-    /// Says that an object is used from now on.
-    pub(crate) fn keep(&self, digest: Digest) {
-        if let Ok(mut used) = self.used.lock() {
-            used.objects.push(digest);
-            if used.objects.len() == Used::BATCH {
-                used.tell(self.store);
+    /// Says that things are used from now on: until the end of the leases of this store no collection takes
+    /// what of them is there when this returns.
+    pub(crate) fn keep(
+        &self,
+        kind: &str,
+        used: impl IntoIterator<Item = Digest>,
+    ) -> Result<(), Error> {
+        let mut used = used.into_iter();
+        loop {
+            let some: Vec<Digest> = used.by_ref().take(KEPT).collect();
+            if some.is_empty() {
+                return Ok(());
             }
+            let _lock = self.store.lock(FlockOperation::LockShared)?;
+            self.record(kind, &some)?;
         }
     }
 
-    /// Whether a sound-looking object is there, for those who do not have its content at hand: one of
-    /// another size, or one that a check found damaged, is not.
-    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
-        let there = self.store.object_size(digest) == Some(size) && !self.store.suspects(digest);
-        if there {
-            self.keep(*digest);
+    fn record(&self, kind: &str, used: &[Digest]) -> Result<(), PathError> {
+        let mut leases = vec![Arc::clone(&self.own.file)];
+        if let Ok(others) = self.store.leases.lock() {
+            leases.extend(others.iter().cloned());
         }
-        there
+        crate::lease::record(self.store, &leases, kind, used)
+    }
+
+    /// Whether a sound-looking object is there, for those who do not have its content at hand and have said
+    /// that they use it: one of another size, or one that a check found damaged, is not.
+    pub(crate) fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.store.object_size(digest) == Some(size) && !self.store.suspects(digest)
     }
 
     /// Whether an object is there and has this content: reading it costs less than hashing did, and
     /// what a disk has damaged is not trusted for its name and size.
-    fn holds(&self, digest: &Digest, size: u64, content: impl Read) -> bool {
-        self.has(digest, size)
+    fn holds(&self, digest: &Digest, size: u64, content: impl Read) -> Result<bool, Error> {
+        self.keep("object", [*digest])?;
+        Ok(self.has(digest, size)
             && self
                 .store
                 .open_object(digest)
-                .is_ok_and(|o| same(o, content))
+                .is_ok_and(|o| same(o, content)))
     }
 
     /// Adds content that is in memory; what is there under its name and is not the same is replaced.
     pub(crate) fn add(&self, content: &[u8]) -> Result<Digest, Error> {
         let digest = verity::measure(content);
-        if !self.holds(&digest, content.len() as u64, content) {
+        if !self.holds(&digest, content.len() as u64, content)? {
             let mut new = NewObject::create(self)?;
             new.file.write_all(content).at("write", &new.path)?;
             new.place(&digest)?;
@@ -197,14 +192,6 @@ impl<'s> Writer<'s> {
             new: NewObject::create(self)?,
             hasher: Hasher::new(),
         })
-    }
-
-    /// Hands what was used to the leases of this store. Without it, the next collection may
-    /// take what nothing else names.
-    pub(crate) fn finish(self) -> Result<(), Error> {
-        let mut used = self.used.into_inner().unwrap_or_default();
-        used.tell(self.store);
-        used.error.map_or(Ok(()), Err)
     }
 }
 
@@ -225,7 +212,7 @@ impl Stream<'_, '_> {
     pub(crate) fn finish(self) -> Result<(Digest, u64), Error> {
         let verity::Measured { digest, size, .. } = self.hasher.finish();
         (&self.new.file).rewind().at("read", &self.new.path)?;
-        if !self.new.writer.holds(&digest, size, &self.new.file) {
+        if !self.new.writer.holds(&digest, size, &self.new.file)? {
             self.new.place(&digest)?;
         }
         Ok((digest, size))
@@ -313,6 +300,7 @@ impl<'w, 's> NewObject<'w, 's> {
         }
     }
 
+    /// Gives it its name, which a lease has already.
     fn place(mut self, digest: &Digest) -> Result<(), Error> {
         self.seal()?;
         let to = self.writer.store.object_path(digest);
@@ -327,7 +315,6 @@ impl<'w, 's> NewObject<'w, 's> {
         renamed.at("rename into place", &to)?;
         self.placed = true;
         self.writer.store.acquit(digest);
-        self.writer.keep(*digest);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::store::list;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_sys::{At as _, durable};
+use rustix::fs::FlockOperation;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -64,7 +65,9 @@ impl Store {
             .ok_or_else(|| Error::RefName {
                 name: name.chars().take(200).collect(),
             })?;
-        let writer = self.writer()?;
+        self.make_folders()?;
+        // The image stays until the reference says so.
+        let _lock = self.lock(FlockOperation::LockShared)?;
         if !self.has_image(digest) {
             return Err(Error::NoImage {
                 name: digest.to_string(),
@@ -79,9 +82,9 @@ impl Store {
             // Nor may whoever wrote this one.
             durable::sync_folder(&folder)?;
         } else {
-            link(&to, &at)?;
+            link(self, &to, &at)?;
         }
-        writer.finish()
+        Ok(())
     }
 
     /// Takes a reference away; false if there was none.
@@ -105,9 +108,10 @@ impl Store {
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
 /// Makes or replaces a link, durably.
-pub(crate) fn link(to: &Path, at: &Path) -> Result<(), Error> {
+pub(crate) fn link(store: &Store, to: &Path, at: &Path) -> Result<(), Error> {
     let folder = at.parent().unwrap_or(at);
-    // Beside its place, under a name that no link has: the writer's lock keeps collections away.
+    // Beside its place, under a name that no link has; a collection takes such for leavings.
+    let lock = store.lock(FlockOperation::LockShared)?;
     let process = std::process::id();
     let new = loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -122,6 +126,7 @@ pub(crate) fn link(to: &Path, at: &Path) -> Result<(), Error> {
         }
     };
     fs::rename(&new, at).at("rename into place", at)?;
+    drop(lock);
     durable::sync_folder(folder)?;
     Ok(())
 }

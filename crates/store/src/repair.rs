@@ -190,19 +190,23 @@ impl Repair {
     pub fn tidy(&mut self) -> Result<(), Error> {
         let remove = std::mem::take(&mut self.plan.remove);
         if !remove.is_empty() {
-            // Nobody is writing, and what they used is in their leases.
+            // What others use is in their leases.
             let _lock = self.store.lock(FlockOperation::LockExclusive)?;
-            let leased: BTreeSet<PathBuf> = lease::live(&self.store)?
-                .iter()
-                .flat_map(|held| &held.objects)
-                .map(|digest| self.store.object_path(digest))
-                .collect();
+            let mut leased = BTreeSet::new();
+            for held in lease::Reader::default().news(&self.store)? {
+                leased.extend(held.objects.iter().map(|d| self.store.object_path(d)));
+                leased.extend(held.images.iter().map(|d| self.store.manifest_folder(d)));
+            }
             for path in remove {
                 if leased.contains(&path) {
                     self.fail(
                         &path,
                         "is used by an operation that runs; repair again after it",
                     );
+                    continue;
+                }
+                // The check was a while ago, and nobody was kept from writing since.
+                if is_right_now(&self.store, &path) {
                     continue;
                 }
                 let removed = crate::gc::remove(&path).map_err(Error::from);
@@ -303,7 +307,7 @@ impl Repair {
                 continue;
             }
             let to = Path::new("../objects").join(image.object_path());
-            let made = clear(&path).and_then(|()| link(&to, &path));
+            let made = clear(&path).and_then(|()| link(&self.store, &to, &path));
             self.note(&path, "links to its image again", made);
         }
         for image in self.plan.manifests.clone() {
@@ -395,7 +399,7 @@ impl Repair {
     fn add(&self, content: &[u8]) -> Result<(), Error> {
         let writer = self.store.writer()?;
         writer.add(content)?;
-        writer.finish()
+        Ok(())
     }
 
     /// Writes the manifest of an image that is there; its content gives its digest, or nothing is done.
@@ -451,6 +455,18 @@ impl Store {
     }
 }
 
+/// Whether an operation has put something right, or finished it, that a check found wrong before.
+fn is_right_now(store: &Store, path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    if let Some(digest) = crate::gc::object_name(folder, path) {
+        return File::open(path)
+            .and_then(|file| measure(&file))
+            .is_ok_and(|(found, _)| found == digest);
+    }
+    folder.ends_with("manifests")
+        && crate::image::target_name(path).is_some_and(|image| store.names_image(&image))
+}
+
 /// Copies a file into the store, where it replaces what is suspected.
 fn copy(store: &Store, mut file: &File, path: &Path) -> Result<(), Error> {
     let writer: Writer<'_> = store.writer()?;
@@ -458,7 +474,7 @@ fn copy(store: &Store, mut file: &File, path: &Path) -> Result<(), Error> {
     file.rewind().at("read", path)?;
     io::copy(&mut file, &mut stream).at("write", path)?;
     stream.finish()?;
-    writer.finish()
+    Ok(())
 }
 
 /// Sets the mode of a regular file, never through a link.

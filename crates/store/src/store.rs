@@ -151,10 +151,10 @@ impl Store {
         })
     }
 
-    /// Begins to add something: no collection sweeps until the writer is gone.
+    /// Begins to add something: no collection takes what it uses until the writer is gone.
     pub(crate) fn writer(&self) -> Result<Writer<'_>, Error> {
         self.make_folders()?;
-        Ok(Writer::new(self, self.lock(FlockOperation::LockShared)?))
+        Writer::new(self)
     }
 
     /// Makes the folders that a power cut or a person has taken; refuses a store that cannot be written to.
@@ -169,7 +169,8 @@ impl Store {
         Ok(())
     }
 
-    /// Locks the folder: shared to add, exclusive to take away, as composefs repositories are.
+    /// Locks the folder, for a moment: shared to say what is used, exclusive to take away. (Programs of composefs
+    /// lock in the same way.)
     pub(crate) fn lock(&self, operation: FlockOperation) -> Result<File, PathError> {
         let file = File::open(&self.path).at("open", &self.path)?;
         rustix::fs::flock(&file, operation).at("lock", &self.path)?;

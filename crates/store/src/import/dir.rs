@@ -6,7 +6,7 @@
 //! listed.
 
 use crate::Error;
-use crate::import::known::{self, Known};
+use crate::import::known::{self, Key, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
 use crate::store::in_parallel;
@@ -362,6 +362,7 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PathError> {
 impl Reader<'_> {
     /// Reads the leaves of a batch, on every core.
     fn read_all(&self, batch: &[Found]) -> Result<Vec<Option<Leaf>>, Error> {
+        self.keep_known(batch)?;
         let leaf = |found: &Found| {
             let What::Leaf(seen) = &found.what else {
                 return Ok(None);
@@ -395,9 +396,28 @@ impl Reader<'_> {
         })
     }
 
-    fn find_or_read(&self, seen: &Seen) -> Result<Content, Error> {
+    /// The key of a regular file, if its state is one that can be known.
+    fn key(&self, seen: &Seen) -> Option<Key> {
         let device = lock(self.filesystems).get(&seen.status.st_dev).copied();
-        let key = self.known.key(device.flatten(), &seen.status);
+        self.known.key(device.flatten(), &seen.status)
+    }
+
+    /// Says that all contents are used that are known, so that what is found of them stays.
+    fn keep_known(&self, batch: &[Found]) -> Result<(), Error> {
+        let files = batch.iter().filter_map(|found| match &found.what {
+            What::Leaf(seen) => Some(seen),
+            _ => None,
+        });
+        let is_file =
+            |seen: &&Seen| FileType::from_raw_mode(seen.status.st_mode) == FileType::RegularFile;
+        let contents = files
+            .filter(is_file)
+            .filter_map(|seen| self.known.find(&self.key(seen)?));
+        self.writer.keep("object", contents)
+    }
+
+    fn find_or_read(&self, seen: &Seen) -> Result<Content, Error> {
+        let key = self.key(seen);
         let size = seen.status.st_size.cast_unsigned();
         if let Some(digest) = key.and_then(|key| self.known.find(&key))
             && self.writer.has(&digest, size)

@@ -17,4 +17,5 @@ mod power;
 mod repair;
 mod roads;
 mod sample;
+mod together;
 mod works;

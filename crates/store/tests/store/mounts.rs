@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 /// Runs in a thread with its own mounts.
-fn in_namespace(test: impl FnOnce(&Path) + Send + 'static) {
+pub(crate) fn in_namespace(test: impl FnOnce(&Path) + Send + 'static) {
     let joined = std::thread::spawn(move || {
         if !is_root() || own_namespace().is_err() {
             println!("skipped: no mount namespace");

@@ -299,7 +299,11 @@ impl Record {
         let Some(place) = self.place(folder, name) else {
             return Ok(());
         };
-        if has("O_TMPFILE") || call.name == "creat" {
+        if has("O_TMPFILE") {
+            // It has no name, and never gets one: that would be a link.
+            return Ok(());
+        }
+        if call.name == "creat" {
             return Err(strange(call));
         }
         match self.now.names.get(&place).copied() {
