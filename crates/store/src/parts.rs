@@ -122,8 +122,7 @@ impl Store {
             diff_id: *diff_id,
             steps: Arc::new(steps),
         };
-        self.save_layer(&layer)?;
-        writer.finish()?;
+        self.save_layer(&writer, &layer)?;
         progress.finish();
         Ok(layer)
     }

@@ -8,7 +8,7 @@ use super::{broken, unpack};
 use crate::import::archive::large;
 use crate::import::packed::Hashing;
 use crate::import::{self, WHOLE};
-use crate::store::{list, threads};
+use crate::store::{in_parallel, list};
 use crate::{Error, Store, gc};
 use elea_formats::chunked::table::File;
 use elea_formats::digest::Digest;
@@ -93,7 +93,7 @@ impl Contents {
             Some((content.finish().0, *object))
         };
         let hashed: Vec<_> =
-            threads()?.install(|| candidates.par_iter().filter_map(hash).collect());
+            in_parallel(|| Ok(candidates.par_iter().filter_map(hash).collect()))?;
         found.objects.extend(hashed);
         let mut seen = HashSet::new();
         let missing = files.iter().filter(|file| {
@@ -145,8 +145,7 @@ impl Contents {
             }
             _ => {}
         }
-        drop(found);
-        writer.finish()
+        Ok(())
     }
 
     /// A content that is here.
