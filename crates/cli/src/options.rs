@@ -7,7 +7,7 @@ use elea_compose::lock;
 use elea_host::choose;
 use elea_net::Options;
 use elea_store::export::Compression;
-use elea_store::trust::{Keys, Policy, PublicKey};
+use elea_store::trust::{Keys, Places, Policy, PublicKey, Rules};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -76,13 +76,12 @@ impl Trust {
         Ok(keys.iter().map(|(_, key)| key.clone()).collect())
     }
 
-    /// The keys of the system below `root` and those of the command line.
+    /// What the system below `root` trusts, and the keys of the command line.
     pub(crate) fn policy(&self, root: &Path) -> Outcome<Policy> {
         Ok(Policy {
-            keys: Keys::of_system(root, &self.keys)?,
+            rules: Rules::of_system(&Places::below(root), &self.keys)?,
             allow_unsigned: self.allow_unsigned,
             allow_downgrade: self.allow_downgrade,
-            any_repository: false,
         })
     }
 }

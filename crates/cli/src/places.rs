@@ -142,6 +142,7 @@ pub(crate) fn keep(file: tempfile::NamedTempFile, path: &Path) -> Outcome<()> {
 /// An image that may be used.
 pub(crate) struct Found {
     pub(crate) image: Digest,
+    pub(crate) verdict: Verdict,
     /// Keeps a fetched image from being collected while it is used.
     _lease: Option<Lease>,
 }
@@ -162,13 +163,14 @@ pub(crate) fn image(
         let pulled = elea_net::pull(&offer, store, options, policy, None, progress)?;
         return Ok(Found {
             image: pulled.image.image,
+            verdict: offer.verdict,
             _lease: Some(pulled.lease),
         });
     };
     let image = store.resolve(name)?;
-    local(store, &image, policy)?;
     Ok(Found {
         image,
+        verdict: local(store, &image, policy)?,
         _lease: None,
     })
 }
@@ -187,14 +189,16 @@ pub(crate) fn verdict(
     }
 }
 
-/// What vouches for an image of the store.
+/// What vouches for an image of the store: judged by where it came from.
 fn local(store: &Store, image: &Digest, policy: &Policy) -> Outcome<Verdict> {
-    let Some(manifest) = store.image(image)?.oci_manifest else {
-        return Ok(Verdict::Unsigned);
+    let about = store.image(image)?;
+    let Some(manifest) = about.oci_manifest else {
+        let rule = "this store, where it was made".into();
+        return Ok(Verdict::Unsigned { rule });
     };
     let signatures = store.signatures(image)?;
     let candidate = Candidate {
-        repository: None,
+        reference: &about.source.parse()?,
         manifest,
         signatures: &signatures,
     };

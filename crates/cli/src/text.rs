@@ -1,5 +1,6 @@
 //! Values as a person reads them.
 
+use elea_formats::digest::Digest;
 use jiff::Timestamp;
 
 /// Rows as columns, two blanks between them.
@@ -64,6 +65,16 @@ pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> String {
         text.line(line);
     }
     text
+}
+
+/// Who signed, and what decided that this is enough.
+pub(crate) fn signers(keys: &[Digest], rule: &str) -> String {
+    let keys: Vec<String> = keys.iter().map(Digest::short).collect();
+    let who = match keys.as_slice() {
+        [] => "nobody".into(),
+        keys => keys.join(" and "),
+    };
+    format!("{who}; decided by {rule}")
 }
 
 /// A size for people, in decimal units.

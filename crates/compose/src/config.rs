@@ -190,6 +190,8 @@ pub struct Kernel {
 pub struct Trust {
     /// Files with public keys (PEM); the image trusts them.
     pub keys: Vec<PathBuf>,
+    /// A `trust.toml`; the image has it.
+    pub policy: Option<PathBuf>,
 }
 
 /// `[loader]`: the boot loader comes from a suite of its own.

@@ -187,6 +187,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "elea.toml:2:9: cannot read the key DIR/none.pub: No such file or directory (os error 2)",
     ),
     (
+        "[trust]\npolicy = \"none.toml\"\n",
+        "elea.toml:2:10: cannot read the policy DIR/none.toml: No such file or directory (os error 2)",
+    ),
+    (
         "[update]\nreference = \"tar:x\"\n",
         "elea.toml:2:13: `tar:x` cannot be `update.reference`",
     ),
@@ -354,6 +358,20 @@ fn later_files_win_and_lists_grow() {
             .ends_with("one.toml")
     );
     assert_eq!(config.read.len(), 3);
+}
+
+#[test]
+fn a_policy_must_be_whole_in_the_image() {
+    let text = format!("{SMALL}[trust]\npolicy = \"trust.toml\"\n");
+    let check = |policy: &str| {
+        let (_dir, config) = load(&[("elea.toml", &text), ("trust.toml", policy)]);
+        config.map_err(|e| e.to_string())
+    };
+    let config = check("[default]\nkeys = [\"trust.d\"]\nthreshold = 2\n").unwrap();
+    assert!(config.trust.policy.unwrap().ends_with("trust.toml"));
+    let error = check("[default]\nkeys = [\"a.pub\"]\n").unwrap_err();
+    assert!(error.contains("this file is not in the image"), "{error}");
+    assert!(error.contains("trust.toml:2:9"), "{error}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ use elea_formats::generation::Generation;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{self, Source};
 use elea_net::Offer;
-use elea_store::trust::{Keys, Policy, Running};
+use elea_store::trust::{Places, Policy, Rules, Running};
 use elea_sys::disk::Disk;
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, durable};
@@ -37,6 +37,10 @@ use std::time::Duration;
 pub(crate) const LAST_CHECK: &str = "state/last-check.json";
 /// The keys that whoever installed the machine named, below `/elea`.
 pub(crate) const TRUSTED: &str = "state/trust.d";
+/// The rules that an image may have.
+const POLICY: &str = "usr/lib/elea/trust.toml";
+/// More than is read of them, in bytes.
+const MAX_POLICY: u64 = 1 << 20;
 /// The largest `release.json` that is read.
 const MAX_RELEASE: u64 = 16 << 20;
 
@@ -252,10 +256,9 @@ impl Look {
             place: follow.reference.parse()?,
             follow,
             policy: Policy {
-                keys: keys(machine, &options.keys)?,
+                rules: rules(machine, &base, &options.keys)?,
                 allow_unsigned: options.allow_unsigned,
                 allow_downgrade: options.allow_downgrade,
-                any_repository: false,
             },
             net,
             running: Running {
@@ -346,20 +349,30 @@ pub(crate) fn followed(view: &View, running: &Generation) -> Option<Source> {
         .or_else(|| running.source.clone())
 }
 
-/// The trusted keys: of the running image (of the newest good one, where none runs), and of
+/// What is trusted: by the running image (by the newest good one, where none runs), and by
 /// the machine.
-fn keys(machine: &Machine, files: &[PathBuf]) -> Result<Keys, Error> {
-    let root = machine.root();
-    let image = match machine.booted() {
-        Some(_) => machine.lower()?.to_owned(),
-        None => root.to_owned(),
+fn rules(machine: &Machine, base: &Generation, files: &[PathBuf]) -> Result<Rules, Error> {
+    let mut places = Places {
+        root: machine.root().to_owned(),
+        image: machine.root().to_owned(),
+        state: machine.state().root().join("state"),
     };
-    let folders = [
-        image.join("usr/lib/elea/trust.d"),
-        root.join("etc/elea/trust.d"),
-        machine.state().root().join(TRUSTED),
-    ];
-    Ok(Keys::load(&folders, files)?)
+    if machine.booted().is_some() {
+        machine.lower()?.clone_into(&mut places.image);
+        return Ok(Rules::of_system(&places, files)?);
+    }
+    // Nothing of that image is mounted; the rules that it has are copied out of it.
+    let copy = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
+    copy.path().clone_into(&mut places.image);
+    let store = machine.store()?;
+    let tree = store.tree(&base.image)?;
+    if let Some(text) = store.read_file(&tree, POLICY, MAX_POLICY)? {
+        let path = copy.path().join(POLICY);
+        let folder = path.parent().unwrap_or(copy.path());
+        fs::create_dir_all(folder).at("create", folder)?;
+        fs::write(&path, text).at("write", &path)?;
+    }
+    Ok(Rules::of_system(&places, files)?)
 }
 
 /// What the release of a generation says of itself: from the running image, or the store.

@@ -7,7 +7,7 @@
 mod world;
 
 use elea_host::choose::{self, pin, retry, rollback, unstage};
-use elea_host::upgrade::{Options, Outcome, check, switch, upgrade};
+use elea_host::upgrade::{Found, Options, Outcome, check, switch, upgrade};
 use elea_host::view::State;
 use elea_host::{diff, fsck, generations, log, status};
 use elea_sys::progress::Silent;
@@ -109,6 +109,53 @@ fn what_nobody_trusted_signed_and_what_is_older_is_refused() {
     };
     let done = upgrade(&machine, &allowed, &Silent).unwrap();
     assert_eq!(done.number, Some(2));
+}
+
+#[test]
+fn the_rules_of_the_machine_and_of_its_image_decide() {
+    if world().is_none() {
+        return;
+    }
+    let policy = "usr/lib/elea/trust.toml";
+    let rejecting = World::with(&[(policy, "[default]\npolicy = \"reject\"\n")]);
+    rejecting.publish("2.0", true);
+    let machine = rejecting.machine();
+    let allowed = Options {
+        allow_unsigned: true,
+        ..Options::default()
+    };
+    let error = upgrade(&machine, &allowed, &Silent).unwrap_err();
+    assert!(error.is_verification(), "{error}");
+    let text = error.to_string();
+    let rule = "the default of /usr/lib/elea/trust.toml rejects oci:";
+    assert!(text.contains(rule), "{text}");
+    // The administrator has the last word.
+    let etc = rejecting.root().join("etc/elea/trust.toml");
+    let folder = rejecting.root().parent().unwrap().join("layout");
+    let rules = format!(
+        "[rules.\"oci:{}\"]\nkeys = [\"trust.d\"]\n",
+        folder.display()
+    );
+    fs::write(&etc, &rules).unwrap();
+    let seen = check(&machine, None, &Options::default(), &Silent).unwrap();
+    let Found::Signed { keys, rule, .. } = seen.signed else {
+        panic!("it is signed")
+    };
+    assert_eq!(keys, [rejecting.key.public().id()]);
+    let wanted = format!(
+        "the rule `oci:{}` in /etc/elea/trust.toml",
+        folder.display()
+    );
+    assert_eq!(rule, wanted);
+    fs::write(&etc, rules.replace("layout", "layou")).unwrap();
+    let error = upgrade(&machine, &allowed, &Silent).unwrap_err();
+    assert!(error.is_verification(), "{error}");
+    fs::write(&etc, rules.replace("keys", "key")).unwrap();
+    let text = upgrade(&machine, &allowed, &Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("/etc/elea/trust.toml:2:1"), "{text}");
+    assert!(machine.view().unwrap().manifest(2).is_none());
 }
 
 #[test]

@@ -10,10 +10,12 @@ use elea_formats::oci::{Descriptor, ImageConfig, LABEL_FORM, LABEL_IMAGE, sha256
 use elea_formats::release::Release;
 use elea_store::Store;
 use elea_store::trust::{
-    Candidate, Policy, Refusal, Running, Signature, Verdict, check_release, judge,
+    Candidate, Demand, Policy, Refusal, Running, Signature, Verdict, check_release, judge,
 };
 use elea_sys::progress::Progress;
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 /// An image that is offered, and all that is known of it before its layers are fetched.
 #[derive(Debug, Clone)]
@@ -64,7 +66,8 @@ pub fn check(
 ) -> Result<Offer, NetError> {
     let image = Image::locate(reference, options)?;
     let opened = image.open(progress)?;
-    let (verdict, signatures) = judge_opened(&image, &opened, policy, running, progress)?;
+    let (verdict, signatures) =
+        judge_opened(reference, &image, &opened, policy, running, progress)?;
     let config = image.config(&opened, progress)?;
     check_release(config.release.as_ref(), &verdict, running, policy)?;
     let (claimed, form) = claimed(&image.reference, &config, &verdict)?;
@@ -109,27 +112,38 @@ fn size_of<'a>(layers: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
 /// The verdict on an image, and the signatures of trusted keys. Where an index was asked for,
 /// a signature of the index is as good as one of the image: it names the image by digest.
 fn judge_opened(
+    reference: &Reference,
     image: &Image,
     opened: &Opened,
     policy: &Policy,
     running: Option<&Running>,
     progress: &dyn Progress,
 ) -> Result<(Verdict, Vec<Signature>), NetError> {
+    let place = absolute(reference);
+    let demand = &policy.rules.find(&place).demand;
     let verdict_on = |manifest| -> Result<_, NetError> {
-        let found = signatures::fetch(&image.source, &manifest, progress)?;
+        let mut found = match demand {
+            Demand::Signed(_) => signatures::fetch(&image.source, &manifest, progress)?,
+            Demand::Accept | Demand::Reject => Vec::new(),
+        };
         let candidate = Candidate {
-            repository: image.repository.as_deref(),
+            reference: &place,
             manifest,
             signatures: &found,
         };
         let verdict = judge(&candidate, running, policy);
-        let mut trusted = found;
-        trusted.retain(|s| policy.keys.who_signed(&s.payload, &s.signature).is_some());
-        Ok((verdict, trusted))
+        if let Demand::Signed(signers) = demand {
+            let by = |s: &Signature| signers.keys.who_signed(&s.payload, &s.signature);
+            found.retain(|s| by(s).is_some());
+        }
+        Ok((verdict, found))
     };
     let (first, trusted) = verdict_on(opened.digest)?;
     let (verdict, trusted) = match (&first, opened.index) {
-        (Ok(Verdict::Unsigned) | Err(Refusal::Unsigned { .. }), Some(index)) => {
+        (
+            Ok(Verdict::Unsigned { .. }) | Err(Refusal::Unsigned { .. } | Refusal::TooFew { .. }),
+            Some(index),
+        ) => {
             match verdict_on(index)? {
                 (Ok(verdict), trusted) => (Ok(verdict), trusted),
                 // What is wrong with a signature says more than that there is none.
@@ -142,6 +156,19 @@ fn judge_opened(
     Ok((verdict?, trusted))
 }
 
+/// A reference whose path means the same everywhere: rules are for absolute paths.
+pub(crate) fn absolute(reference: &Reference) -> Reference {
+    let path = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match reference {
+        Reference::Layout { path: folder, tag } => Reference::Layout {
+            path: path(folder),
+            tag: tag.clone(),
+        },
+        Reference::Archive(file) => Reference::Archive(path(file)),
+        other => other.clone(),
+    }
+}
+
 /// The digest and form that the signature or label names.
 fn claimed(
     what: &str,
@@ -150,7 +177,7 @@ fn claimed(
 ) -> Result<(Option<Digest>, Form), NetError> {
     let signed = match verdict {
         Verdict::Signed { claims, .. } => claims.elea.as_ref(),
-        Verdict::Unsigned => None,
+        Verdict::Unsigned { .. } => None,
     };
     let label = config.label(LABEL_IMAGE);
     if let (Some(signed), Some(label)) = (signed, label)

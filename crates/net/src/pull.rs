@@ -1,7 +1,7 @@
 //! An image from a registry, layout or archive into the store.
 
 use crate::layers;
-use crate::offer::Offer;
+use crate::offer::{Offer, absolute};
 use crate::source::Image;
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
@@ -164,6 +164,6 @@ fn source_name(reference: &Reference, manifest: Digest) -> String {
         Reference::Registry(location) => {
             format!("registry:{}@sha256:{manifest}", location.repository())
         }
-        other => other.to_string(),
+        other => absolute(other).to_string(),
     }
 }

@@ -1,28 +1,55 @@
 //! Whether an image may be used on this machine.
 //!
-//! Keys come from the command line, `/etc/elea/trust.d`, `/elea/state/trust.d` (the keys that the
-//! machine was installed with) and the *running* image's
-//! `/usr/lib/elea/trust.d`, never from the candidate. Judging is pure: the caller brings
-//! the candidate's signatures and what is running.
+//! Keys and rules come from the command line, `/etc/elea`, `/elea/state/trust.d` (the keys that the
+//! machine was installed with) and the *running* image's `/usr/lib/elea`, never from the
+//! candidate (`docs/formats/trust.md`). Judging is pure: the caller brings the candidate's
+//! signatures and what is running.
 
 mod judge;
 mod key;
 mod pem;
+mod rules;
 
 pub use judge::{Candidate, Policy, Refusal, Running, Signature, Verdict, check_release, judge};
 pub use key::{Algorithm, KeyError, PrivateKey, PublicKey};
+pub use rules::{Demand, Known, Rule, Rules, RulesError, Signers, parse as parse_rules};
 
 use elea_sys::{At as _, PathError};
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// Where keys are looked for below a system's root.
-pub const FOLDERS: [&str; 3] = [
-    "etc/elea/trust.d",
-    "elea/state/trust.d",
-    "usr/lib/elea/trust.d",
-];
+/// Where a system keeps what it trusts.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// The root whose `/etc` counts.
+    pub root: PathBuf,
+    /// The root of the running image, whose `/usr` counts.
+    pub image: PathBuf,
+    /// The machine's `/elea/state`.
+    pub state: PathBuf,
+}
+
+impl Places {
+    /// Of a system that is all below one root.
+    pub fn below(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            image: root.to_owned(),
+            state: root.join("elea/state"),
+        }
+    }
+
+    /// The folders of keys.
+    fn folders(&self) -> [PathBuf; 3] {
+        [
+            self.image.join("usr/lib/elea/trust.d"),
+            self.root.join("etc/elea/trust.d"),
+            self.state.join("trust.d"),
+        ]
+    }
+}
+
 /// The largest key file that is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 /// The most key files that are read of one folder.
@@ -49,6 +76,9 @@ pub enum TrustError {
         #[source]
         source: KeyError,
     },
+    /// A `trust.toml` makes no sense.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// A folder has more files than anybody means.
     #[error("{} holds more than {MAX_FILES} key files", path.display())]
     Many {
@@ -73,16 +103,17 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The keys of a system whose root is `root`, in [`FOLDERS`], and of `files`.
-    pub fn of_system(root: &Path, files: &[PathBuf]) -> Result<Self, TrustError> {
-        let folders: Vec<_> = FOLDERS.iter().map(|folder| root.join(folder)).collect();
-        Self::load(&folders, files)
-    }
-
     /// Trusts one more key; `origin` is where it came from.
     pub fn add(&mut self, origin: &Path, key: PublicKey) {
         if !self.keys.iter().any(|(_, known)| *known == key) {
             self.keys.push((origin.to_owned(), key));
+        }
+    }
+
+    /// Trusts others too.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        for (origin, key) in &others.keys {
+            self.add(origin, key.clone());
         }
     }
 
@@ -105,7 +136,7 @@ impl Keys {
     }
 
     fn load_file(&mut self, path: &Path) -> Result<(), TrustError> {
-        let text = read(path)?;
+        let text = read(path, MAX_FILE)?;
         let keys = PublicKey::parse_pem(&text).map_err(|source| TrustError::Key {
             path: path.to_owned(),
             source,
@@ -139,14 +170,18 @@ fn key_files(folder: &Path) -> Result<Vec<PathBuf>, TrustError> {
     Ok(files)
 }
 
-/// A key file's text, bounded.
-fn read(path: &Path) -> Result<String, PathError> {
+/// A file's text. A longer file is an error: half of one may say what nobody meant.
+fn read(path: &Path, limit: u64) -> Result<String, PathError> {
     let mut text = String::new();
     fs::File::open(path)
         .at("open", path)?
-        .take(MAX_FILE)
+        .take(limit + 1)
         .read_to_string(&mut text)
         .at("read", path)?;
+    if text.len() as u64 > limit {
+        let what = format!("it is larger than {} KiB", limit >> 10);
+        return Err(io::Error::other(what)).at("read", path);
+    }
     Ok(text)
 }
 
@@ -166,7 +201,8 @@ mod tests {
         fs::write(folder.join("README"), "not a key").unwrap();
         let file = dir.path().join("b.pub");
         fs::write(&file, other.public().to_pem()).unwrap();
-        let keys = Keys::of_system(dir.path(), std::slice::from_ref(&file)).unwrap();
+        let folders = Places::below(dir.path()).folders();
+        let keys = Keys::load(&folders, std::slice::from_ref(&file)).unwrap();
         assert_eq!(keys.iter().count(), 2);
         let signature = key.sign(b"hello").unwrap();
         assert_eq!(
@@ -191,6 +227,9 @@ mod tests {
             assert!(error.to_string().contains("x.pub"), "{error}");
             assert!(error.to_string().contains(reason), "{error}");
         }
+        fs::write(&file, "\n".repeat((64 << 10) + 1)).unwrap();
+        let error = Keys::load(&[], std::slice::from_ref(&file)).unwrap_err();
+        assert!(error.to_string().contains("larger than 64 KiB"), "{error}");
         assert!(Keys::load(&[], &[dir.path().join("missing")]).is_err());
         assert!(
             Keys::load(&[dir.path().join("missing")], &[])

@@ -64,6 +64,7 @@ fn told(done: &Upgraded) -> String {
             done.layers_fetched,
             text::count(layers as u64, "layer")
         ));
+        out.line(format!("signed by {}", signers(&done.signed)));
         out.push_str(&packages(&done.packages));
     }
     for path in &done.conflicts {
@@ -81,13 +82,7 @@ fn look(check: &Check) -> String {
     }
     out.push_str(&text::facts(&[
         ("from", Some(check.reference.clone())),
-        (
-            "signed by",
-            Some(match &check.signed {
-                Found::Signed { key } => key.to_string(),
-                Found::Unsigned => "nobody".into(),
-            }),
-        ),
+        ("signed by", Some(signers(&check.signed))),
         (
             "to fetch",
             Some(format!(
@@ -104,6 +99,13 @@ fn look(check: &Check) -> String {
     ]));
     out.push_str(&packages(&check.packages));
     out
+}
+
+fn signers(found: &Found) -> String {
+    match found {
+        Found::Signed { keys, rule, .. } => text::signers(keys, rule),
+        Found::Unsigned { rule } => text::signers(&[], rule),
+    }
 }
 
 fn outcome(

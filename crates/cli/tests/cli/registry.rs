@@ -135,3 +135,47 @@ fn a_layout_is_a_registry_in_a_folder() {
         elea.json("image show hello")["image"]
     );
 }
+
+#[test]
+fn the_rule_that_decided_is_named() {
+    let elea = Elea::without_store();
+    let Some((registry, reference)) = pushed(&elea) else {
+        return;
+    };
+    elea.good(&format!("image sign {reference} --key b.key"));
+    let machine = elea.path("machine/etc/elea");
+    fs::create_dir_all(&machine).unwrap();
+    for key in ["a.pub", "b.pub"] {
+        fs::copy(elea.path(key), machine.join(key)).unwrap();
+    }
+    let write = |text: &str| {
+        let text = text.replace("HOST", &registry.host());
+        fs::write(machine.join("trust.toml"), text).unwrap();
+    };
+    let verify = format!("--root machine --store other image verify {reference}");
+    write("[rules.\"HOST/hello\"]\nkeys = [\"a.pub\", \"b.pub\"]\nthreshold = 2\n");
+    let value = elea.json(&verify);
+    assert_eq!(value["keys"].as_array().unwrap().len(), 2);
+    let rule = format!(
+        "the rule `{}/hello` in /etc/elea/trust.toml",
+        registry.host()
+    );
+    assert_eq!(value["rule"], rule);
+    assert!(elea.good(&verify).contains(&format!("decided by  {rule}")));
+    let pull = format!("--root machine --store other image pull {reference}");
+    let value = elea.json(&pull);
+    assert_eq!(value["rule"], rule);
+    assert_eq!(value["signed_by"].as_array().unwrap().len(), 2);
+    // In the store, the image is judged by where it came from.
+    let stored = "--root machine --store other image verify hello:stable";
+    assert_eq!(elea.json(stored)["rule"], rule);
+    write("[rules.\"HOST/hell\"]\npolicy = \"accept\"\n");
+    for line in [verify.as_str(), &pull, stored] {
+        let told = ["the default of /etc/elea/trust.toml rejects"];
+        elea.bad(&format!("{line} --key a.pub --allow-unsigned"), 5, &told);
+    }
+    write("[rules.\"HOST\"]\npolicy = \"accept\"\n");
+    assert_eq!(elea.json(stored)["keys"].as_array().unwrap().len(), 0);
+    write("[rules.\"HOST\"]\nkeys = [\"c.pub\"]\n");
+    elea.bad(&verify, 1, &["/etc/elea/trust.toml:2:9", "c.pub"]);
+}

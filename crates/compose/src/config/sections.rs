@@ -10,9 +10,9 @@ use super::value::Place;
 use super::{Base, Config, Kernel, Loader, Packages, Services, System, Trust};
 use elea_formats::cmdline::{Argument, CommandLine};
 use elea_formats::release::{Health, Source};
-use elea_store::trust::PublicKey;
+use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The version of the config's language.
 const SCHEMA: u64 = 1;
@@ -402,8 +402,32 @@ fn trust(reader: &mut Reader, top: &mut Fields) -> Trust {
         };
         reader.problem(Some(text.at), wrong, "named here", None);
     }
+    let policy = reader.text(&mut fields, "policy").map(|text| {
+        let path = reader.resolve(&text);
+        if let Err(wrong) = check_policy(&path) {
+            reader.problem(Some(text.at), wrong, "named here", None);
+        }
+        path
+    });
     reader.finish(&fields);
-    Trust { keys }
+    Trust { keys, policy }
+}
+
+/// What is wrong with a `trust.toml` that is to go into an image.
+fn check_policy(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot read the policy {}: {e}", path.display()))?;
+    let nothing = Keys::default();
+    let known = Known {
+        trust_d: &nothing,
+        named: &nothing,
+        file: &|_| {
+            Err("this file is not in the image: write the key itself, or \"trust.d\"".into())
+        },
+    };
+    parse_rules(path, &text, &known)
+        .map(|_| ())
+        .map_err(|e| e.to_string())
 }
 
 fn loader(reader: &mut Reader, top: &mut Fields) -> Loader {

@@ -3,7 +3,7 @@
 use super::Job;
 use super::accounts::Numbers;
 use super::tree::{ROOT, Tree};
-use crate::config::Content;
+use crate::config::{Content, Trust};
 use crate::lock::Error;
 use elea_sys::At as _;
 use std::path::Path;
@@ -58,7 +58,7 @@ pub(super) fn system(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     if tree.has("usr/lib/systemd/system/systemd-resolved.service") {
         tree.link("../run/systemd/resolve/stub-resolv.conf", "etc/resolv.conf")?;
     }
-    trust(job, tree)
+    trust(&job.config.trust, tree)
 }
 
 fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
@@ -86,9 +86,10 @@ fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     Ok(())
 }
 
-fn trust(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+/// Whom the image trusts.
+pub(super) fn trust(trust: &Trust, tree: &Tree) -> Result<(), Error> {
     tree.folder("usr/lib/elea/trust.d", 0o755, ROOT)?;
-    for path in &job.config.trust.keys {
+    for path in &trust.keys {
         let pem = std::fs::read(path).at("read", path)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let digest = elea_formats::digest::Digest::sha256(&pem);
@@ -97,6 +98,12 @@ fn trust(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
             &digest.to_string()[..8]
         );
         tree.put(&name, &pem)?;
+    }
+    if let Some(path) = &trust.policy {
+        tree.put(
+            "usr/lib/elea/trust.toml",
+            &std::fs::read(path).at("read", path)?,
+        )?;
     }
     Ok(())
 }

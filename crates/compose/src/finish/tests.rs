@@ -165,3 +165,27 @@ fn owners_change_and_modes_and_capabilities_stay() {
     let length = rustix::fs::getxattr(&path, "security.capability", &mut found).unwrap();
     assert_eq!(found[..length], capability);
 }
+
+#[test]
+fn an_image_has_its_keys_and_its_policy() {
+    let Some((dir, tree)) = tree(&[]) else {
+        return;
+    };
+    let beside = tempfile::tempdir().unwrap();
+    let file = |name: &str| beside.path().join(name);
+    fs::write(file("me.pub"), "key").unwrap();
+    fs::write(file("policy.toml"), "# policy\n").unwrap();
+    let trust = crate::config::Trust {
+        keys: vec![file("me.pub")],
+        policy: Some(file("policy.toml")),
+    };
+    etc::trust(&trust, &tree).unwrap();
+    let read = |name: &str| fs::read_to_string(dir.path().join("usr/lib/elea").join(name));
+    assert_eq!(read("trust.toml").unwrap(), "# policy\n");
+    let key = fs::read_dir(dir.path().join("usr/lib/elea/trust.d"))
+        .unwrap()
+        .next();
+    let name = key.unwrap().unwrap().file_name().into_string().unwrap();
+    assert!(name.starts_with("me-") && name.ends_with(".pub"), "{name}");
+    assert_eq!(read(&format!("trust.d/{name}")).unwrap(), "key");
+}

@@ -3,6 +3,10 @@
 //! The grammar of registry names is that of the distribution specification
 //! ("Pulling manifests": name and tag), hosts as in a URL.
 
+mod prefix;
+
+pub use prefix::Prefix;
+
 use super::sha256_text;
 use crate::digest::Digest;
 use std::fmt;

@@ -6,7 +6,6 @@ use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::release::Package;
 use elea_net::Offer;
-use elea_store::trust::Verdict;
 use serde::Serialize;
 
 /// The value of `schema` of a check.
@@ -54,13 +53,20 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Found {
-    /// A trusted key.
+    /// Trusted keys.
     Signed {
-        /// Its id.
+        /// The id of the first.
         key: Digest,
+        /// The ids of all that count.
+        keys: Vec<Digest>,
+        /// What asked for them.
+        rule: String,
     },
     /// Nobody; that was allowed.
-    Unsigned,
+    Unsigned {
+        /// What allows it.
+        rule: String,
+    },
 }
 
 /// What an upgrade would bring.
@@ -103,6 +109,8 @@ pub struct Upgraded {
     pub running: Release,
     /// What was staged.
     pub offered: Release,
+    /// Who vouches for it.
+    pub signed: Found,
     /// The generation that boots next because of it.
     pub number: Option<u64>,
     /// What differs between the packages.
@@ -131,6 +139,7 @@ impl Upgraded {
             reference: check.reference.clone(),
             running: check.running.clone(),
             offered: check.offered.clone(),
+            signed: check.signed.clone(),
             number: None,
             packages: check.packages.clone(),
             fetched: if dry_run { check.fetch } else { 0 },
@@ -167,9 +176,15 @@ pub(super) fn check(
             version: release.map(|r| r.version.clone()).unwrap_or_default(),
             image: offer.image,
         },
-        signed: match &offer.verdict {
-            Verdict::Signed { key, .. } => Found::Signed { key: *key },
-            Verdict::Unsigned => Found::Unsigned,
+        signed: match offer.verdict.keys() {
+            [] => Found::Unsigned {
+                rule: offer.verdict.rule().into(),
+            },
+            keys @ [first, ..] => Found::Signed {
+                key: *first,
+                keys: keys.to_vec(),
+                rule: offer.verdict.rule().into(),
+            },
         },
         packages: release
             .map(|r| package_changes(packages, &r.packages))

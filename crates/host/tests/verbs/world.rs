@@ -55,6 +55,11 @@ fn release(version: &str, layout: &str) -> Release {
 impl World {
     /// A machine that runs 1.0 from its disk, good, with an argument of its own.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with more files in its image.
+    pub(crate) fn with(more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = PrivateKey::generate(Algorithm::Ed25519).unwrap();
         let publisher = Store::init(&dir.path().join("publisher")).unwrap();
@@ -75,7 +80,7 @@ impl World {
         let trusted = root.join("etc/elea/trust.d/tiny.pub");
         fs::write(trusted, world.key.public().to_pem()).unwrap();
         let store = Store::init(&root.join("elea/store")).unwrap();
-        let image = world.import(&store, "1.0");
+        let image = world.import(&store, "1.0", more);
         let contents = Contents::load(&store, &image).unwrap();
         let uuid = "00000000-1111-2222-3333-444444444444";
         let own = ["own=1".to_owned()];
@@ -100,7 +105,12 @@ impl World {
         format!("oci:{}:stable", self.dir.path().join("layout").display())
     }
 
-    fn import(&self, store: &Store, version: &str) -> elea_formats::digest::Digest {
+    fn import(
+        &self,
+        store: &Store,
+        version: &str,
+        more: &[(&str, &str)],
+    ) -> elea_formats::digest::Digest {
         let tree = self.dir.path().join(format!("tree-{version}"));
         let _ = fs::remove_dir_all(&tree);
         let release = release(version, &self.reference());
@@ -120,6 +130,9 @@ impl World {
         put(&release.initrds[0], version.repeat(9000).as_bytes());
         put(&release.loader, "loader ".repeat(700).as_bytes());
         put("usr/share/common", "common ".repeat(15_000).as_bytes());
+        for (path, text) in more {
+            put(path, text.as_bytes());
+        }
         put("usr/bin/hello", version.repeat(2000).as_bytes());
         let tree = store.import_dir(&tree, &Silent).unwrap();
         let origin = Origin {
@@ -131,7 +144,7 @@ impl World {
 
     /// Publishes a version under the tag that the machine follows.
     pub(crate) fn publish(&self, version: &str, signed: bool) {
-        let image = self.import(&self.publisher, version);
+        let image = self.import(&self.publisher, version, &[]);
         let reference: Reference = self.reference().parse().unwrap();
         let key = signed.then_some(&self.key);
         let options = elea_net::Options::default();

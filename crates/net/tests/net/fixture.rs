@@ -5,7 +5,7 @@ use elea_formats::form::Form;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{Health, ImageManifest, Release, SCHEMA};
 use elea_net::{NetError, Offer, Options, Pulled, check, pull};
-use elea_store::trust::{Algorithm, Keys, Policy, PrivateKey, PublicKey, Running};
+use elea_store::trust::{Algorithm, Keys, Policy, PrivateKey, PublicKey, Rules, Running};
 use elea_store::{Origin, Store};
 use elea_sys::progress::{Progress, Silent, Unit};
 use std::fs;
@@ -102,16 +102,21 @@ pub(crate) fn trusting_public(keys: impl IntoIterator<Item = PublicKey>) -> Poli
     for key in keys {
         trusted.add(Path::new("test.pub"), key);
     }
+    ruled(Rules::of_keys(trusted))
+}
+
+pub(crate) fn ruled(rules: Rules) -> Policy {
     Policy {
-        keys: trusted,
-        ..Policy::default()
+        rules,
+        allow_unsigned: false,
+        allow_downgrade: false,
     }
 }
 
 pub(crate) fn anything() -> Policy {
     Policy {
         allow_unsigned: true,
-        ..Policy::default()
+        ..trusting(&[])
     }
 }
 

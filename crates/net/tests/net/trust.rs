@@ -2,7 +2,7 @@
 
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{
-    Place, anything, has, key, options, reference, run, running, trusting, trusting_public,
+    Place, anything, has, key, options, reference, ruled, run, running, trusting, trusting_public,
 };
 use crate::server::{Repository, Server};
 use elea_formats::digest::Digest;
@@ -10,10 +10,12 @@ use elea_formats::oci::reference::Reference;
 use elea_formats::oci::{ImageConfig, Manifest};
 use elea_formats::signature::Identity;
 use elea_net::{NetError, check, pull, push, sign};
-use elea_store::trust::{Algorithm, Policy, PrivateKey, Refusal, Running};
+use elea_store::trust::{
+    Algorithm, Keys, Known, Policy, PrivateKey, Refusal, Running, parse_rules,
+};
 use elea_sys::progress::Silent;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A repository with one system in it, served and also reachable as a layout.
@@ -121,13 +123,14 @@ fn a_missing_signature_and_a_strange_key_are_refused_before_anything_is_fetched(
             refusal,
             Refusal::WrongKey {
                 signatures: 1,
-                keys: 1
+                keys: 1,
+                ..
             }
         ),
         "{refusal}"
     );
-    let refusal = refused(&signed, &Policy::default(), None);
-    assert!(matches!(refusal, Refusal::NoKeys), "{refusal}");
+    let refusal = refused(&signed, &trusting(&[]), None);
+    assert!(matches!(refusal, Refusal::NoKeys { .. }), "{refusal}");
     // The signature and its payload are blobs too; no layer was asked for.
     assert!(signed.server.count("/blobs/") <= 2);
     let there = Place::new();
@@ -359,9 +362,23 @@ fn a_signature_of_another_repository_is_refused_unless_a_mirror_is_meant() {
         matches!(error, NetError::Refused(Refusal::OtherRepository { .. })),
         "{error}"
     );
-    let mirror = Policy {
-        any_repository: true,
-        ..policy
+    let rule = format!(
+        "[rules.\"{0}/other\"]\nkeys = [\"trust.d\"]\nsigned_as = \"{0}/hello\"\n",
+        registry.host()
+    );
+    let mut keys = Keys::default();
+    keys.add(Path::new("test.pub"), key.public());
+    let known = Known {
+        trust_d: &keys,
+        named: &Keys::default(),
+        file: &|_| Err("no files".into()),
     };
+    let mirror = ruled(parse_rules(Path::new("trust.toml"), &rule, &known).unwrap());
     there.pull(&to("other"), &mirror).unwrap();
+    // Under the rules, the repository itself is without one.
+    let error = there.check(&to("hello"), &mirror).unwrap_err();
+    assert!(
+        matches!(error, NetError::Refused(Refusal::Rejected { .. })),
+        "{error}"
+    );
 }

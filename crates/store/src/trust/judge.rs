@@ -1,23 +1,23 @@
 //! The verdict on a candidate image, as a pure function.
 
-use super::Keys;
+use super::{Demand, Rule, Rules, Signers};
 use elea_formats::digest::Digest;
+use elea_formats::oci::reference::Reference;
 use elea_formats::release::Release;
 use elea_formats::signature::{self, Claims, PayloadError};
 use elea_formats::version;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 /// What is allowed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Policy {
-    /// The keys that are trusted.
-    pub keys: Keys,
-    /// `--allow-unsigned`: an image that no trusted key signed is accepted.
+    /// Who must have signed.
+    pub rules: Rules,
+    /// `--allow-unsigned`: an image whose rule asks for signatures is accepted without them.
     pub allow_unsigned: bool,
     /// `--allow-downgrade`: a lower version or epoch is accepted.
     pub allow_downgrade: bool,
-    /// A signature made for another repository is accepted (a mirror under another name).
-    pub any_repository: bool,
 }
 
 /// A signature as it is stored: the payload's bytes and the signature over them.
@@ -32,8 +32,8 @@ pub struct Signature {
 /// What is offered.
 #[derive(Debug, Clone, Copy)]
 pub struct Candidate<'a> {
-    /// Host and name of the repository it was asked from; none for a layout.
-    pub repository: Option<&'a str>,
+    /// Where it comes from; the path of a layout or archive is absolute.
+    pub reference: &'a Reference,
     /// SHA-256 of its OCI manifest.
     pub manifest: Digest,
     /// The signatures that were found with it.
@@ -54,42 +54,91 @@ pub struct Running {
 /// What vouches for the candidate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// A trusted key.
+    /// Trusted keys.
     Signed {
-        /// The key's id.
-        key: Digest,
-        /// What it signed.
+        /// The ids of those that signed, at least as many as the rule asks for.
+        keys: Vec<Digest>,
+        /// What they signed.
         claims: Claims,
+        /// What asked for it: a rule's name.
+        rule: String,
     },
-    /// Nothing; the policy allows it.
-    Unsigned,
+    /// Nothing; that is allowed.
+    Unsigned {
+        /// What allows it.
+        rule: String,
+    },
+}
+
+impl Verdict {
+    /// The ids of the keys that vouch for it.
+    pub fn keys(&self) -> &[Digest] {
+        match self {
+            Self::Signed { keys, .. } => keys,
+            Self::Unsigned { .. } => &[],
+        }
+    }
+
+    /// What decided.
+    pub fn rule(&self) -> &str {
+        match self {
+            Self::Signed { rule, .. } | Self::Unsigned { rule } => rule,
+        }
+    }
 }
 
 /// Why a candidate must not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// Nothing is taken from there.
+    #[error(
+        "{rule} rejects {reference}; if it is to be trusted, write a rule for it (docs/formats/trust.md)"
+    )]
+    Rejected {
+        /// What was asked for.
+        reference: String,
+        /// What rejects it.
+        rule: String,
+    },
     /// There is no signature.
     #[error(
-        "the image with manifest sha256:{manifest} is not signed; sign it when it is pushed, or accept it as it is with --allow-unsigned"
+        "the image with manifest sha256:{manifest} is not signed, and {rule} wants a signature; sign it when it is pushed, or accept it as it is with --allow-unsigned"
     )]
     Unsigned {
         /// The candidate's manifest.
         manifest: Digest,
+        /// What asks for signatures.
+        rule: String,
     },
-    /// There is no key to check a signature with.
+    /// There are not enough keys to check signatures with.
     #[error(
-        "the image is signed, but this machine trusts no key; name one with --key or put it into /etc/elea/trust.d"
+        "the image is signed, but this machine trusts no key for it, or too few ({rule}); name one with --key or put it into /etc/elea/trust.d"
     )]
-    NoKeys,
+    NoKeys {
+        /// What asks for them.
+        rule: String,
+    },
     /// No signature was made by a trusted key.
     #[error(
-        "none of the image's {signatures} signatures was made by one of the {keys} trusted keys; if its signer is to be trusted, put the public key into /etc/elea/trust.d"
+        "none of the image's {signatures} signatures was made by one of the {keys} keys of {rule}; if its signer is to be trusted, add the public key there"
     )]
     WrongKey {
         /// How many signatures there are.
         signatures: usize,
         /// How many keys are trusted.
         keys: usize,
+        /// Whose keys they are.
+        rule: String,
+    },
+    /// Fewer keys signed than the rule asks for.
+    #[error("{found} of the keys of {rule} signed the image, and {threshold} must have")]
+    TooFew {
+        /// How many different keys signed the same.
+        found: usize,
+        /// How many must have.
+        threshold: usize,
+        /// What asks for them.
+        rule: String,
     },
     /// A trusted key signed something that is not a claim about an image.
     #[error("a trusted key's signature says nothing usable: {0}")]
@@ -106,13 +155,15 @@ pub enum Refusal {
     },
     /// A trusted key signed it for another repository.
     #[error(
-        "the image was signed as `{signed}` and is offered as `{asked}`; the name behind the host must be the same"
+        "the image was signed as `{signed}` and is offered as {asked}; {rule} has no `signed_as` that makes this right"
     )]
     OtherRepository {
         /// What was asked for.
         asked: String,
         /// What the signature says.
         signed: String,
+        /// What decides.
+        rule: String,
     },
     /// Another system's image.
     #[error("the image is of the system `{offered}`, and this machine runs `{running}`")]
@@ -161,14 +212,26 @@ pub fn judge(
     running: Option<&Running>,
     policy: &Policy,
 ) -> Result<Verdict, Refusal> {
-    match find_signature(candidate, policy) {
-        Ok(Verdict::Signed { key, claims }) => {
+    let rule = policy.rules.find(candidate.reference);
+    let unsigned = |rule: &str| Verdict::Unsigned { rule: rule.into() };
+    let signers = match &rule.demand {
+        Demand::Reject => {
+            return Err(Refusal::Rejected {
+                reference: candidate.reference.to_string(),
+                rule: rule.name.clone(),
+            });
+        }
+        Demand::Accept => return Ok(unsigned(&rule.name)),
+        Demand::Signed(signers) => signers,
+    };
+    match signed(candidate, rule, signers) {
+        Err(_) if policy.allow_unsigned => Ok(unsigned("--allow-unsigned")),
+        Ok(Verdict::Signed { keys, claims, rule }) => {
             if let (Some(running), Some(elea)) = (running, &claims.elea) {
                 follow(running, &elea.name, &elea.version, elea.epoch, policy)?;
             }
-            Ok(Verdict::Signed { key, claims })
+            Ok(Verdict::Signed { keys, claims, rule })
         }
-        Err(_) if policy.allow_unsigned => Ok(Verdict::Unsigned),
         other => other,
     }
 }
@@ -212,42 +275,66 @@ pub fn check_release(
     }
 }
 
-/// The first signature that holds; else the reason of the one that came furthest.
-fn find_signature(candidate: &Candidate<'_>, policy: &Policy) -> Result<Verdict, Refusal> {
+/// Counts the different keys that vouch for the candidate; else the reason of the signature
+/// that came furthest.
+fn signed(candidate: &Candidate<'_>, rule: &Rule, signers: &Signers) -> Result<Verdict, Refusal> {
+    let Signers {
+        keys, threshold, ..
+    } = signers;
+    let name = || rule.name.clone();
     if candidate.signatures.is_empty() {
         return Err(Refusal::Unsigned {
             manifest: candidate.manifest,
+            rule: name(),
         });
     }
-    if policy.keys.is_empty() {
-        return Err(Refusal::NoKeys);
+    let known = keys.iter().count();
+    if known < *threshold {
+        return Err(Refusal::NoKeys { rule: name() });
     }
     let mut refusal = Refusal::WrongKey {
         signatures: candidate.signatures.len(),
-        keys: policy.keys.iter().count(),
+        keys: known,
+        rule: name(),
     };
+    let mut holding: Vec<(Digest, Claims)> = Vec::new();
     for Signature { payload, signature } in candidate.signatures {
-        let Some(key) = policy.keys.who_signed(payload, signature) else {
+        let Some(key) = keys.who_signed(payload, signature) else {
             continue;
         };
-        match check_claims(candidate, payload, policy) {
-            Ok(claims) => {
-                return Ok(Verdict::Signed {
-                    key: key.id(),
-                    claims,
-                });
-            }
+        match check_claims(candidate, payload, rule) {
+            Ok(claims) => holding.push((key.id(), claims)),
             Err(reason) => refusal = reason,
         }
     }
-    Err(refusal)
+    // What says more comes first; what says nothing of Elea vouches for the manifest all the
+    // same, and so for what the image says of itself.
+    holding.sort_by_key(|(_, claims)| claims.elea.is_none());
+    let mut most = 0;
+    for (_, claims) in &holding {
+        let agree = |other: &Claims| other.elea.is_none() || other.elea == claims.elea;
+        let together = holding.iter().filter(|(_, other)| agree(other));
+        let keys: BTreeSet<Digest> = together.map(|(key, _)| *key).collect();
+        if keys.len() >= *threshold {
+            return Ok(Verdict::Signed {
+                keys: keys.into_iter().collect(),
+                claims: claims.clone(),
+                rule: name(),
+            });
+        }
+        most = most.max(keys.len());
+    }
+    if most == 0 {
+        return Err(refusal);
+    }
+    Err(Refusal::TooFew {
+        found: most,
+        threshold: *threshold,
+        rule: name(),
+    })
 }
 
-fn check_claims(
-    candidate: &Candidate<'_>,
-    payload: &[u8],
-    policy: &Policy,
-) -> Result<Claims, Refusal> {
+fn check_claims(candidate: &Candidate<'_>, payload: &[u8], rule: &Rule) -> Result<Claims, Refusal> {
     let claims = signature::parse(payload)?;
     if claims.manifest != candidate.manifest {
         return Err(Refusal::OtherManifest {
@@ -255,25 +342,14 @@ fn check_claims(
             signed: claims.manifest,
         });
     }
-    if let Some(asked) = candidate.repository
-        && !policy.any_repository
-        && !claims.repository.is_empty()
-        && name_of(asked) != name_of(&claims.repository)
-    {
+    if !rule.is_for(candidate.reference, &claims.repository) {
         return Err(Refusal::OtherRepository {
-            asked: asked.to_owned(),
+            asked: candidate.reference.to_string(),
             signed: claims.repository,
+            rule: rule.name.clone(),
         });
     }
     Ok(claims)
-}
-
-/// A repository without its host: the same image is served under several host names
-/// (`localhost:5000` where it is pushed, something else where it is pulled).
-fn name_of(repository: &str) -> &str {
-    repository
-        .split_once('/')
-        .map_or(repository, |(_, name)| name)
 }
 
 fn follow(

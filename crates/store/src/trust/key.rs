@@ -219,7 +219,7 @@ impl PrivateKey {
 
     /// Reads a key file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        Self::parse_pem(&super::read(path)?).map_err(|source| KeyError::File {
+        Self::parse_pem(&super::read(path, super::MAX_FILE)?).map_err(|source| KeyError::File {
             path: path.to_owned(),
             source: Box::new(source),
         })

@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::options::{Network, Trust};
 use crate::{places, text};
+use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::ImageManifest;
 use serde::Serialize;
@@ -35,6 +36,10 @@ struct Shown {
     fetched: u64,
     layers_fetched: usize,
     layers_reused: usize,
+    /// The ids of the keys that vouch for it.
+    signed_by: Vec<Digest>,
+    /// What decided that it may be taken.
+    rule: String,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -55,6 +60,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         store.set_ref(name, &pulled.image.image)?;
     }
     let shown = Shown {
+        signed_by: offer.verdict.keys().to_vec(),
+        rule: offer.verdict.rule().into(),
         names: name.into_iter().collect(),
         image: pulled.image,
         fetched: pulled.fetched,
@@ -64,12 +71,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     context.show(&shown, |s| {
         let layers = s.layers_fetched + s.layers_reused;
         format!(
-            "{}\n{}: {} fetched in {} of {}\n",
+            "{}\n{}: {} fetched in {} of {}\nsigned by {}\n",
             s.image.image,
             s.names.join(", "),
             text::size(s.fetched),
             s.layers_fetched,
             text::count(layers as u64, "layer"),
+            text::signers(&s.signed_by, &s.rule),
         )
     })
 }

@@ -25,8 +25,12 @@ pub(crate) struct Args {
 struct Shown {
     schema: &'static str,
     reference: String,
-    /// The id of the trusted key; none for what needs no signature here.
+    /// The id of the first trusted key; none for what needs no signature here.
     key: Option<Digest>,
+    /// The ids of all that count.
+    keys: Vec<Digest>,
+    /// What decided.
+    rule: String,
     manifest: Option<String>,
     image: Option<Digest>,
     name: Option<String>,
@@ -47,15 +51,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let mut shown = Shown {
         schema: "elea.verify/1",
         reference: args.reference.to_string(),
-        key: None,
+        key: verdict.keys().first().copied(),
+        keys: verdict.keys().to_vec(),
+        rule: verdict.rule().into(),
         manifest: None,
         image: None,
         name: None,
         version: None,
         epoch: None,
     };
-    if let Verdict::Signed { key, claims } = verdict {
-        shown.key = Some(key);
+    if let Verdict::Signed { claims, .. } = verdict {
         shown.manifest = Some(format!("sha256:{}", claims.manifest));
         if let Some(elea) = claims.elea {
             shown.image = Some(elea.image);
@@ -65,12 +70,15 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         }
     }
     context.show(&shown, |s| {
-        let unsigned = "not needed here (made in this store, or --allow-unsigned)";
+        let keys: Vec<_> = s.keys.iter().map(Digest::to_string).collect();
+        let signed = if keys.is_empty() {
+            "nobody, which is allowed here".into()
+        } else {
+            keys.join("\n")
+        };
         text::facts(&[
-            (
-                "signed by",
-                Some(s.key.map_or_else(|| unsigned.into(), |k| k.to_string())),
-            ),
+            ("signed by", Some(signed)),
+            ("decided by", Some(s.rule.clone())),
             ("manifest", s.manifest.clone()),
             ("image", s.image.map(|d| d.to_string())),
             ("system", s.name.clone()),
