@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod interrupt;
 mod options;
+mod password;
 mod places;
 mod text;
 

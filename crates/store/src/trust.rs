@@ -9,6 +9,7 @@ mod judge;
 mod key;
 mod pem;
 mod rules;
+mod sealed;
 
 pub use judge::{Candidate, Policy, Refusal, Running, Signature, Verdict, check_release, judge};
 pub use key::{Algorithm, KeyError, PrivateKey, PublicKey};

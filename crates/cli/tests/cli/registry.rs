@@ -179,3 +179,33 @@ fn the_rule_that_decided_is_named() {
     write("[rules.\"HOST\"]\nkeys = [\"c.pub\"]\n");
     elea.bad(&verify, 1, &["/etc/elea/trust.toml:2:9", "c.pub"]);
 }
+
+#[test]
+fn a_key_may_be_behind_a_password() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    elea.good("image import dir:tree --name hello");
+    elea.good("image push hello oci:layout:1.0");
+    let with = |password: &str, line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut command = elea.command(&words);
+        let ran = command.env("COSIGN_PASSWORD", password).output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        (ran.status.code(), said)
+    };
+    assert_eq!(with("secret", "image keygen a --password").0, Some(0));
+    let key = fs::read_to_string(elea.path("a.key")).unwrap();
+    assert!(
+        key.starts_with("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n"),
+        "{key}"
+    );
+    let sign = "image sign oci:layout:1.0 --key a.key";
+    let (code, said) = with("Secret", sign);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("a.key") && said.contains("password does not open it"),
+        "{said}"
+    );
+    assert_eq!(with("secret", sign).0, Some(0));
+    elea.good("image verify oci:layout:1.0 --key a.pub");
+}

@@ -3,12 +3,16 @@
 
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{Place, key, options, reference, run, trusting, trusting_public};
+use elea_formats::digest::Digest;
+use elea_formats::oci::reference::Reference;
 use elea_net::{NetError, push, sign};
 use elea_store::trust::{Algorithm, PrivateKey, PublicKey, Refusal, Verdict};
 use elea_sys::progress::Silent;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+const PASSWORD: &str = "a pass word";
 
 /// cosign, and the folder that it and we both see.
 struct Cosign {
@@ -51,7 +55,7 @@ impl Cosign {
         // Nothing of the caller's, and no network beyond loopback is asked for.
         command
             .env("HOME", &inside)
-            .env("COSIGN_PASSWORD", "")
+            .env("COSIGN_PASSWORD", PASSWORD)
             .env_remove("DOCKER_CONFIG");
         command
     }
@@ -113,49 +117,149 @@ fn cosign_accepts_our_signatures() {
     assert!(!cosign.verify("other.pub", &name).status.success());
 }
 
+/// A registry with an image that nobody signed.
+struct Offered {
+    registry: DockerRegistry,
+    image: Digest,
+    manifest: Digest,
+}
+
+impl Offered {
+    fn new() -> Option<Self> {
+        let registry = DockerRegistry::start(&Access::default())?;
+        let here = Place::new();
+        let image = here.system("hello", "1.0", 0).image;
+        let to = reference(&format!("registry:{}/hello:1.0", registry.host()));
+        let pushed = push(&image, &here.store, &to, &options(), None, &Silent).unwrap();
+        Some(Self {
+            registry,
+            image,
+            manifest: pushed.manifest,
+        })
+    }
+
+    fn reference(&self) -> Reference {
+        reference(&format!("registry:{}/hello:1.0", self.registry.host()))
+    }
+
+    /// What cosign signs.
+    fn by_digest(&self) -> String {
+        format!("{}/hello@sha256:{}", self.registry.host(), self.manifest)
+    }
+}
+
+impl Cosign {
+    /// `cosign sign`, with a key file of the folder.
+    fn sign(&self, key: &str, image: &str) {
+        run(&mut self.command(&[
+            "sign",
+            "--key",
+            &format!("%d/{key}"),
+            "--tlog-upload=false",
+            "--allow-http-registry",
+            "--yes",
+            image,
+        ]));
+    }
+
+    /// A key pair of cosign's: its own ECDSA, or an Ed25519 key that it imported.
+    fn key_pair(&self, name: &str) -> PublicKey {
+        let prefix = format!("%d/{name}");
+        if name == "ed25519" {
+            let theirs = PrivateKey::generate(Algorithm::Ed25519).unwrap();
+            theirs.save(&self.path("plain.pem"), None).unwrap();
+            let key = ["import-key-pair", "--key", "%d/plain.pem"];
+            run(&mut self.command(&[&key[..], &["--output-key-prefix", &prefix]].concat()));
+        } else {
+            run(&mut self.command(&["generate-key-pair", "--output-key-prefix", &prefix]));
+        }
+        let public = fs::read_to_string(self.path(&format!("{name}.pub"))).unwrap();
+        PublicKey::parse_pem(&public).unwrap().remove(0)
+    }
+}
+
 #[test]
 fn we_accept_cosigns_signatures() {
     let Some(cosign) = Cosign::find() else { return };
-    let Some(registry) = DockerRegistry::start(&Access::default()) else {
+    let Some(offered) = Offered::new() else {
         return;
     };
-    let (here, there) = (Place::new(), Place::new());
-    let image = here.system("hello", "1.0", 0);
-    let name = format!("{}/hello", registry.host());
-    let to = reference(&format!("registry:{name}:1.0"));
-    let pushed = push(&image.image, &here.store, &to, &options(), None, &Silent).unwrap();
-    let prefix = ["generate-key-pair", "--output-key-prefix", "%d/key"];
-    run(&mut cosign.command(&prefix));
-    let by_digest = format!("{name}@sha256:{}", pushed.manifest);
-    run(&mut cosign.command(&[
-        "sign",
-        "--key",
-        "%d/key.key",
-        "--tlog-upload=false",
-        "--allow-http-registry",
-        "--yes",
-        &by_digest,
-    ]));
-    let public = fs::read_to_string(cosign.path("key.pub")).unwrap();
-    let public = PublicKey::parse_pem(&public).unwrap().remove(0);
-    let error = there.check(&to, &trusting(&[&key()])).unwrap_err();
-    assert!(
-        matches!(error, NetError::Refused(Refusal::WrongKey { .. })),
-        "{error}"
-    );
-    let policy = trusting_public([public]);
-    let offer = there.check(&to, &policy).unwrap();
-    let Verdict::Signed { claims, .. } = &offer.verdict else {
-        panic!("signed")
+    let (to, by_digest) = (offered.reference(), offered.by_digest());
+    for name in ["ecdsa", "ed25519"] {
+        let public = cosign.key_pair(name);
+        cosign.sign(&format!("{name}.key"), &by_digest);
+        let there = Place::new();
+        let error = there.check(&to, &trusting(&[&key()])).unwrap_err();
+        assert!(
+            matches!(error, NetError::Refused(Refusal::WrongKey { .. })),
+            "{error}"
+        );
+        let policy = trusting_public([public.clone()]);
+        let offer = there.check(&to, &policy).unwrap();
+        let Verdict::Signed { claims, keys, .. } = &offer.verdict else {
+            panic!("signed")
+        };
+        assert_eq!(keys, &[public.id()]);
+        assert_eq!(claims.elea, None);
+        assert_eq!(
+            format!("{}@sha256:{}", claims.repository, claims.manifest),
+            by_digest
+        );
+        let pulled = there.pull(&to, &policy).unwrap();
+        assert_eq!(pulled.image.image, offered.image);
+        // Ours beside cosign's: both hold.
+        let ours = key();
+        sign(&to, &options(), &ours, None, &Silent).unwrap();
+        there.check(&to, &trusting(&[&ours])).unwrap();
+        there.check(&to, &policy).unwrap();
+        let out = cosign.verify(&format!("{name}.pub"), &by_digest);
+        assert!(out.status.success(), "{out:?}");
+    }
+}
+
+#[test]
+fn cosigns_keys_sign_here() {
+    let Some(cosign) = Cosign::find() else { return };
+    let Some(offered) = Offered::new() else {
+        return;
     };
-    assert_eq!(claims.elea, None);
-    assert_eq!(claims.repository, name);
-    let pulled = there.pull(&to, &policy).unwrap();
-    assert_eq!(pulled.image.image, image.image);
-    // Ours beside cosign's: both hold.
-    let ours = key();
-    sign(&to, &options(), &ours, None, &Silent).unwrap();
-    there.check(&to, &trusting(&[&ours])).unwrap();
-    there.check(&to, &policy).unwrap();
-    assert!(cosign.verify("key.pub", &by_digest).status.success());
+    for name in ["ecdsa", "ed25519"] {
+        let public = cosign.key_pair(name);
+        let path = cosign.path(&format!("{name}.key"));
+        let load = |password: Option<&str>| PrivateKey::load(&path, || password.map(str::to_owned));
+        for (password, part) in [(None, "COSIGN_PASSWORD"), (Some(""), "does not open it")] {
+            let error = load(password).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains(name), "{error}");
+        }
+        let key = load(Some(PASSWORD)).unwrap();
+        assert_eq!(key.public(), public);
+        sign(&offered.reference(), &options(), &key, None, &Silent).unwrap();
+        let out = cosign.verify(&format!("{name}.pub"), &offered.by_digest());
+        assert!(out.status.success(), "{out:?}");
+    }
+}
+
+#[test]
+fn our_keys_sign_in_cosign() {
+    let Some(cosign) = Cosign::find() else { return };
+    let Some(offered) = Offered::new() else {
+        return;
+    };
+    let there = Place::new();
+    for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let name = format!("{algorithm:?}.key");
+        key.save(&cosign.path(&name), Some(PASSWORD)).unwrap();
+        let shown = run(&mut cosign.command(&["public-key", "--key", &format!("%d/{name}")]));
+        assert_eq!(shown, key.public().to_pem());
+        assert!(
+            there
+                .check(&offered.reference(), &trusting(&[&key]))
+                .is_err()
+        );
+        cosign.sign(&name, &offered.by_digest());
+        there
+            .check(&offered.reference(), &trusting(&[&key]))
+            .unwrap();
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Public keys are `SubjectPublicKeyInfo` (RFC 5280, RFC 8410), private keys PKCS#8
 //! (RFC 5958), both in PEM: what `openssl genpkey`, `openssl pkey -pubout` and
-//! `cosign public-key` write. cosign's own encrypted private keys are not read.
+//! `cosign public-key` write. cosign's own private keys are behind a password.
 
-use super::pem;
+use super::{pem, sealed};
 use elea_formats::digest::Digest;
 use elea_sys::{At as _, PathError};
 use ring::rand::SystemRandom;
@@ -55,6 +55,17 @@ pub enum KeyError {
     /// A key of another algorithm, or a malformed one.
     #[error("only ECDSA P-256 and Ed25519 keys are read")]
     Unsupported,
+    /// A key behind a password that is not the right one.
+    #[error("the password does not open it")]
+    Password,
+    /// A key behind a password that nobody gave.
+    #[error(
+        "it is behind a password, and there is none: set $COSIGN_PASSWORD, or run it on a terminal"
+    )]
+    NoPassword,
+    /// A key behind a password that was put there in a way that is not known.
+    #[error("{0} cannot be read: is it a key that cosign made?")]
+    Sealed(&'static str),
     /// The system gave no random numbers.
     #[error("the system gave no random numbers for a key or signature")]
     Random,
@@ -188,18 +199,22 @@ impl PrivateKey {
         Self::parse_der(pkcs8.as_ref())
     }
 
-    /// Reads the one private key of a PEM text.
-    pub fn parse_pem(text: &str) -> Result<Self, KeyError> {
-        let (label, der) = pem::parse(text)
+    /// Reads the one private key of a PEM text. `ask` gives the password, if it is behind one.
+    pub fn parse_pem(text: &str, ask: impl FnOnce() -> Option<String>) -> Result<Self, KeyError> {
+        let (label, bytes) = pem::parse(text)
             .and_then(|blocks| blocks.into_iter().next())
             .ok_or(KeyError::NoPem)?;
-        if label != PRIVATE {
-            return Err(KeyError::Label {
+        match label.as_str() {
+            PRIVATE => Self::parse_der(&bytes),
+            sealed::LABEL | sealed::OLD_LABEL => {
+                let password = ask().ok_or(KeyError::NoPassword)?;
+                Self::parse_der(&sealed::open(&bytes, &password)?)
+            }
+            _ => Err(KeyError::Label {
                 found: label,
                 expected: PRIVATE,
-            });
+            }),
         }
-        Self::parse_der(&der)
     }
 
     fn parse_der(der: &[u8]) -> Result<Self, KeyError> {
@@ -217,23 +232,30 @@ impl PrivateKey {
         })
     }
 
-    /// Reads a key file.
-    pub fn load(path: &Path) -> Result<Self, KeyError> {
-        Self::parse_pem(&super::read(path, super::MAX_FILE)?).map_err(|source| KeyError::File {
-            path: path.to_owned(),
-            source: Box::new(source),
+    /// Reads a key file. `ask` gives the password, if it is behind one.
+    pub fn load(path: &Path, ask: impl FnOnce() -> Option<String>) -> Result<Self, KeyError> {
+        Self::parse_pem(&super::read(path, super::MAX_FILE)?, ask).map_err(|source| {
+            KeyError::File {
+                path: path.to_owned(),
+                source: Box::new(source),
+            }
         })
     }
 
-    /// Writes a new key file that only its owner may read; an existing file is never replaced.
-    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
+    /// Writes a new key file that only its owner may read, behind a password if there is one (as
+    /// cosign's are); an existing file is never replaced.
+    pub fn save(&self, path: &Path, password: Option<&str>) -> Result<(), KeyError> {
+        let text = match password {
+            None => self.to_pem(),
+            Some(password) => pem::encode(sealed::LABEL, &sealed::seal(&self.pkcs8, password)?),
+        };
         let mut file = std::fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
             .at("create", path)?;
-        file.write_all(self.to_pem().as_bytes())
+        file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .at("write", path)?;
         Ok(())
@@ -283,7 +305,7 @@ mod tests {
     fn keys_sign_and_survive_their_text_form() {
         for algorithm in [Algorithm::EcdsaP256, Algorithm::Ed25519] {
             let key = PrivateKey::generate(algorithm).unwrap();
-            let again = PrivateKey::parse_pem(&key.to_pem()).unwrap();
+            let again = PrivateKey::parse_pem(&key.to_pem(), || None).unwrap();
             let public = PublicKey::parse_pem(&key.public().to_pem())
                 .unwrap()
                 .remove(0);
@@ -322,7 +344,7 @@ mod tests {
             assert!(run(&[
                 "pkey", "-in", "key.pem", "-pubout", "-out", "key.pub"
             ]));
-            let key = PrivateKey::load(&dir.path().join("key.pem")).unwrap();
+            let key = PrivateKey::load(&dir.path().join("key.pem"), || None).unwrap();
             let theirs = std::fs::read_to_string(dir.path().join("key.pub")).unwrap();
             assert_eq!(key.public().to_pem(), theirs);
             std::fs::write(dir.path().join("message"), b"hello").unwrap();
@@ -384,13 +406,18 @@ mod tests {
         ));
         let open = "-----BEGIN PUBLIC KEY-----\nAAAA\n";
         assert!(matches!(PublicKey::parse_pem(open), Err(KeyError::NoPem)));
-        let encrypted = pem::encode("ENCRYPTED SIGSTORE PRIVATE KEY", b"x");
-        let error = PrivateKey::parse_pem(&encrypted).unwrap_err().to_string();
-        assert!(error.contains("ENCRYPTED SIGSTORE"), "{error}");
+        let other = pem::encode("ENCRYPTED PRIVATE KEY", b"x");
+        let error = PrivateKey::parse_pem(&other, || None)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("`ENCRYPTED PRIVATE KEY`"), "{error}");
+        let encrypted = pem::encode(sealed::LABEL, b"x");
+        let error = PrivateKey::parse_pem(&encrypted, || None).unwrap_err();
+        assert!(error.to_string().contains("COSIGN_PASSWORD"), "{error}");
         let path = dir.path().join("key");
         let key = PrivateKey::generate(Algorithm::Ed25519).unwrap();
-        key.save(&path).unwrap();
-        assert!(key.save(&path).is_err());
+        key.save(&path, None).unwrap();
+        assert!(key.save(&path, None).is_err());
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&path).unwrap());
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{key:?}").contains("PRIVATE KEY-"));

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
+use crate::password;
 use elea_store::trust::{Algorithm, PrivateKey};
 use elea_sys::durable;
 use serde::Serialize;
@@ -15,10 +16,16 @@ pub(crate) struct Args {
     /// Ed25519 instead of ECDSA P-256, which cosign verifies too
     #[arg(long)]
     ed25519: bool,
+    /// Put the private key behind a password ($COSIGN_PASSWORD, or typed), in the file format of cosign
+    #[arg(long)]
+    password: bool,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
 }
+
+const NO_PASSWORD: &str =
+    "there is no password: set $COSIGN_PASSWORD, or type the same twice on a terminal";
 
 #[derive(Serialize)]
 struct Shown {
@@ -62,7 +69,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         context.say(&format!("would make {key} and {public}"));
         return Ok(Code::Done);
     }
-    key.save(&shown.key)?;
+    let password = args.password.then(|| password::choose().ok_or(NO_PASSWORD));
+    let password = password
+        .transpose()
+        .map_err(|e| Failure::new(Code::Failed, e))?;
+    key.save(&shown.key, password.as_deref())?;
     durable::write(&shown.public, key.public().to_pem().as_bytes())?;
     context.show(&shown, |shown| {
         format!(

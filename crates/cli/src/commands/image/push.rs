@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Network, Packing};
-use crate::text;
+use crate::{password, text};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_store::trust::PrivateKey;
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(value_name = "REF")]
     to: Reference,
-    /// Sign it with this private key (`elea image keygen` makes one)
+    /// Sign it with this private key (`elea image keygen` or cosign makes one)
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
     #[command(flatten)]
@@ -46,7 +46,10 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let key = args.sign.as_deref().map(PrivateKey::load).transpose()?;
+    let key = args.sign.as_deref();
+    let key = key
+        .map(|path| PrivateKey::load(path, password::ask))
+        .transpose()?;
     let store = context.store_to_change("elea image push")?;
     let image = store.resolve(&args.image)?;
     if args.dry_run {

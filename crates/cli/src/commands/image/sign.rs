@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::options::Network;
+use crate::password;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_store::trust::PrivateKey;
@@ -15,7 +16,7 @@ pub(crate) struct Args {
     /// registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(value_name = "REF")]
     reference: Reference,
-    /// The private key (`elea image keygen` makes one)
+    /// The private key (`elea image keygen` or cosign makes one)
     #[arg(long, value_name = "KEY")]
     key: PathBuf,
     #[command(flatten)]
@@ -36,7 +37,7 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let key = PrivateKey::load(&args.key)?;
+    let key = PrivateKey::load(&args.key, password::ask)?;
     if args.dry_run {
         let id = key.public().id().short();
         context.say(&format!("would sign {} as {id}", args.reference));
