@@ -5,7 +5,7 @@ use crate::failure::Outcome;
 use crate::places;
 use elea_compose::lock;
 use elea_host::choose;
-use elea_net::Options;
+use elea_net::{Options, Registries};
 use elea_store::export::Compression;
 use elea_store::trust::{Keys, Places, Policy, PublicKey, Rules};
 use std::path::{Path, PathBuf};
@@ -23,19 +23,20 @@ pub(crate) struct Network {
     /// Trust the certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// Read credentials here instead of ~/.docker/config.json
+    /// Read credentials here instead of where podman and docker keep them
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
 }
 
 impl Network {
-    pub(crate) fn options(&self) -> Options {
-        Options {
+    pub(crate) fn options(&self) -> Outcome<Options> {
+        Ok(Options {
             plain_http: self.plain_http,
             ca_file: self.ca_file.clone(),
             auth_file: self.auth_file.clone(),
+            registries: Registries::of_user()?,
             ..Options::default()
-        }
+        })
     }
 }
 

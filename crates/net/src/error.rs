@@ -49,7 +49,7 @@ pub enum NetError {
     },
     /// The registry wants other credentials.
     #[error(
-        "{url} refuses access ({status}){}; credentials are read from $REGISTRY_AUTH_FILE and ~/.docker/config.json",
+        "{url} refuses access ({status}){}; credentials are read from the files of `podman login` and `docker login`, or --auth-file",
         if *had_credentials { " with the credentials that were given" } else { "" }
     )]
     Denied {
@@ -59,6 +59,30 @@ pub enum NetError {
         status: u16,
         /// Whether credentials were sent.
         had_credentials: bool,
+    },
+    /// A program that keeps credentials failed.
+    #[error("`{program} get`, which credentials are to come from, failed: {reason}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A file about registries is malformed.
+    #[error("{} makes no sense (containers-registries.conf(5)): {reason}", path.display())]
+    RegistriesFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Images of that place are not to be used on this machine.
+    #[error("{what} is blocked by {}", path.display())]
+    Blocked {
+        /// What was asked for.
+        what: String,
+        /// The file that blocks it.
+        path: PathBuf,
     },
     /// The credentials file is malformed.
     #[error("{} does not hold credentials: {reason}", path.display())]
@@ -136,12 +160,37 @@ pub enum NetError {
         source: OciError,
     },
     /// No image for this machine in an index.
-    #[error("{what} has no image for linux/{architecture}")]
+    #[error(
+        "{what} has no image for linux/{architecture}; it has {}",
+        list(offered)
+    )]
     Platform {
         /// The index.
         what: String,
         /// This machine's architecture, as Go names it.
         architecture: String,
+        /// What it has instead, the first few.
+        offered: Vec<String>,
+    },
+    /// An index that names an index.
+    #[error("{what} is an index of indexes, which is not read")]
+    Nested {
+        /// The reference.
+        what: String,
+    },
+    /// A manifest of another size than the index says.
+    #[error(
+        "the manifest {digest} of {what} has {actual} bytes, and its index says {announced}; it was put together wrongly"
+    )]
+    Size {
+        /// The reference.
+        what: String,
+        /// The manifest.
+        digest: Digest,
+        /// Bytes that the index announces.
+        announced: u64,
+        /// Bytes that it has.
+        actual: u64,
     },
     /// The image must not be used.
     #[error(transparent)]
@@ -281,6 +330,14 @@ pub enum NetError {
     Cancelled,
 }
 
+/// A few things, or the word for none.
+fn list(things: &[String]) -> String {
+    match things {
+        [] => "none at all".into(),
+        things => things.join(", "),
+    }
+}
+
 impl From<elea_store::Error> for NetError {
     fn from(error: elea_store::Error) -> Self {
         match error {
@@ -306,6 +363,7 @@ impl NetError {
                 | Self::Label { .. }
                 | Self::Layers { .. }
                 | Self::DiffId { .. }
+                | Self::Size { .. }
                 | Self::Store(elea_store::Error::Damaged { .. })
         )
     }

@@ -72,13 +72,14 @@ pub(crate) fn fetch(
     let mut damaged = false;
     loop {
         let before = part.length;
+        let place = registry.place();
         if before < descriptor.size {
             attempt += 1;
             if let Err(failed) = proceed(registry, descriptor, &mut part, &path, progress) {
                 if part.length.saturating_sub(before) >= ENOUGH {
                     attempt = 1;
                 }
-                registry.http().pause(attempt, failed, progress)?;
+                registry.pause(place, attempt, failed, progress)?;
                 continue;
             }
         }
@@ -92,13 +93,14 @@ pub(crate) fn fetch(
         }
         // The part that was there before may be what is wrong: once more from the start.
         part.restart(&path)?;
-        if damaged || before == 0 {
+        let error = NetError::Digest {
+            what: format!("blob sha256:{}", descriptor.digest),
+            expected: descriptor.digest,
+            actual,
+        };
+        if (damaged || before == 0) && !registry.leave(place, &error, progress) {
             fs::remove_file(&path).at("remove", &path)?;
-            return Err(NetError::Digest {
-                what: format!("blob sha256:{}", descriptor.digest),
-                expected: descriptor.digest,
-                actual,
-            });
+            return Err(error);
         }
         damaged = true;
     }

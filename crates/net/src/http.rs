@@ -3,7 +3,7 @@
 mod client;
 mod login;
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, Login};
 use crate::stream::{Meter, Stream, perform};
 use crate::{NetError, Options};
 use client::client;
@@ -12,7 +12,7 @@ use reqwest::blocking::{Client, Response};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How many redirects are followed for one request.
@@ -28,6 +28,8 @@ pub(crate) struct Http {
     base: Url,
     options: Options,
     credentials: Option<Credentials>,
+    /// What a helper said, once it was asked.
+    login_known: OnceLock<Option<Login>>,
     /// The `Authorization` that was got last.
     authorization: Mutex<Option<HeaderValue>>,
     /// Held while one is got, so that parallel requests do not all ask for one.
@@ -46,6 +48,13 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Failed {
     error: Box<NetError>,
     after: Option<Duration>,
+}
+
+impl Failed {
+    /// Why.
+    pub(crate) fn error(&self) -> &NetError {
+        &self.error
+    }
 }
 
 impl<E: Into<NetError>> From<E> for Failed {
@@ -107,10 +116,11 @@ impl Http {
             reason: e.to_string(),
         })?;
         Ok(Self {
-            client: client(loopback, plain, options)?,
+            client: client(host, loopback, plain, options)?,
             base,
             options: options.clone(),
             credentials: Credentials::find(options, repository)?,
+            login_known: OnceLock::new(),
             authorization: Mutex::new(None),
             login: Mutex::new(()),
         })
@@ -296,7 +306,7 @@ impl Http {
             return NetError::Denied {
                 url: shown(url),
                 status: status.as_u16(),
-                had_credentials: self.credentials.is_some(),
+                had_credentials: matches!(self.login_known.get(), Some(Some(_))),
             };
         }
         // What it says is a help; the status stands without it.

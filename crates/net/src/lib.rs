@@ -18,6 +18,7 @@ mod offer;
 mod partial;
 mod pull;
 mod push;
+mod registries;
 pub mod registry;
 mod repair;
 mod sign;
@@ -31,6 +32,7 @@ pub use look::look;
 pub use offer::{Offer, check};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, push};
+pub use registries::Registries;
 pub use repair::{Repaired, repair};
 pub use sign::{Signed, sign};
 
@@ -46,8 +48,10 @@ pub struct Options {
     pub plain_http: bool,
     /// Certificates to trust instead of the system's: a PEM file.
     pub ca_file: Option<PathBuf>,
-    /// Credentials instead of `$REGISTRY_AUTH_FILE` and `~/.docker/config.json`.
+    /// Credentials instead of those of podman's and docker's files.
     pub auth_file: Option<PathBuf>,
+    /// Mirrors, and what is blocked; they count where an image is read, never where one is written.
+    pub registries: Registries,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long a server may be silent.
@@ -69,6 +73,7 @@ impl Default for Options {
             plain_http: false,
             ca_file: None,
             auth_file: None,
+            registries: Registries::default(),
             connect_timeout: Duration::from_secs(15),
             idle_timeout: Duration::from_secs(30),
             attempts: 5,

@@ -3,7 +3,7 @@
 use crate::signatures::{self, Listed};
 use crate::sink::Sink;
 use crate::source::Image;
-use crate::{NetError, Options};
+use crate::{NetError, Options, Registries};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{ImageConfig, LABEL_FORM, LABEL_IMAGE};
@@ -34,6 +34,11 @@ pub fn sign(
     identity: Option<Identity>,
     progress: &dyn Progress,
 ) -> Result<Signed, NetError> {
+    // A mirror is not where a signature is put.
+    let options = &Options {
+        registries: Registries::default(),
+        ..options.clone()
+    };
     let image = Image::locate(reference, options)?;
     let opened = image.open(progress)?;
     let elea = match identity {

@@ -43,7 +43,7 @@ impl Image {
     pub(crate) fn locate(reference: &Reference, options: &Options) -> Result<Self, NetError> {
         let (source, repository, target) = match reference {
             Reference::Registry(location) => (
-                Source::Registry(Box::new(Registry::new(location, options)?)),
+                Source::Registry(Box::new(Registry::to_read(location, options)?)),
                 Some(location.repository()),
                 location.target.clone(),
             ),
@@ -74,35 +74,49 @@ impl Image {
 
     /// Fetches the manifest; of an index, the one for this machine.
     pub(crate) fn open(&self, progress: &dyn Progress) -> Result<Opened, NetError> {
-        let mut target = self.target.clone();
-        let mut index = None;
-        for _ in 0..2 {
-            let document = self.source.manifest(&target, progress)?;
-            let document = document.ok_or_else(|| NetError::NotFound {
-                what: format!("image {}", self.reference),
-            })?;
-            let parsed = oci::Document::parse(&document.bytes, document.media_type.as_deref());
-            match parsed.map_err(|source| self.document(source))? {
-                oci::Document::Manifest(manifest) => {
-                    manifest
-                        .check_layers()
-                        .map_err(|source| self.document(source))?;
-                    return Ok(Opened {
-                        manifest,
-                        digest: document.digest,
-                        index,
+        let document = self.document_of(&self.target, progress)?;
+        let (document, index) = match self.parse(&document)? {
+            oci::Document::Manifest(_) => (document, None),
+            oci::Document::Index(list) => {
+                let found = list.for_linux(architecture());
+                let found = found.ok_or_else(|| self.platform(&list))?;
+                let inner = self.document_of(&Target::Digest(found.digest), progress)?;
+                if inner.bytes.len() as u64 != found.size {
+                    return Err(NetError::Size {
+                        what: self.reference.clone(),
+                        digest: found.digest,
+                        announced: found.size,
+                        actual: inner.bytes.len() as u64,
                     });
                 }
-                oci::Document::Index(list) => {
-                    index = Some(document.digest);
-                    let found = list
-                        .for_linux(architecture())
-                        .ok_or_else(|| self.platform())?;
-                    target = Target::Digest(found.digest);
-                }
+                (inner, Some(document.digest))
             }
-        }
-        Err(self.platform())
+        };
+        let oci::Document::Manifest(manifest) = self.parse(&document)? else {
+            return Err(NetError::Nested {
+                what: self.reference.clone(),
+            });
+        };
+        manifest
+            .check_layers()
+            .map_err(|source| self.document(source))?;
+        Ok(Opened {
+            manifest,
+            digest: document.digest,
+            index,
+        })
+    }
+
+    fn document_of(&self, target: &Target, progress: &dyn Progress) -> Result<Document, NetError> {
+        let found = self.source.manifest(target, progress)?;
+        found.ok_or_else(|| NetError::NotFound {
+            what: format!("image {}", self.reference),
+        })
+    }
+
+    fn parse(&self, document: &Document) -> Result<oci::Document, NetError> {
+        oci::Document::parse(&document.bytes, document.media_type.as_deref())
+            .map_err(|source| self.document(source))
     }
 
     /// Fetches the config.
@@ -124,10 +138,18 @@ impl Image {
         }
     }
 
-    fn platform(&self) -> NetError {
+    fn platform(&self, list: &oci::Index) -> NetError {
+        let platforms = list.manifests.iter().filter_map(|m| m.platform.as_ref());
+        let mut offered: Vec<String> = platforms
+            .map(|p| format!("{}/{}", p.os, p.architecture))
+            .map(|text| text.chars().filter(|c| !c.is_control()).take(40).collect())
+            .take(12)
+            .collect();
+        offered.dedup();
         NetError::Platform {
             what: self.reference.clone(),
             architecture: architecture().into(),
+            offered,
         }
     }
 }
@@ -192,8 +214,10 @@ pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
-        "riscv64" => "riscv64",
-        "powerpc64" => "ppc64le",
+        "x86" => "386",
+        "loongarch64" => "loong64",
+        "powerpc64" if cfg!(target_endian = "little") => "ppc64le",
+        "powerpc64" => "ppc64",
         other => other,
     }
 }

@@ -59,7 +59,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = context.store_or_new("elea install")?;
     let bars = context.bars();
     let policy = args.trust.policy(&context.global.root)?;
-    let found = places::image(&store, &args.image, &args.network.options(), &policy, &bars)?;
+    let found = places::image(
+        &store,
+        &args.image,
+        &args.network.options()?,
+        &policy,
+        &bars,
+    )?;
     let by = text::signers(found.verdict.keys(), found.verdict.rule());
     context.say(&format!("signed by {by}"));
     let contents = Contents::load(&store, &found.image)?;

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea switch")?;
-    let options = options(&args.trust, &args.network, &args.change);
+    let options = options(&args.trust, &args.network, &args.change)?;
     let reference = args.reference.to_string();
     let done = upgrade::switch(&machine, &reference, &options, &context.bars())?;
     finish(&done, &args.restart, context)

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea upgrade")?;
-    let options = options(&args.trust, &args.network, &args.change);
+    let options = options(&args.trust, &args.network, &args.change)?;
     let bars = context.bars();
     if args.check {
         let check = upgrade::check(&machine, None, &options, &bars)?;
@@ -35,15 +35,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     finish(&done, &args.restart, context)
 }
 
-pub(super) fn options(trust: &Trust, network: &Network, change: &Change) -> upgrade::Options {
-    upgrade::Options {
+pub(super) fn options(
+    trust: &Trust,
+    network: &Network,
+    change: &Change,
+) -> Outcome<upgrade::Options> {
+    Ok(upgrade::Options {
         dry_run: change.dry_run,
         wait: change.wait(),
         allow_unsigned: trust.allow_unsigned,
         allow_downgrade: trust.allow_downgrade,
         keys: trust.keys.clone(),
-        net: network.options(),
-    }
+        net: network.options()?,
+    })
 }
 
 /// Prints what was done, and sees to the reboot.

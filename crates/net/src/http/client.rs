@@ -5,15 +5,34 @@ use crate::{NetError, Options};
 use elea_sys::At as _;
 use reqwest::Certificate;
 use reqwest::blocking::{Client, ClientBuilder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// Where distributions keep the certificates that they trust.
-const SYSTEM_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Where distributions keep the certificates that they trust: Debian, Fedora, SUSE, Alpine.
+const SYSTEM_CERTIFICATES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Folders with a folder for each registry whose certificates are its owner's own
+/// (containers-certs.d(5)).
+const OWN_CERTIFICATES: [&str; 2] = ["/etc/containers/certs.d", "/etc/docker/certs.d"];
 
-pub(super) fn client(loopback: bool, plain: bool, options: &Options) -> Result<Client, NetError> {
+/// The most certificate files of one registry.
+const MAX_FILES: usize = 64;
+
+pub(super) fn client(
+    host: &str,
+    loopback: bool,
+    plain: bool,
+    options: &Options,
+) -> Result<Client, NetError> {
     // The first caller sets it for the process; a second one finds it set.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let certificates = certificates(plain, options)?;
+    let mut certificates = certificates(plain, options)?;
+    if options.ca_file.is_none() && !plain {
+        certificates.extend(own(host)?);
+    }
     let mut builder: ClientBuilder = Client::builder()
         .user_agent(concat!("elea/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
@@ -40,16 +59,43 @@ fn certificates(plain: bool, options: &Options) -> Result<Vec<Certificate>, NetE
     let path = match given {
         Some(path) => path,
         None if plain => return Ok(Vec::new()),
-        None => PathBuf::from(SYSTEM_CERTIFICATES),
+        None => {
+            let [usual, ..] = SYSTEM_CERTIFICATES;
+            let there = SYSTEM_CERTIFICATES.iter().find(|p| Path::new(p).exists());
+            PathBuf::from(there.unwrap_or(&usual))
+        }
     };
-    let bytes = match std::fs::read(&path) {
-        Err(_) if plain && options.ca_file.is_none() => return Ok(Vec::new()),
-        bytes => bytes.at("read", &path)?,
-    };
+    if plain && options.ca_file.is_none() && !path.exists() {
+        return Ok(Vec::new());
+    }
+    load(&path)
+}
+
+/// The certificates that are trusted for one registry beside the system's: `HOST[:PORT]/*.crt`.
+fn own(host: &str) -> Result<Vec<Certificate>, NetError> {
+    let mut certificates = Vec::new();
+    for folder in OWN_CERTIFICATES {
+        let folder = Path::new(folder).join(host);
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.take(MAX_FILES) {
+            let path = entry.at("read", &folder)?.path();
+            if path.extension().is_some_and(|e| e == "crt") {
+                certificates.extend(load(&path)?);
+            }
+        }
+    }
+    Ok(certificates)
+}
+
+/// The certificates in a PEM file.
+fn load(path: &Path) -> Result<Vec<Certificate>, NetError> {
     let fail = |reason: String| NetError::Certificates {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     };
+    let bytes = std::fs::read(path).at("read", path)?;
     let certificates = Certificate::from_pem_bundle(&bytes).map_err(|e| fail(reason(&e)))?;
     if certificates.is_empty() {
         return Err(fail("there is no PEM certificate in it".into()));

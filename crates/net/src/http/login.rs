@@ -2,7 +2,7 @@
 
 use super::{Http, MAX_ANSWER, lock, shown};
 use crate::NetError;
-use crate::auth::{Challenge, Credentials, parse_challenge};
+use crate::auth::{Challenge, Login, parse_challenge};
 use crate::stream::perform;
 use base64::Engine as _;
 use elea_sys::progress::Progress;
@@ -32,17 +32,21 @@ impl Http {
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
             .find_map(|value| parse_challenge(value.to_str().ok()?));
-        let value = match (challenge, &self.credentials) {
-            (Some(Challenge::Basic), Some(credentials)) => basic(credentials),
+        let login = self.login()?;
+        let value = match (challenge, login) {
+            (Some(Challenge::Basic), Some(Login::Password { user, password })) => {
+                basic(user, password)
+            }
             (
                 Some(Challenge::Bearer {
                     realm,
                     service,
                     scope,
                 }),
-                _,
+                login,
             ) => {
-                format!("Bearer {}", self.token(&realm, service, scope, progress)?)
+                let asked = [("service", service), ("scope", scope)];
+                format!("Bearer {}", self.token(&realm, &asked, login, progress)?)
             }
             _ => return Ok(false),
         };
@@ -56,11 +60,27 @@ impl Http {
         Ok(true)
     }
 
+    /// The name and password of this registry, if there are any; a helper is asked once.
+    fn login(&self) -> Result<Option<&Login>, NetError> {
+        if self.login_known.get().is_none() {
+            let login = match &self.credentials {
+                Some(credentials) => credentials.login()?,
+                None => None,
+            };
+            // Whoever is here holds the lock.
+            let _ = self.login_known.set(login);
+        }
+        Ok(self.login_known.get().and_then(Option::as_ref))
+    }
+
+    /// A token for what was asked: by name and password, or for an identity token (which
+    /// `docker login` got where passwords are not kept) by the second way of the
+    /// distribution project's token specification (`oauth.md`).
     fn token(
         &self,
         realm: &str,
-        service: Option<String>,
-        scope: Option<String>,
+        asked: &[(&str, Option<String>)],
+        login: Option<&Login>,
         progress: &dyn Progress,
     ) -> Result<String, NetError> {
         #[derive(serde::Deserialize)]
@@ -76,15 +96,34 @@ impl Http {
                 to: realm.chars().take(200).collect(),
                 reason: "that is no address to ask for a token (https is needed)",
             })?;
-        for (name, value) in [("service", service), ("scope", scope)] {
+        let mut query = url.clone();
+        for (name, value) in asked {
             if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, &value);
+                query.query_pairs_mut().append_pair(name, value);
             }
         }
-        let mut builder = self.client.get(url.clone());
-        if let Some(credentials) = &self.credentials {
-            builder = builder.header(header::AUTHORIZATION, basic(credentials));
-        }
+        let builder = match login {
+            Some(Login::Identity(token)) => {
+                query
+                    .query_pairs_mut()
+                    .append_pair("grant_type", "refresh_token")
+                    .append_pair("client_id", "elea")
+                    .append_pair("refresh_token", token);
+                let form = query.query().unwrap_or_default().to_owned();
+                let kind = "application/x-www-form-urlencoded";
+                let post = self.client.post(url.clone()).body(form);
+                post.header(header::CONTENT_TYPE, kind)
+            }
+            Some(Login::Password { user, password }) => {
+                url = query;
+                let get = self.client.get(url.clone());
+                get.header(header::AUTHORIZATION, basic(user, password))
+            }
+            None => {
+                url = query;
+                self.client.get(url.clone())
+            }
+        };
         let response = perform(builder, &url, None, progress)?;
         if !response.status().is_success() {
             return Err(self.refusal(response, &url, progress));
@@ -103,8 +142,8 @@ impl Http {
     }
 }
 
-fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.user, credentials.password);
+fn basic(user: &str, password: &str) -> String {
+    let pair = format!("{user}:{password}");
     let text = base64::engine::general_purpose::STANDARD.encode(pair);
     format!("Basic {text}")
 }

@@ -3,6 +3,7 @@
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{Place, anything, has, options, reference, run};
 use crate::server::{Reply, Repository, Server};
+use crate::tls::Authority;
 use base64::Engine as _;
 use elea_net::{NetError, Options, check, push};
 use elea_sys::progress::Silent;
@@ -79,48 +80,13 @@ fn passwords_are_sent_and_missing_ones_are_explained() {
 
 #[test]
 fn tls_is_checked_against_the_given_certificates() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        eprintln!("skipped: no openssl");
-        return;
-    }
     let place = Place::new();
-    let at = |name: &str| place.path(name);
-    let openssl = |arguments: &str, files: &[(&str, &str)]| {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split(' '));
-        for (option, file) in files {
-            command.arg(option).arg(at(file));
-        }
-        run(&mut command);
+    let Some(authority) = Authority::new(&place.path("tls"), "IP:127.0.0.1") else {
+        return;
     };
-    let ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    for name in ["ca", "other"] {
-        openssl(
-            &format!("req -x509 {ec} -days 2 -subj /CN={name}"),
-            &[
-                ("-keyout", &format!("{name}.key")),
-                ("-out", &format!("{name}.pem")),
-            ],
-        );
-    }
-    openssl(
-        &format!("req {ec} -subj /CN=127.0.0.1"),
-        &[("-keyout", "server.key"), ("-out", "server.csr")],
-    );
-    fs::write(at("extensions"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(
-        "x509 -req -days 2 -CAcreateserial",
-        &[
-            ("-in", "server.csr"),
-            ("-CA", "ca.pem"),
-            ("-CAkey", "ca.key"),
-            ("-extfile", "extensions"),
-            ("-out", "server.pem"),
-        ],
-    );
     let access = Access {
         htpasswd: None,
-        tls: Some((&at("server.pem"), &at("server.key"))),
+        tls: Some((&authority.certificate, &authority.key)),
     };
     let Some(registry) = DockerRegistry::start(&access) else {
         return;
@@ -132,8 +98,8 @@ fn tls_is_checked_against_the_given_certificates() {
         ..options()
     };
     let push = |options: &Options| push(&image.image, &place.store, &to, options, None, &Silent);
-    push(&with(at("ca.pem"))).unwrap();
-    let error = push(&with(at("other.pem"))).unwrap_err();
+    push(&with(authority.authority)).unwrap();
+    let error = push(&with(authority.other)).unwrap_err();
     assert!(matches!(error, NetError::Connection { .. }), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
     let text = place.path("text");

@@ -4,7 +4,7 @@ use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{Listener, Place, anything, key, options, reference, trusting};
 use crate::server::{Asked, Reply, Server};
 use base64::Engine as _;
-use elea_formats::oci::reference::Reference;
+use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{Descriptor, Index, Manifest, Platform, media};
 use elea_formats::signature::{self, Claims};
 use elea_net::registry::Registry;
@@ -34,10 +34,12 @@ fn an_index_gives_this_machines_image_and_its_signature_counts() {
         panic!("a registry")
     };
     let to = Registry::new(&location, &options()).unwrap();
+    let one = to.manifest(&Target::Tag("one".into()), &Silent).unwrap();
+    let size = one.unwrap().bytes.len();
     let descriptor = |architecture: &str, digest| Descriptor {
         media_type: media::MANIFEST.into(),
         digest,
-        size: 1000,
+        size: size as u64,
         annotations: BTreeMap::new(),
         platform: Some(Platform {
             os: "linux".into(),

@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: BTreeMap<String, String>,
+    /// The first bytes that it sends along.
+    pub(crate) body: Vec<u8>,
 }
 
 /// What it gets.
@@ -141,6 +143,7 @@ fn serve(
         method: words.next().unwrap_or_default().into(),
         path: words.next().unwrap_or_default().into(),
         headers: BTreeMap::new(),
+        body: Vec::new(),
     };
     loop {
         let mut line = String::new();
@@ -158,7 +161,9 @@ fn serve(
     }
     let length = request.headers.get("content-length");
     let length: u64 = length.and_then(|l| l.parse().ok()).unwrap_or(0);
-    std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+    let mut body = reader.take(length);
+    (&mut body).take(4096).read_to_end(&mut request.body)?;
+    std::io::copy(&mut body, &mut std::io::sink())?;
     asked.lock().unwrap().push(request.clone());
     send(stream, &request, &answer(&request))
 }

@@ -1,7 +1,7 @@
 //! Private keys behind a password, as cosign keeps them.
 //!
 //! Sources: cosign `pkg/cosign/keys.go` (the PEM labels, PKCS#8 inside) and
-//! go-securesystemslib `encrypted/encrypted.go` (JSON with scrypt's parameters and NaCl's secretbox).
+//! go-securesystemslib `encrypted/encrypted.go` (JSON with scrypt's parameters and secretbox).
 
 use super::KeyError;
 use base64::Engine as _;

@@ -134,7 +134,7 @@ fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
         return Err(places::unsuitable(source, suitable));
     }
     places::digested(source, context, |store| {
-        let layers = elea_net::look(source, store, &args.network.options(), &context.bars())?;
+        let layers = elea_net::look(source, store, &args.network.options()?, &context.bars())?;
         let mut tree = store.assemble_in_order(&layers)?;
         let refused = |e: oci::NoOciForm| Failure::new(Code::Failed, format!("{source}: {e}"));
         oci::oci(&mut tree).map_err(refused)?;

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Ed25519 instead of ECDSA P-256, which cosign verifies too
     #[arg(long)]
     ed25519: bool,
-    /// Put the private key behind a password ($COSIGN_PASSWORD, or typed), in the file format of cosign
+    /// Put the private key behind a password, as cosign does: `$COSIGN_PASSWORD`, or a typed one
     #[arg(long)]
     password: bool,
     /// Say what would be done and do nothing

@@ -44,7 +44,7 @@ struct Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let (options, policy) = (
-        args.network.options(),
+        args.network.options()?,
         args.trust.policy(&context.global.root)?,
     );
     let (store, bars) = (context.store_or_new("elea image pull")?, context.bars());

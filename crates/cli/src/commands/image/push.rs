@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let options = elea_net::Options {
         compression: args.packing.compression,
-        ..args.network.options()
+        ..args.network.options()?
     };
     let pushed = elea_net::push(
         &image,

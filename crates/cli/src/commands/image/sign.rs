@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         context.say(&format!("would sign {} as {id}", args.reference));
         return Ok(Code::Done);
     }
-    let options = args.network.options();
+    let options = args.network.options()?;
     let signed = elea_net::sign(&args.reference, &options, &key, None, &context.bars())?;
     let shown = Shown {
         schema: "elea.sign/1",

@@ -40,7 +40,7 @@ struct Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let policy = args.trust.policy(&context.global.root)?;
-    let options = args.network.options();
+    let options = args.network.options()?;
     let verdict = places::verdict(
         &context.store_or_new("elea image verify")?,
         &args.reference,

@@ -1,6 +1,6 @@
 //! The beginning of a registry's references, by whole parts: what rules are written for.
 
-use super::{Location, ReferenceError, check_host, check_name};
+use super::{Location, ReferenceError, Target, check_host, check_name};
 use std::fmt;
 use std::str::FromStr;
 
@@ -34,9 +34,27 @@ impl Prefix {
         self.name.len()
     }
 
-    /// The name of the repository without the host; empty for a whole registry.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// The host, with its port if that is another than 443.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The whole registry that this is in.
+    #[must_use]
+    pub fn host_prefix(&self) -> Self {
+        Self {
+            host: self.host.clone(),
+            name: String::new(),
+        }
+    }
+
+    /// Something in this repository.
+    pub fn location(&self, target: Target) -> Location {
+        Location {
+            host: self.host.clone(),
+            name: self.name.clone(),
+            target,
+        }
     }
 
     /// `other`, which this covers, with `to` in place of this. None where this does not cover
