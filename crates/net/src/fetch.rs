@@ -120,7 +120,7 @@ pub(crate) fn part(
     let mut attempt = 0;
     while !left.is_empty() {
         attempt += 1;
-        let before = left.start;
+        let (place, before) = (registry.place(), left.start);
         match proceed_part(registry, descriptor, &mut left, &what, to, progress) {
             Ok(true) => {}
             Ok(false) => return Ok((left.start - range.start, false)),
@@ -128,7 +128,7 @@ pub(crate) fn part(
                 if left.start - before >= ENOUGH {
                     attempt = 1;
                 }
-                registry.http().pause(attempt, failed, progress)?;
+                registry.pause(place, attempt, failed, progress)?;
             }
         }
     }

@@ -3,8 +3,8 @@
 mod record;
 
 use crate::image::target_name;
-use crate::store::list;
 use crate::object::Writer;
+use crate::store::list;
 use crate::store::write_after_all;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;

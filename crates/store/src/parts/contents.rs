@@ -92,8 +92,7 @@ impl Contents {
             io::copy(&mut content, &mut io::sink()).ok()?;
             Some((content.finish().0, *object))
         };
-        let hashed: Vec<_> =
-            in_parallel(|| Ok(candidates.par_iter().filter_map(hash).collect()))?;
+        let hashed: Vec<_> = in_parallel(|| Ok(candidates.par_iter().filter_map(hash).collect()))?;
         found.objects.extend(hashed);
         let mut seen = HashSet::new();
         let missing = files.iter().filter(|file| {
