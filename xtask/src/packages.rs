@@ -36,6 +36,7 @@ pub(crate) const TEST: &[&str] = &[
     "gdisk",
     "libcap2-bin",
     "libssl-dev",
+    "libxml2-utils",
     "nix-bin",
     "ostree",
     "pkg-config",

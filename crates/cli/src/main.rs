@@ -12,6 +12,7 @@ mod options;
 mod password;
 mod places;
 mod text;
+mod treemap;
 
 use clap::Parser;
 use context::{Context, Global};

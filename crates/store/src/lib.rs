@@ -26,6 +26,7 @@ mod refs;
 mod rename;
 pub mod repair;
 mod room;
+pub mod stats;
 mod store;
 pub mod trust;
 

@@ -111,7 +111,7 @@ fn names_come_and_go_and_gc_removes_what_has_none() {
     );
     elea.good("image rm b");
     let stats = elea.json("store stats");
-    assert_eq!(stats["images"], 1);
+    assert_eq!(stats["free"]["images"], 1);
     let would = elea.json("store gc --dry-run");
     assert_eq!(would["images"][0], digest.as_str());
     assert!(
@@ -378,4 +378,50 @@ fn why_two_digests_differ_is_explained() {
         &["nowhere", "No such file"],
     );
     elea.bad("image explain a oci:x:y", 2, &["does not fit here"]);
+}
+
+/// Text, JSON and picture say the same; the picture is read by a parser of XML.
+#[test]
+fn what_images_cost_is_told_and_drawn() {
+    let elea = Elea::new();
+    let tree = elea.tree("tree");
+    imported(&elea, "dir:tree", "hello:1.0");
+    fs::write(tree.join("usr/bin/tool2"), vec![9; 70_000]).unwrap();
+    imported(&elea, "dir:tree", "hello:2.0");
+    let value = elea.json("store stats --plot stats.svg");
+    assert_eq!(value["schema"], "elea.store-stats/2");
+    let mut images = value["images"].as_array().unwrap().iter();
+    let second = images.find(|image| image["names"][0] == "hello:2.0");
+    let second = second.unwrap();
+    assert_eq!(second["shared"]["count"], 1);
+    assert_eq!(second["shared"]["bytes"], 9000);
+    assert_eq!(
+        value["names"]["hello:2.0"]["frees"], second["alone"],
+        "{value}"
+    );
+    let out = elea.good("store stats");
+    assert!(out.contains("9.00 kB  1 image\n"), "{out}");
+    assert!(
+        out.contains("gc would free    0 B, 0 objects, 0 images"),
+        "{out}"
+    );
+    let picture = fs::read_to_string(elea.path("stats.svg")).unwrap();
+    assert_eq!(elea.good("store stats --plot -"), picture);
+    assert!(picture.contains("hello:2.0"), "{picture}");
+    elea.bad("store stats --plot no/where.svg", 1, &["no"]);
+    let odd = "--store <&\"'>]]>";
+    elea.good(&format!("image import dir:tree {odd}"));
+    elea.good(&format!("store stats --plot odd.svg {odd}"));
+    let picture = fs::read_to_string(elea.path("odd.svg")).unwrap();
+    assert!(picture.contains("&lt;&amp;&quot;"), "{picture}");
+    if has("xmllint") {
+        let run = Command::new("xmllint")
+            .arg("--noout")
+            .args([elea.path("stats.svg"), elea.path("odd.svg")])
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{run:?}");
+    } else {
+        skipped("no xmllint");
+    }
 }

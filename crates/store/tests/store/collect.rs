@@ -19,13 +19,13 @@ fn folder(at: &Path, letters: &str) {
     }
 }
 
-fn tree(store: &Store, letters: &str) -> Tree {
+pub(crate) fn tree(store: &Store, letters: &str) -> Tree {
     let at = store.path().parent().unwrap().join(letters);
     folder(&at, letters);
     import(store, &at)
 }
 
-fn image(store: &Store, letters: &str) -> Digest {
+pub(crate) fn image(store: &Store, letters: &str) -> Digest {
     let tree = tree(store, letters);
     store.seal(tree, Form::Os1, &origin()).unwrap().image
 }

@@ -17,5 +17,6 @@ mod power;
 mod repair;
 mod roads;
 mod sample;
+mod stats;
 mod together;
 mod works;
