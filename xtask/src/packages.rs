@@ -41,6 +41,8 @@ pub(crate) const TEST: &[&str] = &[
     "ostree",
     "pkg-config",
     "skopeo",
+    "squashfs-tools",
+    "squashfs-tools-ng",
     "strace",
     "umoci",
 ];

@@ -182,6 +182,22 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A program that writes for us is not on this machine.
+    #[error("there is no `{program}` on this machine; install {package}")]
+    NoProgram {
+        /// The program.
+        program: &'static str,
+        /// The package that has it, by its name in Debian.
+        package: &'static str,
+    },
+    /// A program that writes for us did not do it, or not all of it.
+    #[error("`{program}` did not write it: {said}")]
+    Program {
+        /// The program.
+        program: &'static str,
+        /// The last that it said, or how it ended.
+        said: String,
+    },
     /// The store's file system has too little room.
     #[error("{} has {available} bytes free, and {needed} are needed; free some, or collect with `elea gc`", path.display())]
     NoSpace {

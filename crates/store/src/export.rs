@@ -1,9 +1,12 @@
-//! Trees out of the store: tar files and OCI layers.
+//! Trees out of the store: tar files, squashfs images and OCI layers.
 
 mod chunks;
 mod cut;
 mod pack;
+mod squashfs;
 mod tar;
+
+pub use squashfs::squashfs;
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;

@@ -157,7 +157,7 @@ fn images_of_both_formats_come_back() {
     elea.bad(
         "image export raw oci:x:y",
         2,
-        &["tar:FILE, erofs:FILE or dump:FILE"],
+        &["tar:FILE, squashfs:FILE, erofs:FILE or dump:FILE"],
     );
     let Some(c) = Composefs::find() else {
         return skipped("no mkcomposefs");

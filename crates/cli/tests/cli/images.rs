@@ -425,3 +425,44 @@ fn what_images_cost_is_told_and_drawn() {
         skipped("no xmllint");
     }
 }
+
+/// A file with its name is whole; what could not be written leaves nothing.
+#[test]
+fn a_squashfs_image_is_there_whole_or_not_at_all() {
+    let elea = Elea::new();
+    elea.tree("tree");
+    imported(&elea, "dir:tree", "a");
+    let before = files(&elea.path(""));
+    let mut alone = elea.command(&["image", "export", "a", "squashfs:a.sqfs"]);
+    let ran = alone.env("PATH", elea.path("nowhere")).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("`tar2sqfs`") && said.contains("install squashfs-tools-ng"),
+        "{said}"
+    );
+    assert_eq!(files(&elea.path("")), before);
+    if !has("tar2sqfs") {
+        return skipped("no tar2sqfs");
+    }
+    elea.good("image export a squashfs:a.sqfs");
+    let image = fs::read(elea.path("a.sqfs")).unwrap();
+    assert!(image.starts_with(b"hsqs"));
+    let mut command = elea.command(&["image", "export", "a", "squashfs:-"]);
+    command.env("TMPDIR", elea.path(""));
+    assert!(command.output().unwrap().stdout == image);
+    let all = files(&elea.path("")).len();
+    assert_eq!(all, before.len() + 1);
+    let is_tool = |path: &&std::path::PathBuf| fs::read(path).is_ok_and(|d| d == vec![7; 9000]);
+    let objects = files(&elea.store().join("objects"));
+    let object = objects.iter().find(is_tool).unwrap();
+    fs::remove_file(object).unwrap();
+    fs::write(object, vec![8; 9000]).unwrap();
+    for target in ["squashfs:a.sqfs", "squashfs:b.sqfs", "tar:b.tar"] {
+        elea.bad(&format!("image export a {target}"), 5, &["is damaged"]);
+    }
+    assert!(fs::read(elea.path("a.sqfs")).unwrap() == image);
+    assert_eq!(files(&elea.path("")).len(), all);
+    elea.bad("image export a squashfs:x --format v0", 2, &["erofs:FILE"]);
+    elea.bad("image import squashfs:a.sqfs", 2, &["does not fit here"]);
+}

@@ -29,7 +29,7 @@ fn wrong_command_lines_are_explained() {
         ),
         (
             "image export a qcow2:b",
-            &["tar:FILE, erofs:FILE or dump:FILE"],
+            &["tar:FILE, squashfs:FILE, erofs:FILE or dump:FILE"],
         ),
         ("image tag a dir:b", &["outside the store"]),
         ("imag list", &["unrecognized subcommand", "'image'"]),

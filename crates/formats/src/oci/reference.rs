@@ -24,6 +24,8 @@ pub enum Reference {
     Dump(Option<PathBuf>),
     /// `erofs:PATH`: a composefs image; none is `erofs:-`.
     Erofs(Option<PathBuf>),
+    /// `squashfs:PATH`: a squashfs image with contents, to write; none is `squashfs:-`.
+    Squashfs(Option<PathBuf>),
     /// `oci:DIR:TAG`: an image in an OCI layout.
     Layout {
         /// The layout's folder.
@@ -103,6 +105,7 @@ impl FromStr for Reference {
             "tar" => path().map(|p| Self::Tar(stream(p))),
             "dump" => path().map(|p| Self::Dump(stream(p))),
             "erofs" => path().map(|p| Self::Erofs(stream(p))),
+            "squashfs" => path().map(|p| Self::Squashfs(stream(p))),
             "oci" => layout(place).map_err(fail),
             "oci-archive" => path().map(Self::Archive),
             "disk" => path().map(Self::Disk),
@@ -120,7 +123,7 @@ impl FromStr for Reference {
                 .map(|name| Self::Store(format!("{name}:{place}")))
                 .map_err(fail),
             other => Err(fail(format!(
-                "`{other}` is not a transport (dir, tar, dump, erofs, oci, oci-archive, registry, disk), \
+                "`{other}` is not a transport (dir, tar, dump, erofs, squashfs, oci, oci-archive, registry, disk), \
                  and `{}` is not the tag of a name in the store; for an image in a registry write `registry:{text}`",
                 place.chars().take(80).collect::<String>()
             ))),
@@ -135,6 +138,7 @@ impl fmt::Display for Reference {
             Self::Tar(path) => write!(f, "tar:{}", place(path.as_ref())),
             Self::Dump(path) => write!(f, "dump:{}", place(path.as_ref())),
             Self::Erofs(path) => write!(f, "erofs:{}", place(path.as_ref())),
+            Self::Squashfs(path) => write!(f, "squashfs:{}", place(path.as_ref())),
             Self::Layout { path, tag } => write!(f, "oci:{}:{tag}", path.display()),
             Self::Archive(path) => write!(f, "oci-archive:{}", path.display()),
             Self::Disk(path) => write!(f, "disk:{}", path.display()),
@@ -339,6 +343,8 @@ mod tests {
             "dump:a.dump",
             "erofs:-",
             "erofs:/a/b",
+            "squashfs:-",
+            "squashfs:/a/b",
             "oci:/tmp/a:b/layout:1.0",
             "oci-archive:image.tar",
             "disk:/dev/vda",

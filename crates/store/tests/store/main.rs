@@ -17,6 +17,7 @@ mod power;
 mod repair;
 mod roads;
 mod sample;
+mod squash;
 mod stats;
 mod together;
 mod works;

@@ -25,11 +25,11 @@ pub(crate) fn in_namespace(test: impl FnOnce(&Path) + Send + 'static) {
 }
 
 /// A mount's content as a dump.
-fn dump_of(store: &Store, path: &Path) -> String {
+pub(crate) fn dump_of(store: &Store, path: &Path) -> String {
     dump::encode(&import(store, path))
 }
 
-fn compare(found: &str, wanted: &str) {
+pub(crate) fn compare(found: &str, wanted: &str) {
     for (found, wanted) in found.lines().zip(wanted.lines()) {
         assert_eq!(found, wanted);
     }

@@ -17,7 +17,7 @@ use std::path::Path;
 pub(crate) struct Args {
     /// A name, a digest, or the beginning of one
     image: String,
-    /// tar:FILE, erofs:FILE or dump:FILE (`-` is stdout)
+    /// tar:FILE, squashfs:FILE, erofs:FILE or dump:FILE (`-` is stdout)
     #[arg(value_name = "TO")]
     target: Reference,
     /// The format of erofs:FILE: v1, or v0 for composefs before 1.0.3
@@ -51,6 +51,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             let path = path.as_deref().unwrap_or(Path::new("-"));
             tar(&store, &tree()?, path, &context.bars())?;
         }
+        Reference::Squashfs(path) => {
+            squashfs(&store, &tree()?, path.as_deref(), &context.bars())?;
+        }
         _ => {}
     }
     Ok(Code::Done)
@@ -60,14 +63,16 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 fn check(args: &Args) -> Outcome<()> {
     match &args.target {
         Reference::Erofs(_) => Ok(()),
-        Reference::Dump(_) | Reference::Tar(_) if args.format == Version::V1 => Ok(()),
-        Reference::Dump(_) | Reference::Tar(_) => {
+        Reference::Dump(_) | Reference::Tar(_) | Reference::Squashfs(_) => {
+            if args.format == Version::V1 {
+                return Ok(());
+            }
             let text = "`--format v0` is for erofs:FILE alone";
             Err(Failure::new(Code::Usage, text))
         }
         other => Err(places::unsuitable(
             other,
-            "write tar:FILE, erofs:FILE or dump:FILE",
+            "write tar:FILE, squashfs:FILE, erofs:FILE or dump:FILE",
         )),
     }
 }
@@ -100,4 +105,24 @@ pub(crate) fn tar(
     places::keep(file, path)?;
     progress.finish();
     Ok::<(), PathError>(()).map_err(Into::into)
+}
+
+/// A file appears only when it is complete. The program that writes it goes back and forth in it, so for
+/// stdout it is made elsewhere first.
+fn squashfs(
+    store: &Store,
+    tree: &elea_formats::tree::Tree,
+    path: Option<&Path>,
+    progress: &dyn Progress,
+) -> Outcome<()> {
+    let scratch = places::scratch();
+    let folder = path.map_or(scratch.as_path(), places::folder_of);
+    let mut file = tempfile::NamedTempFile::new_in(folder).at("create a file in", folder)?;
+    export::squashfs(store, tree, file.path(), progress)?;
+    if let Some(path) = path {
+        return places::keep(file, path);
+    }
+    let copied = std::io::copy(file.as_file_mut(), &mut std::io::stdout().lock());
+    copied.at("write", "stdout")?;
+    Ok(())
 }
