@@ -79,7 +79,7 @@ impl Drop for Oracle {
     }
 }
 
-/// The C programs `mkcomposefs` and `composefs-info`: in a folder that `ELEA_COMPOSEFS_ROOT` names
+/// The C programs `mkcomposefs`, `composefs-info` and `mount.composefs`: in a folder that `ELEA_COMPOSEFS_ROOT` names
 /// or `cargo xtask test` makes, else those of this machine.
 #[derive(Debug)]
 pub struct Composefs {
@@ -98,11 +98,14 @@ impl Composefs {
         let Some(root) = &self.root else {
             return Command::new(program);
         };
+        let places = ["usr/bin", "usr/sbin"].map(|folder| root.join(folder).join(program));
+        let [place, _] = &places;
+        let place = places.iter().find(|place| place.exists()).unwrap_or(place);
         let mut command = Command::new(root.join("usr/lib64/ld-linux-x86-64.so.2"));
         command
             .arg("--library-path")
             .arg(root.join("usr/lib/x86_64-linux-gnu"))
-            .arg(root.join("usr/bin").join(program));
+            .arg(place);
         command
     }
 
@@ -123,7 +126,19 @@ impl Composefs {
 
     /// The dump of an image.
     pub fn dump(&self, image: &Path) -> Answer {
-        answer(self.command("composefs-info").arg("dump").arg(image), b"")
+        self.info(&["dump"], &[image])
+    }
+
+    /// What `composefs-info` says of images or files; its options and verb are the words.
+    pub fn info(&self, words: &[&str], paths: &[&Path]) -> Answer {
+        let mut command = self.command("composefs-info");
+        answer(command.args(words).args(paths), b"")
+    }
+
+    /// Mounts an image by `mount.composefs`, with its options as `mount -o` has them.
+    pub fn mount(&self, options: &str, image: &Path, target: &Path) -> Answer {
+        let mut command = self.command("mount.composefs");
+        answer(command.args(["-o", options]).args([image, target]), b"")
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod collect;
+mod composefs;
 mod crash;
 mod generated;
 mod hostile;
