@@ -8,6 +8,7 @@ mod collect;
 mod composefs;
 mod crash;
 mod generated;
+mod golden;
 mod hostile;
 mod images;
 mod inject;

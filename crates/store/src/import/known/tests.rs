@@ -147,3 +147,19 @@ fn what_was_of_no_use_goes_first() {
     let order: Vec<_> = (0..known.old.len()).map(inode).collect();
     assert_eq!(order, [2, 1, 3]);
 }
+
+#[test]
+fn a_cache_of_the_first_version_is_read_and_written() {
+    let golden = include_bytes!("../../../tests/golden/file-cache-1");
+    let entries: Vec<_> = parse(golden).collect();
+    let first = Key {
+        filesystem: 0x1122_3344_5566_7788,
+        inode: 42,
+        size: 5000,
+        changed: (1_795_704_000, 123_456_789),
+        modified: (1_795_703_000, 0),
+    };
+    assert_eq!(entries[0], (first, Digest::new([0x11; 32])));
+    assert_eq!(entries[1].0.changed, (-5, 999_999_999));
+    assert_eq!(encode(&entries), golden);
+}
