@@ -1,30 +1,40 @@
 //! Which layer each file goes into.
 //!
 //! A layer is fetched whole if anything in it changed, so files that change together belong
-//! together: those of a large package in a layer of its own, small packages in sixteen
-//! buckets by their names, and what belongs to no package by itself.
+//! together, and apart from those that do not. What changes at once is what is built at once: the
+//! packages of one *source*. Large sources, and those that the distribution has updated within
+//! its release and will update again, have a layer of their own; the others are in sixteen
+//! buckets by their names, and what belongs to no package is by itself.
 
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Node, Tree, components};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Where dpkg keeps the lists of files, below an image's root.
-const DPKG: [&str; 2] = ["usr/lib/sysimage/dpkg/info", "var/lib/dpkg/info"];
-/// The largest list of files that is read, in bytes.
+/// Where dpkg keeps its database, below an image's root.
+const DPKG: [&str; 2] = ["usr/lib/sysimage/dpkg", "var/lib/dpkg"];
+/// The largest file of it that is read, in bytes.
 const MAX_LIST: u64 = 64 << 20;
-/// From this size in bytes a package has a layer of its own.
-const LARGE: u64 = 4 << 20;
-/// At most so many packages have one; container engines stop at 127 layers.
-const MAX_LARGE: usize = 80;
+/// From this size in bytes a source has a layer of its own.
+const LARGE: u64 = 1 << 20;
+/// At most so many sources have one; container engines stop at 127 layers.
+const MAX_OWN: usize = 80;
 const BUCKETS: u8 = 16;
 /// The initrd, beside its kernel: it changes with `elea-initrd` and the config, the kernel does not.
 const INITRD: &[u8] = b"/elea-initrd.img";
 /// Files of no package from this size in bytes are not with the configuration.
 const LARGE_FILE: u64 = 1 << 20;
 
-/// A path and the package that owns it; the first in the order of names, if several do.
-pub(super) type Owners = HashMap<Vec<u8>, String>;
+/// Who owns what.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    /// Paths, each with the source of the package that owns it; of the first package in the order of
+    /// names, if several do.
+    paths: HashMap<Vec<u8>, String>,
+    /// The sources that were updated within their release.
+    updated: BTreeSet<String>,
+}
 
 /// A layer to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +51,7 @@ pub(super) struct Part {
 /// What decides a file's layer. The order is that of the layers: what changes most is on top.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Group {
-    Package(String),
+    Source(String),
     Bucket(u8),
     Kernel,
     Initrd,
@@ -49,15 +59,19 @@ enum Group {
     Configuration,
 }
 
-/// Reads dpkg's lists of files from a tree.
+/// Reads dpkg's database from a tree.
 pub(super) fn load_owners(store: &Store, tree: &Tree) -> Result<Owners, Error> {
-    let mut owners = Owners::new();
-    let Some((folder, directory)) = DPKG
-        .iter()
-        .find_map(|folder| Some((folder, tree.directory(folder.as_bytes())?)))
-    else {
+    let mut owners = Owners::default();
+    let lists = DPKG.into_iter().find_map(|folder| {
+        let lists = tree.directory(format!("{folder}/info").as_bytes())?;
+        Some((folder, lists))
+    });
+    let Some((folder, directory)) = lists else {
         return Ok(owners);
     };
+    let status = store.read_file(tree, &format!("{folder}/status"), MAX_LIST)?;
+    let status = String::from_utf8(status.unwrap_or_default()).unwrap_or_default();
+    let sources = parse_sources(&status);
     for (name, _) in tree.entries(directory) {
         let Some(package) = std::str::from_utf8(name)
             .ok()
@@ -65,17 +79,54 @@ pub(super) fn load_owners(store: &Store, tree: &Tree) -> Result<Owners, Error> {
         else {
             continue;
         };
-        let path = format!("{folder}/{package}.list");
+        let path = format!("{folder}/info/{package}.list");
         if let Some(list) = store.read_file(tree, &path, MAX_LIST)? {
             let package = package.split(':').next().unwrap_or(package);
+            let (source, version) = sources.get(package).copied().unwrap_or((package, ""));
+            if is_update(version) {
+                owners.updated.insert(source.to_owned());
+            }
             for line in list.split(|b| *b == b'\n') {
                 if let Some(path) = real_path(tree, line) {
-                    owners.entry(path).or_insert_with(|| package.to_owned());
+                    let owner = owners.paths.entry(path);
+                    owner.or_insert_with(|| source.to_owned());
                 }
             }
         }
     }
     Ok(owners)
+}
+
+/// The packages of dpkg's `status`, each with its source and its version.
+///
+/// Source: Debian Policy, "Control files and their fields": a package without a `Source` is its own, and a
+/// version in brackets may follow.
+fn parse_sources(status: &str) -> HashMap<&str, (&str, &str)> {
+    let mut sources = HashMap::new();
+    for paragraph in status.split("\n\n") {
+        let field = |name: &str| {
+            let mut lines = paragraph.lines();
+            lines.find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
+        };
+        let Some(package) = field("Package") else {
+            continue;
+        };
+        let source = field("Source").and_then(|source| source.split(' ').next());
+        let version = field("Version").unwrap_or_default();
+        sources.insert(package, (source.unwrap_or(package), version));
+    }
+    sources
+}
+
+/// Whether a version is an update within a release of Debian: `3.5.1-1+deb13u2`, `13.2~deb13u1`.
+fn is_update(version: &str) -> bool {
+    version.match_indices("deb").any(|(at, deb)| {
+        let rest = version[at + deb.len()..].trim_start_matches(|c: char| c.is_ascii_digit());
+        let mut rest = rest.chars();
+        version[..at].ends_with(['+', '~'])
+            && rest.next() == Some('u')
+            && rest.next().is_some_and(|c| c.is_ascii_digit())
+    })
 }
 
 /// A path as the tree has it, its folders' links followed (`/lib/x` is `/usr/lib/x`), with a slash before
@@ -144,30 +195,23 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         {
             placed.insert(id, path.to_vec());
             order.push(id);
-            if let Some(package) = owners.get(path) {
-                *sizes.entry(package).or_default() += size(tree.content(id));
+            if let Some(source) = owners.paths.get(path) {
+                *sizes.entry(source).or_default() += size(tree.content(id));
             }
         }
         Ok(())
     })?;
-    let mut large: Vec<(&str, u64)> = sizes
-        .into_iter()
-        .filter(|(_, size)| *size >= LARGE)
-        .collect();
-    large.sort_by_key(|(name, size)| (std::cmp::Reverse(*size), *name));
-    large.truncate(MAX_LARGE);
+    let own = own(sizes, &owners.updated);
     let mut parts: BTreeMap<Group, (Vec<LeafId>, u64)> = BTreeMap::new();
-    let mut packages: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
+    let mut buckets: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
     for id in order {
         let size = size(tree.content(id));
         let path = &placed[&id];
-        let group = match owners.get(path) {
-            Some(package) if large.iter().any(|(name, _)| name == package) => {
-                Group::Package(package.clone())
-            }
-            Some(package) => {
-                let bucket = Digest::sha256(package.as_bytes()).as_bytes()[0] % BUCKETS;
-                packages.entry(bucket).or_default().insert(package);
+        let group = match owners.paths.get(path) {
+            Some(source) if own.contains(source.as_str()) => Group::Source(source.clone()),
+            Some(source) => {
+                let bucket = Digest::sha256(source.as_bytes()).as_bytes()[0] % BUCKETS;
+                buckets.entry(bucket).or_default().insert(source);
                 Group::Bucket(bucket)
             }
             None if path.starts_with(b"/usr/lib/modules/") => {
@@ -190,19 +234,32 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         .into_iter()
         .map(|(group, (leaves, bytes))| Part {
             top: group == Group::Configuration,
-            title: title(group, &packages),
+            title: title(group, &buckets),
             leaves,
             bytes,
         })
         .collect())
 }
 
-fn title(group: Group, packages: &BTreeMap<u8, BTreeSet<&str>>) -> String {
+/// The sources that have a layer of their own: first those that were updated, then the largest. One that was
+/// not updated before leaves its bucket by its first update, which changes the bucket in any case.
+fn own<'s>(sizes: BTreeMap<&'s str, u64>, updated: &BTreeSet<String>) -> BTreeSet<&'s str> {
+    let mut own: Vec<(bool, u64, &str)> = sizes
+        .into_iter()
+        .map(|(source, size)| (updated.contains(source), size, source))
+        .filter(|(updated, size, _)| *updated || *size >= LARGE)
+        .collect();
+    own.sort_by_key(|(updated, size, source)| Reverse((*updated, *size, Reverse(*source))));
+    own.truncate(MAX_OWN);
+    own.into_iter().map(|(_, _, source)| source).collect()
+}
+
+fn title(group: Group, buckets: &BTreeMap<u8, BTreeSet<&str>>) -> String {
     match group {
-        Group::Package(name) => name,
-        Group::Bucket(bucket) => match packages.get(&bucket).map_or(0, BTreeSet::len) {
-            1 => "files of 1 package".to_owned(),
-            count => format!("files of {count} packages"),
+        Group::Source(name) => name,
+        Group::Bucket(bucket) => match buckets.get(&bucket).map_or(0, BTreeSet::len) {
+            1 => "files of 1 source".to_owned(),
+            count => format!("files of {count} sources"),
         },
         Group::Kernel => "kernel".to_owned(),
         Group::Initrd => "initrd".to_owned(),
@@ -241,7 +298,8 @@ mod tests {
             "/usr/lib/modules 0 40755 2 0 0 0 1.0 - - -\n",
             &format!("/etc/motd {} 100644 1 0 0 0 1.0 - {motd} -\n", motd.len()),
             &object("/usr/lib/libc.so", libc, 5),
-            &object("/usr/lib/small", 2, 1),
+            "/usr/lib/small 5 100644 1 0 0 0 1.0 - small -\n",
+            "/usr/lib/tool 4 100644 1 0 0 0 1.0 - tool -\n",
             &object("/usr/lib/cache", 3, 2),
             "/usr/lib/modules/6 0 40755 2 0 0 0 1.0 - - -\n",
             &object("/usr/lib/modules/6/elea-initrd.img", 4, 2),
@@ -250,15 +308,21 @@ mod tests {
         .concat()
     }
 
-    fn titles(text: &str) -> Vec<(String, usize)> {
+    fn titles(text: &str, updated: &[&str]) -> Vec<(String, usize)> {
         let tree = dump::parse(text.as_bytes()).unwrap();
-        let owners: Owners = [("/lib/libc.so", "libc6"), ("/usr/lib/small", "tiny")]
-            .into_iter()
-            .filter_map(|(path, owner)| {
-                Some((real_path(&tree, path.as_bytes())?, owner.to_owned()))
-            })
-            .collect();
-        assert_eq!(owners.len(), 2);
+        let paths: HashMap<Vec<u8>, String> = [
+            ("/lib/libc.so", "glibc"),
+            ("/usr/lib/small", "tiny"),
+            ("/usr/lib/tool", "tool"),
+        ]
+        .into_iter()
+        .filter_map(|(path, owner)| Some((real_path(&tree, path.as_bytes())?, owner.to_owned())))
+        .collect();
+        assert_eq!(paths.len(), 3);
+        let owners = Owners {
+            paths,
+            updated: updated.iter().map(|&source| source.to_owned()).collect(),
+        };
         let parts = plan(&tree, &owners).unwrap();
         assert_eq!(parts.iter().filter(|part| part.top).count(), 1);
         parts
@@ -270,8 +334,9 @@ mod tests {
     #[test]
     fn what_changes_together_is_together() {
         let expected = [
-            ("libc6", 1),
-            ("files of 1 package", 1),
+            ("glibc", 1),
+            ("tool", 1),
+            ("files of 1 source", 1),
             ("kernel", 1),
             ("initrd", 1),
             ("generated files", 1),
@@ -279,15 +344,103 @@ mod tests {
             ("configuration", 2),
         ]
         .map(|(title, leaves)| (title.to_owned(), leaves));
-        assert_eq!(titles(&text(1, "hello")), expected);
-        assert_eq!(titles(&text(9, "goodbye")), expected);
+        assert_eq!(titles(&text(1, "hello"), &["tool"]), expected);
+        assert_eq!(titles(&text(9, "goodbye"), &["tool"]), expected);
+        // The name of the one that was never updated decides its bucket.
+        let never = titles(&text(1, "hello"), &[]);
+        let buckets = never.iter().filter(|(title, _)| title.starts_with("files"));
+        assert_eq!(buckets.map(|(_, leaves)| leaves).sum::<usize>(), 2);
+    }
+
+    #[test]
+    fn packages_of_one_source_are_one_and_updates_are_told_by_their_versions() {
+        let status = "Package: libc-bin\nSource: glibc\nVersion: 2.41-12\n\n\
+                      Package: libgcc-s1\nSource: gcc-14 (14.2.0-19)\nVersion: 14.2.0-19\n\n\
+                      Package: openssl\nDescription: x\n Package: y\nVersion: 3.5.1-1+deb13u2\n";
+        let sources = parse_sources(status);
+        assert_eq!(sources["libc-bin"], ("glibc", "2.41-12"));
+        assert_eq!(sources["libgcc-s1"], ("gcc-14", "14.2.0-19"));
+        assert_eq!(sources["openssl"], ("openssl", "3.5.1-1+deb13u2"));
+        assert_eq!(sources.len(), 3);
+        for version in [
+            "1.0+deb13u1",
+            "1.0-1~deb9u12",
+            "2debu-1+deb13u1+b2",
+            "1+deb13u3~x",
+        ] {
+            assert!(is_update(version), "{version}");
+        }
+        for version in [
+            "",
+            "1.0-1",
+            "1.0-1+b2",
+            "1.0-1+deb13",
+            "1.0deb13u1",
+            "1.0+debu",
+            "debian",
+        ] {
+            assert!(!is_update(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn dpkg_says_who_owns_what() {
+        let file = |path: &str, text: &str| {
+            let shown = text.replace(' ', "\\x20").replace('\n', "\\n");
+            format!("/{path} {} 100644 1 0 0 0 1.0 - {shown} -\n", text.len())
+        };
+        let folder = |path: &str| format!("/{path} 0 40755 2 0 0 0 1.0 - - -\n");
+        let status = "Package: a1\nSource: a (2)\nVersion: 3+deb13u1\n\nPackage: b\nVersion: 1\n";
+        let text = [
+            folder(""),
+            "/lib 7 120777 1 0 0 0 1.0 usr/lib - -\n".to_owned(),
+            folder("usr"),
+            folder("usr/lib"),
+            file("usr/lib/a", "a"),
+            file("usr/lib/b", "b"),
+            file("usr/lib/c", "c"),
+            folder("var"),
+            folder("var/lib"),
+            folder("var/lib/dpkg"),
+            folder("var/lib/dpkg/info"),
+            file("var/lib/dpkg/info/a1:amd64.list", "/lib\n/lib/a\n"),
+            file("var/lib/dpkg/info/b.list", "/usr/lib/b\n/usr/lib/a\n"),
+            file("var/lib/dpkg/info/c.list", "/usr/lib/c\n"),
+            file("var/lib/dpkg/status", status),
+        ];
+        let tree = dump::parse(text.concat().as_bytes()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::init(&dir.path().join("store")).unwrap();
+        let owners = load_owners(&store, &tree).unwrap();
+        for (path, source) in [
+            ("/usr/lib/a", "a"),
+            ("/usr/lib/b", "b"),
+            ("/usr/lib/c", "c"),
+        ] {
+            assert_eq!(owners.paths[path.as_bytes()], source);
+        }
+        assert_eq!(owners.updated, BTreeSet::from(["a".to_owned()]));
+    }
+
+    #[test]
+    fn the_updated_and_the_largest_come_first() {
+        let names: Vec<String> = (0..200).map(|n| format!("source-{n:03}")).collect();
+        let sizes = names
+            .iter()
+            .map(String::as_str)
+            .zip((0..200).map(|n| n << 20));
+        let updated = BTreeSet::from(["source-000".to_owned(), "source-007".to_owned()]);
+        let own = own(sizes.collect(), &updated);
+        assert_eq!(own.len(), MAX_OWN);
+        assert!(own.contains("source-000") && own.contains("source-007"));
+        assert!(own.contains("source-122") && !own.contains("source-121"));
     }
 
     #[test]
     fn a_name_that_would_remove_something_is_refused() {
         let text = text(1, "x") + "/usr/.wh.lib 0 100644 1 0 0 0 1.0 - - -\n";
         let tree = dump::parse(text.as_bytes()).unwrap();
-        let error = plan(&tree, &Owners::new()).unwrap_err().to_string();
+        let error = plan(&tree, &Owners::default()).unwrap_err().to_string();
         assert!(error.contains("/usr/.wh.lib"), "{error}");
     }
 

@@ -6,7 +6,7 @@ use crate::{Error, Store};
 use elea_formats::tree::{Entry, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
-use std::io::{self, BufWriter, Read as _};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -91,7 +91,9 @@ fn feed(
     let Some(input) = child.stdin.take() else {
         return Ok(());
     };
-    let mut archive = Archive::new(store, BufWriter::with_capacity(1 << 18, input));
+    let mut input = BufWriter::with_capacity(1 << 18, input);
+    let out: &mut dyn Write = &mut input;
+    let mut archive = Archive::new(store, out);
     let mut names = Names::default();
     tree.walk(|path, entry| {
         if progress.cancelled() {
