@@ -3,6 +3,7 @@
 mod boot;
 mod build;
 mod import;
+mod layers;
 mod measure;
 mod plain;
 mod report;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 
 /// What can be measured alone, in the order of the document.
-const PARTS: [&str; 5] = ["import", "build", "fetch", "boot", "sizes"];
+const PARTS: [&str; 6] = ["import", "build", "fetch", "layers", "boot", "sizes"];
 
 /// What a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +99,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     if options.wants("fetch") {
         talk::headline("bytes fetched");
         keep("fetch", &build::fetches(&works)?)?;
+    }
+    if options.wants("layers") {
+        talk::headline("layers from one release to the next");
+        keep("layers", &layers::measure(&works)?)?;
     }
     if options.wants("import") {
         talk::headline("import of one tree");

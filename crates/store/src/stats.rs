@@ -168,7 +168,7 @@ impl Store {
         progress.start("count", None, Unit::Items);
         let mut sets = self.sized_objects(progress)?;
         let names = self.refs()?;
-        let leases = lease::live(self)?;
+        let leases = lease::Reader::default().news(self)?;
         let mut images = self.costs()?;
         for cost in &mut images {
             let its = names.iter().filter(|(_, image)| **image == cost.image);

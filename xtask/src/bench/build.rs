@@ -105,7 +105,7 @@ pub(super) fn fetches(works: &Works) -> Result<Section> {
 }
 
 /// A part in percent with one digit behind the point.
-fn percent(part: u64, whole: u64) -> String {
+pub(super) fn percent(part: u64, whole: u64) -> String {
     let tenths = part.saturating_mul(1000) / whole.max(1);
     format!("{}.{}", tenths / 10, tenths % 10)
 }

@@ -98,7 +98,7 @@ fn tls_is_checked_against_the_given_certificates() {
         ..options()
     };
     let push = |options: &Options| push(&image.image, &place.store, &to, options, None, &Silent);
-    push(&with(authority.authority)).unwrap();
+    push(&with(authority.root)).unwrap();
     let error = push(&with(authority.other)).unwrap_err();
     assert!(matches!(error, NetError::Connection { .. }), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");

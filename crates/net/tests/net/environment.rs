@@ -149,7 +149,7 @@ fn proxies_and_the_systems_certificates_are_used() {
     assert_eq!(lines.lock().unwrap().len(), seen.len());
 
     let (address, lines) = proxy(secret.host());
-    let authority_file = authority.authority.display().to_string();
+    let authority_file = authority.root.display().to_string();
     let trusted = [
         ("https_proxy", address.as_str()),
         ("SSL_CERT_FILE", &authority_file),

@@ -135,7 +135,7 @@ fn endless(head: &'static str) -> (String, Arc<AtomicU64>) {
                 let mut request = BufReader::new(stream.try_clone().unwrap()).lines();
                 request.find(|line| line.as_ref().map_or(true, String::is_empty));
                 let _ = stream.write_all(head.as_bytes());
-                let block = [b' '; 64 << 10];
+                let block = vec![b' '; 64 << 10];
                 while stream.write_all(&block).is_ok() {
                     counted.fetch_add(block.len() as u64, Ordering::SeqCst);
                 }

@@ -7,8 +7,8 @@ use std::process::Command;
 
 /// An authority of our own, and a server that it vouches for.
 pub(crate) struct Authority {
-    /// The authority's certificate.
-    pub(crate) authority: PathBuf,
+    /// The certificate of the authority itself.
+    pub(crate) root: PathBuf,
     /// Another authority's.
     pub(crate) other: PathBuf,
     /// The server's.
@@ -56,7 +56,7 @@ impl Authority {
             ],
         );
         Some(Self {
-            authority: at("ca.pem"),
+            root: at("ca.pem"),
             other: at("other.pem"),
             certificate: at("server.pem"),
             key: at("server.key"),

@@ -3,7 +3,7 @@
 
 use super::tar::{Archive, Names};
 use crate::{Error, Store};
-use elea_formats::tree::{Entry, Tree};
+use elea_formats::tree::{Node, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use std::io::{self, BufWriter, Read as _, Write};
@@ -94,13 +94,13 @@ fn feed(
     let mut input = BufWriter::with_capacity(1 << 18, input);
     let out: &mut dyn Write = &mut input;
     let mut archive = Archive::new(store, out);
-    let mut names = Names::default();
-    tree.walk(|path, entry| {
+    let mut names = Names::of(tree);
+    tree.walk(|path, node| {
         if progress.cancelled() {
             return Err(Error::Cancelled);
         }
         progress.advance(1);
-        archive.entry(path, entry, &mut names)
+        archive.entry(path, tree, node, &mut names)
     })?;
     archive.finish()?;
     Ok(())
@@ -113,19 +113,16 @@ fn is_hung_up(error: &Error) -> bool {
 
 /// Refuses what the format cannot hold, or the program does not take from an archive, and would leave out.
 fn check(tree: &Tree) -> Result<(), Error> {
-    tree.walk(|path, entry| {
-        let meta = match entry {
-            Entry::Directory(folder) => &folder.meta,
-            Entry::Leaf(_, leaf) => &leaf.meta,
+    tree.walk(|path, node| {
+        let meta = match node {
+            Node::Directory(id) => tree.meta(id),
+            Node::Leaf(id) => tree.leaf(id).meta,
         };
+        let names = || meta.xattrs.iter().map(|(name, _)| name);
         let is_held = |name: &[u8]| NAMESPACES.iter().any(|space| name.starts_with(space));
-        let reason = if !meta.xattrs.keys().all(|name| is_held(name)) {
+        let reason = if !names().all(is_held) {
             "squashfs has no ACLs, and attributes of `user.`, `trusted.` and `security.` alone"
-        } else if meta
-            .xattrs
-            .keys()
-            .any(|name| name.contains(&b'=') || name.contains(&b'%'))
-        {
+        } else if names().any(|name| name.contains(&b'=') || name.contains(&b'%')) {
             "`tar2sqfs` takes no attribute with `=` or `%` in its name"
         } else if u32::try_from(meta.mtime.seconds).is_err() {
             "squashfs has times from 1970 to 2106 alone"

@@ -4,7 +4,7 @@ use crate::mounts::{compare, dump_of, in_namespace};
 use crate::sample::{import, is_root, origin, sample, system};
 use elea_formats::digest::Digest;
 use elea_formats::form::{Form, canonical};
-use elea_formats::tree::{Content, Entry, Tree};
+use elea_formats::tree::{Content, Node, Tree};
 use elea_formats::{dump, erofs};
 use elea_store::Store;
 use elea_sys::mount::detach;
@@ -29,7 +29,7 @@ fn lines(c: &Composefs, words: &[&str], paths: &[&Path]) -> Vec<String> {
 }
 
 fn objects(tree: &Tree) -> BTreeSet<Digest> {
-    let digests = tree.leaves.iter().filter_map(|leaf| match leaf.content {
+    let digests = tree.leaves().filter_map(|id| match tree.content(id) {
         Content::Object { digest, .. } => Some(digest),
         _ => None,
     });
@@ -83,12 +83,12 @@ fn listed(c: &Composefs, image: &Path) -> BTreeSet<String> {
 /// The same from our tree. The root is not listed, and of a file's second name nothing more is said.
 fn paths(tree: &Tree) -> BTreeSet<String> {
     let (mut paths, mut seen) = (BTreeSet::new(), BTreeSet::new());
-    tree.walk(|path, entry| {
+    tree.walk(|path, node| {
         let path = path.escape_ascii().to_string();
-        paths.insert(match entry {
-            Entry::Directory(_) => format!("{path}/\t"),
-            Entry::Leaf(id, _) if !seen.insert(id) => path,
-            Entry::Leaf(_, leaf) => match &leaf.content {
+        paths.insert(match node {
+            Node::Directory(_) => format!("{path}/\t"),
+            Node::Leaf(id) if !seen.insert(id) => path,
+            Node::Leaf(id) => match tree.content(id) {
                 Content::Object { digest, .. } => format!("{path}\t@ {}", digest.object_path()),
                 Content::Symlink(target) => format!("{path}\t-> {}", target.escape_ascii()),
                 _ => path,

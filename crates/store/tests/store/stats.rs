@@ -99,7 +99,9 @@ fn layers_hold_what_their_image_no_longer_has() {
     for letters in ["lm", "mn"] {
         let tree = tree(&maker, letters);
         let out = dir.path().join("out").join(letters);
-        for packed in export::layers(&maker, &tree, &out, &Silent).unwrap() {
+        for packed in
+            export::layers(&maker, &tree, export::Compression::Gzip, &out, &Silent).unwrap()
+        {
             let file = File::open(&packed.path).unwrap();
             let layer = store.import_layer(&packed.blob, packed.media_type, file, &Silent);
             layers.push(layer.unwrap());

@@ -151,7 +151,12 @@ fn what_was_of_no_use_goes_first() {
 #[test]
 fn a_cache_of_the_first_version_is_read_and_written() {
     let golden = include_bytes!("../../../tests/golden/file-cache-1");
-    let entries: Vec<_> = parse(golden).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let path = store.path().join("cache/files");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    fs::write(&path, golden).unwrap();
+    let known = Known::load(&store, SystemTime::now());
     let first = Key {
         filesystem: 0x1122_3344_5566_7788,
         inode: 42,
@@ -159,7 +164,19 @@ fn a_cache_of_the_first_version_is_read_and_written() {
         changed: (1_795_704_000, 123_456_789),
         modified: (1_795_703_000, 0),
     };
-    assert_eq!(entries[0], (first, Digest::new([0x11; 32])));
-    assert_eq!(entries[1].0.changed, (-5, 999_999_999));
-    assert_eq!(encode(&entries), golden);
+    assert_eq!(known.find(&first), Some(Digest::new([0x11; 32])));
+    let second = Key {
+        changed: (-5, 999_999_999),
+        ..first
+    };
+    // What is learned comes last, and what was of use before it.
+    fs::write(&path, b"").unwrap();
+    let empty = Known::load(&store, SystemTime::now());
+    for number in 0..known.old.len() {
+        let entry = known.old.get(number);
+        empty.new.lock().unwrap().push(entry);
+    }
+    empty.save(&store);
+    assert_eq!(fs::read(&path).unwrap(), golden);
+    assert_eq!(&known.old.get(1)[24..32], &second.encode()[24..32]);
 }

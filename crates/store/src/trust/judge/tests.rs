@@ -321,6 +321,7 @@ fn two_keys_must_be_two_keys() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn the_longest_prefix_decides_and_the_default_is_to_reject() {
     let text = r#"
         [rules."r.example"]

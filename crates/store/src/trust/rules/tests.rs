@@ -50,6 +50,7 @@ fn a_key() -> PathBuf {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn mistakes_are_shown_where_they_stand() {
     let rule = "[rules.\"r.example/os\"]\n";
     for (text, line, column, part) in [
