@@ -33,6 +33,7 @@ pub(crate) const TEST: &[&str] = &[
     "erofs-utils",
     "fdisk",
     "fsverity",
+    "fusefat",
     "gdisk",
     "libcap2-bin",
     "libssl-dev",
@@ -45,6 +46,7 @@ pub(crate) const TEST: &[&str] = &[
     "squashfs-tools-ng",
     "strace",
     "umoci",
+    "xfsprogs",
 ];
 
 /// What building libFuzzer needs.

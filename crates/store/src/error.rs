@@ -25,6 +25,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// The names of a store are symbolic links.
+    #[error("{} cannot become a store: its file system has no symbolic links, which images and references are named by; name a folder on another", path.display())]
+    NoLinks {
+        /// The folder.
+        path: PathBuf,
+    },
     /// `meta.json` says something that this version does not know.
     #[error("{} cannot be used: {what}", path.display())]
     Meta {

@@ -54,6 +54,7 @@ impl Store {
             let folder = path.join(folder);
             fs::create_dir_all(&folder).at("create", &folder)?;
         }
+        try_links(path)?;
         // The file that makes it a store comes last.
         durable::write_public(&path.join(meta::NAME), meta::encode().as_bytes())?;
         Self::open(path)
@@ -175,6 +176,22 @@ impl Store {
         let file = File::open(&self.path).at("open", &self.path)?;
         rustix::fs::flock(&file, operation).at("lock", &self.path)?;
         Ok(file)
+    }
+}
+
+/// Refuses a file system that has no symbolic links: FAT and its like.
+fn try_links(store: &Path) -> Result<(), Error> {
+    let link = store.join(format!("tmp/{}-links", std::process::id()));
+    let _ = fs::remove_file(&link);
+    match rustix::fs::symlink("x", &link) {
+        Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => Err(Error::NoLinks {
+            path: store.to_owned(),
+        }),
+        made => {
+            made.at("create", &link)?;
+            fs::remove_file(&link).at("remove", &link)?;
+            Ok(())
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod hostile;
 mod images;
 mod inject;
 mod mounts;
+mod odd;
 mod oracle;
 mod parts;
 mod power;
