@@ -15,8 +15,10 @@ use std::io::{self, Write};
 use tar::EntryType;
 use zstd::stream::raw::{Encoder, Operation as _, OutBuffer};
 
-/// How hard zstd tries.
-pub(super) const LEVEL: i32 = 9;
+/// How hard zstd tries with contents. Each thread has an encoder, and from 9 on one takes twice the memory.
+pub(super) const LEVEL: i32 = 8;
+/// How hard it tries with the table and the tar-split, which are packed beside the contents all the time.
+const TABLE_LEVEL: i32 = 3;
 /// So many bytes of headers become a frame though no content follows.
 const MAX_BETWEEN: usize = 1 << 20;
 /// The years that a time in the table can have: 0 to 9999.
@@ -111,7 +113,7 @@ impl<W: Write> Chunks<W> {
 }
 
 fn packing() -> io::Result<Packing> {
-    Ok(Counted::new(zstd::Encoder::new(Vec::new(), LEVEL)?))
+    Ok(Counted::new(zstd::Encoder::new(Vec::new(), TABLE_LEVEL)?))
 }
 
 /// What was packed, and how long it was.
