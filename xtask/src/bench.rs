@@ -6,7 +6,9 @@ mod import;
 mod layers;
 mod measure;
 mod plain;
+mod plot;
 mod report;
+mod store;
 
 use crate::programs::target_folder;
 use crate::vm::Stage;
@@ -22,6 +24,11 @@ const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 /// What can be measured alone, in the order of the document.
 const PARTS: [&str; 6] = ["import", "build", "fetch", "layers", "boot", "sizes"];
 
+/// The part that has a document of its own.
+const STORE: &str = "store";
+/// The largest tree of the curves, if nobody says.
+const MOST: u64 = 1_000_000;
+
 /// What a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Options {
@@ -33,6 +40,10 @@ struct Options {
     tree: Option<PathBuf>,
     /// The parts; all of them if none is named.
     parts: Vec<String>,
+    /// The rows of the store's table; all of them if none is named.
+    rows: Vec<String>,
+    /// The largest tree of the curves, if they are wanted: nothing else is measured then, unless it is named.
+    plot: Option<u64>,
 }
 
 impl Options {
@@ -42,7 +53,10 @@ impl Options {
             rounds: 5,
             tree: None,
             parts: Vec::new(),
+            rows: Vec::new(),
+            plot: None,
         };
+        let mut most = MOST;
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || {
@@ -58,10 +72,29 @@ impl Options {
                     options.rounds =
                         number.ok_or_else(|| Error::other("--rounds needs a number from 1 on"))?;
                 }
-                part if PARTS.contains(&part) => options.parts.push(part.to_owned()),
+                "--row" => {
+                    let row = value()?;
+                    if !store::is_row(row) {
+                        let names = store::row_names();
+                        return Err(Error::other(format!(
+                            "there is no row `{row}`; they are {names}"
+                        )));
+                    }
+                    options.rows.push(row.clone());
+                }
+                "--plot" => options.plot = Some(most),
+                "--most" => {
+                    let number = value()?.parse().ok().filter(|n| *n >= 1_000);
+                    most =
+                        number.ok_or_else(|| Error::other("--most needs a number from 1000 on"))?;
+                    options.plot = options.plot.map(|_| most);
+                }
+                part if part == STORE || PARTS.contains(&part) => {
+                    options.parts.push(part.to_owned());
+                }
                 other => {
                     return Err(Error::other(format!(
-                        "bench knows no `{other}`; the parts are {}",
+                        "bench knows no `{other}`; the parts are {}, {STORE}",
                         PARTS.join(", ")
                     )));
                 }
@@ -72,15 +105,20 @@ impl Options {
 
     /// The command that measures a part, without the folders of this machine.
     fn line(&self, part: &str) -> String {
-        format!("cargo xtask bench {part} --rounds {}", self.rounds)
+        let mut line = format!("cargo xtask bench {part}");
+        for row in self.rows.iter().filter(|_| part == STORE) {
+            line = format!("{line} --row {row}");
+        }
+        format!("{line} --rounds {}", self.rounds)
     }
 
     fn wants(&self, part: &str) -> bool {
-        self.parts.is_empty() || self.parts.iter().any(|p| p == part)
+        let all = self.parts.is_empty() && self.plot.is_none();
+        all || self.parts.iter().any(|p| p == part)
     }
 }
 
-/// Measures what is asked for and writes `docs/bench/main-job.md` of all parts that were
+/// Measures what is asked for and writes `docs/bench/main-job.md` and `store.md` of all parts that were
 /// measured in this folder.
 pub(crate) fn run(line: &[String]) -> Result<()> {
     let options = Options::parse(line)?;
@@ -116,6 +154,18 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
         let section = import::measure(&works.programs.elea, &tree, &place, rounds)?;
         keep("import", &section)?;
     }
+    if options.wants(STORE) {
+        let wanted = store::Wanted {
+            rounds,
+            tree: options.tree.clone(),
+            rows: options.rows.clone(),
+            line: options.line(STORE),
+        };
+        store::measure(&works, &wanted)?;
+    }
+    if let Some(most) = options.plot {
+        store::plot(&works, most, "cargo xtask bench --plot")?;
+    }
     if options.wants("sizes") {
         talk::headline("the programs");
         keep("sizes", &build::sizes(&works)?)?;
@@ -147,7 +197,22 @@ mod tests {
         assert!(some.wants("import") && some.wants("sizes") && !some.wants("boot"));
         assert_eq!(some.tree, Some(PathBuf::from("/t")));
         assert_eq!(some.line("sizes"), "cargo xtask bench sizes --rounds 5");
-        for bad in ["exports", "--rounds 0", "--rounds", "--pairs 3"] {
+        let row = parse("store --row gc --row fsck --rounds 2").unwrap();
+        assert_eq!(
+            row.line("store"),
+            "cargo xtask bench store --row gc --row fsck --rounds 2"
+        );
+        assert!(!row.wants("import"));
+        let plot = parse("--plot --most 3000").unwrap();
+        assert!(plot.plot == Some(3000) && !PARTS.iter().any(|part| plot.wants(part)));
+        for bad in [
+            "--row speed",
+            "--plot --most 3",
+            "exports",
+            "--rounds 0",
+            "--rounds",
+            "--pairs 3",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -38,8 +38,10 @@ usage: cargo xtask COMMAND
   vm NAME… | --list | --all | --report [--work DIR] [--begin-within SECONDS]
                        scenarios of failure on machines under QEMU; --all and --report
                        write docs/failures.md
-  bench [import|build|fetch|boot|sizes]… [--rounds N] [--tree DIR] [--work DIR]
-                       the figures of docs/bench/main-job.md
+  bench [import|build|fetch|boot|sizes|store]… [--rounds N] [--tree DIR] [--work DIR]
+                       the figures of docs/bench/main-job.md and store.md
+  bench store --row NAME…   rows of the store's table alone
+  bench --plot [--most N]   the curves of docs/bench/*.svg, for trees of up to N files
   fuzz [TARGET]… [--seconds N]
                        everything that is read from outside, given to libFuzzer
   gen                  man pages and shell completions, into target/generated";

@@ -156,6 +156,11 @@ impl Works {
         format!("registry:{}/hello:stable", self.registry.guest_host())
     }
 
+    /// Whether a release is in the store.
+    pub(crate) fn has(&self, release: Release) -> bool {
+        run(&mut self.elea(&["image", "show", &release.name()])).is_ok()
+    }
+
     /// Builds a release under its own name.
     pub(crate) fn build(&self, release: Release) -> Result<()> {
         let words = self.build_words(release)?;

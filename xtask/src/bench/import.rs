@@ -28,6 +28,14 @@ pub(super) fn tree(works: &Works) -> Result<PathBuf> {
     Ok(tree)
 }
 
+/// The same, release 1.0 built before if the store does not have it.
+pub(super) fn release_tree(works: &Works) -> Result<PathBuf> {
+    if !works.has(Release::First) {
+        works.build(Release::First)?;
+    }
+    tree(works)
+}
+
 fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)
         .map_err(|e| Error::other(format!("cannot create {}: {e}", folder.display())))

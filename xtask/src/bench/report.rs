@@ -33,15 +33,20 @@ impl Section {
     }
 }
 
-/// Shows a section and keeps it, so that a run that is cut off later loses nothing.
-pub(super) fn keep(folder: &Path, part: &str, section: &Section, command: &str) -> Result<()> {
+/// When something was measured, by which command, and what else the machine did.
+pub(super) fn when(command: &str) -> Result<String> {
     let when = run(Command::new("date").args(["-u", "+on %F at %H:%M UTC"]))?;
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').take(3).collect::<Vec<_>>().join(", ");
-    let text = section.text(&format!(
+    Ok(format!(
         "{} by `{command}`; load of the machine at the end: {load} (1, 5, 15 minutes)",
         when.trim()
-    ));
+    ))
+}
+
+/// Shows a section and keeps it, so that a run that is cut off later loses nothing.
+pub(super) fn keep(folder: &Path, part: &str, section: &Section, command: &str) -> Result<()> {
+    let text = section.text(&when(command)?);
     println!("\n{text}");
     write(&folder.join(format!("section-{part}.md")), &text)
 }
@@ -54,7 +59,7 @@ pub(super) fn document(folder: &Path, parts: &[&str]) -> Result<()> {
          round, so they may be compared with each other; another machine gives other numbers. Each\n\
          figure is the median, with the least and the most in brackets.\n\n",
     );
-    text += &machine()?;
+    text += &machine(MAIN_JOB)?;
     for part in parts {
         let path = folder.join(format!("section-{part}.md"));
         if let Ok(section) = fs::read_to_string(&path) {
@@ -64,22 +69,35 @@ pub(super) fn document(folder: &Path, parts: &[&str]) -> Result<()> {
     write(&workspace().join("docs/bench/main-job.md"), &text)
 }
 
-/// The machine and the programs that were measured, by their own words.
+/// The machine that was measured, by its own words.
 const MACHINE: &str = r#"
 first() { "$@" 2>/dev/null | head -n1; }
 printf 'Machine: %s processors (%s), %s GiB of memory, Linux %s, %s, %s.\n' "$(nproc)" \
     "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n1)" \
     "$(awk '/MemTotal/ {printf "%d", $2/1048576 + 0.5}' /proc/meminfo)" "$(uname -r)" \
     "$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' /etc/os-release)" "$(findmnt -n -o FSTYPE -T .)"
-printf 'Compared with: ostree %s, %s, %s, %s, %s.\n' \
-    "$(ostree --version | sed -n "s/^ Version: '\(.*\)'/\1/p")" \
+ostree=$(ostree --version | sed -n "s/^ Version: '\(.*\)'/\1/p")
+"#;
+
+/// The programs that the main job was compared with.
+pub(super) const MAIN_JOB: &str = r#"
+printf 'Compared with: ostree %s, %s, %s, %s, %s.\n' "$ostree" \
     "$(first nix-store --version)" "$(first cp --version)" "$(first qemu-system-x86_64 --version)" \
     "$(mke2fs -V 2>&1 | head -n1)"
 "#;
 
-fn machine() -> Result<String> {
+/// The programs that the store was compared with.
+pub(super) const STORES: &str = r#"
+printf 'Compared with: ostree %s, %s, %s, %s, %s, %s.\n' "$ostree" \
+    "$(first nix-store --version)" "$(first cp --version)" "$(first skopeo --version)" \
+    "$(first umoci --version)" "$(first podman --version)"
+"#;
+
+/// The machine, and the programs that one of the scripts names.
+pub(super) fn machine(programs: &str) -> Result<String> {
+    let text = format!("{MACHINE}{programs}");
     run(Command::new("sh")
-        .args(["-c", MACHINE])
+        .args(["-c", &text])
         .current_dir(workspace()))
 }
 
