@@ -73,6 +73,7 @@ impl Table {
     /// Writes down each row that was measured, so that another run can measure others.
     pub(super) fn keep(&self, folder: &Path, line: &str) -> Result<()> {
         let mut names: Vec<&'static str> = self.lines.iter().map(|line| line.row).collect();
+        names.sort_unstable();
         names.dedup();
         for name in names {
             let Some(row) = row(name) else { continue };
