@@ -7,6 +7,12 @@
 //! `elea-oracle oci LAYOUT:TAG FOLDER` imports an OCI image
 //! into a new repository at the folder and prints the image's SHA-512 digest; with `boot` behind it,
 //! that of the image made ready for booting; with `dump`, `boot-dump`, the tree that it is of.
+//!
+//! For measurements, each a whole job: `elea-oracle digest FOLDER` prints the digest of a directory and
+//! writes nothing; `elea-oracle import FOLDER REPOSITORY` and `elea-oracle pull IMAGE REPOSITORY`
+//! (`docker://HOST/NAME:TAG`, without TLS) make a directory or an OCI image an image of a repository, durably.
+
+mod store;
 
 use composefs::dumpfile::{dumpfile_to_validated_filesystem, write_dumpfile};
 use composefs::erofs::format::FormatVersion;
@@ -120,12 +126,13 @@ fn serve() -> Result<(), Box<dyn Error>> {
 }
 
 fn run(verb: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+    let argument = |place| std::env::args().nth(place).unwrap_or_default();
     match verb {
-        "check" => check(&std::env::args().nth(2).unwrap_or_default()),
-        "oci" => {
-            let argument = |place| std::env::args().nth(place).unwrap_or_default();
-            oci(&argument(2), &argument(3), &argument(4))
-        }
+        "check" => check(&argument(2)),
+        "oci" => oci(&argument(2), &argument(3), &argument(4)),
+        "digest" => store::digest(&argument(2)),
+        "import" => store::import(&argument(2), &argument(3)),
+        "pull" => store::pull(&argument(2), &argument(3)),
         "serve" => serve().map(|()| Vec::new()),
         verb => {
             let mut input = Vec::new();
