@@ -101,6 +101,12 @@ struct MirrorText {
     pull_from_mirror: Pulls,
 }
 
+/// Whether a folder is there and this user may not look into it.
+fn is_closed(folder: &Path) -> bool {
+    let denied = |e: io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    fs::read_dir(folder).err().is_some_and(denied)
+}
+
 impl Registries {
     /// What this machine and its user have written down: the file that `$CONTAINERS_REGISTRIES_CONF`
     /// names and no other; or else the user's file or the system's, and both folders of drop-ins.
@@ -112,6 +118,8 @@ impl Registries {
         let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".config")));
         let user = home.map(|home| home.join("containers"));
+        // A process that became another user has the first one's `$HOME`, which is none of its business.
+        let user = user.filter(|folder| !is_closed(folder));
         let mut files: Vec<PathBuf> = Vec::new();
         let own = user.iter().map(PathBuf::as_path).chain([system]);
         files.extend(
