@@ -1,6 +1,6 @@
 //! Tables that may be larger than memory: records of one width, and runs of bytes.
 //!
-//! Each begins as an ordinary vector. What comes after the first [`CHUNK`] bytes is asked of a
+//! Each begins as an ordinary vector. What comes after the first MiB is asked of a
 //! [`Room`], whose owner may have it in a file, so that the kernel can take the memory back.
 
 use std::fmt;
