@@ -52,6 +52,17 @@ fn slab(room: &dyn Room, size: usize) -> Box<dyn Slab> {
     room.slab(size).unwrap_or_else(|| Box::new(vec![0; size]))
 }
 
+/// The same bytes in slabs of their own.
+fn copies(room: &dyn Room, old: &[Box<dyn Slab>]) -> Vec<Box<dyn Slab>> {
+    let mut all = Vec::with_capacity(old.len());
+    for old in old {
+        let mut new = slab(room, old.bytes().len());
+        new.bytes_mut().copy_from_slice(old.bytes());
+        all.push(new);
+    }
+    all
+}
+
 /// Records of one width, by number.
 #[derive(Debug)]
 pub struct Table {
@@ -144,15 +155,10 @@ impl Table {
 
 impl Clone for Table {
     fn clone(&self) -> Self {
-        let copy = |old: &dyn Slab| {
-            let mut new = slab(&*self.room, old.bytes().len());
-            new.bytes_mut().copy_from_slice(old.bytes());
-            new
-        };
         Self {
             room: Arc::clone(&self.room),
             first: self.first.clone(),
-            rest: self.rest.iter().map(|old| copy(&**old)).collect(),
+            rest: copies(&*self.room, &self.rest),
             ..*self
         }
     }
@@ -252,14 +258,9 @@ impl Bytes {
 
 impl Clone for Bytes {
     fn clone(&self) -> Self {
-        let copy = |old: &dyn Slab| {
-            let mut new = slab(&*self.room, old.bytes().len());
-            new.bytes_mut().copy_from_slice(old.bytes());
-            new
-        };
         Self {
             room: Arc::clone(&self.room),
-            chunks: self.chunks.iter().map(|old| copy(&**old)).collect(),
+            chunks: copies(&*self.room, &self.chunks),
             used: self.used,
         }
     }
