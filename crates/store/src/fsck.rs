@@ -97,16 +97,19 @@ impl Store {
         self.check_refs(&mut findings)?;
         let found = self.list_objects()?;
         progress.start("check", Some(found.len() as u64), Unit::Items);
-        let one = |one: &Found| {
+        let one = |buffer: &mut Vec<u8>, one: &Found| {
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
             let expected = one.digest.and_then(|digest| uses.get(&digest));
-            let result = check(one, expected.and_then(|u| u.size));
+            let result = check(one, expected.and_then(|u| u.size), buffer);
             progress.advance(1);
             Ok(result)
         };
-        let checked = in_parallel(|| found.par_iter().map(one).collect::<Result<Vec<_>, _>>())?;
+        let checked = in_parallel(|| {
+            let checked = found.par_iter().map_init(|| vec![0; PIECE], one);
+            checked.collect::<Result<Vec<_>, _>>()
+        })?;
         let there: BTreeSet<Digest> = found.iter().filter_map(|one| one.digest).collect();
         for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
             findings.push(Finding {
@@ -314,7 +317,7 @@ pub(crate) fn is_unfinished(path: &Path) -> bool {
 }
 
 /// The size of an object in bytes, and what is wrong with it.
-fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<(Damage, String)>) {
+fn check(one: &Found, expected: Option<u64>, buffer: &mut [u8]) -> (u64, Vec<(Damage, String)>) {
     let one_wrong = |damage, what: String| (0, vec![(damage, what)]);
     let Some(wanted) = one.digest else {
         return one_wrong(
@@ -336,7 +339,7 @@ fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<(Damage, String)>) {
         let what = format!("has the mode {mode:04o}; it should be {MODE:04o}");
         wrong.push((Damage::Mode, what));
     }
-    let content = match read(&one.path) {
+    let content = match read(&one.path, buffer) {
         Ok((digest, _)) if digest == wanted => None,
         Ok((digest, size)) => Some(match expected {
             Some(expected) if expected > size => {
@@ -360,21 +363,24 @@ fn check(one: &Found, expected: Option<u64>) -> (u64, Vec<(Damage, String)>) {
 }
 
 /// The digest and the size of what the disk has, not of what memory remembers.
-fn read(path: &Path) -> io::Result<(Digest, u64)> {
+fn read(path: &Path, buffer: &mut [u8]) -> io::Result<(Digest, u64)> {
     let file = File::open(path)?;
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    measure(&file)
+    measure(&file, buffer)
 }
 
-/// The digest and the size of a file from where it stands.
-pub(crate) fn measure(mut file: &File) -> io::Result<(Digest, u64)> {
+/// How much is read at once, in bytes: what a core's own cache holds.
+pub(crate) const PIECE: usize = 128 << 10;
+
+/// The digest and the size of a file from where it stands, read in pieces of the buffer's size.
+pub(crate) fn measure(mut file: &File, buffer: &mut [u8]) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
-    let size = file.metadata()?.len();
-    let mut buffer = vec![0; usize::try_from(size.clamp(4096, 1 << 20)).unwrap_or(4096)];
     loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            length => hasher.update(&buffer[..length]),
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(length) => hasher.update(&buffer[..length]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
     }
     let measured = hasher.finish();

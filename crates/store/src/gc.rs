@@ -6,11 +6,12 @@
 use crate::fsck::is_unfinished;
 use crate::image::target_name;
 use crate::lease;
-use crate::store::list;
+use crate::store::{in_parallel, list};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError, durable};
+use rayon::prelude::*;
 use rustix::fs::FlockOperation;
 use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
@@ -23,6 +24,9 @@ use std::time::{Duration, Instant, SystemTime};
 const PARTIAL: Duration = Duration::from_hours(7 * 24);
 /// How long objects are removed before the others have the lock again.
 const TURN: Duration = Duration::from_millis(10);
+
+/// How many folders of objects are swept side by side.
+const TOGETHER: usize = 16;
 
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -88,7 +92,7 @@ impl Store {
         if !dry_run {
             self.sweep_documents(&mut kept)?;
         }
-        self.sweep_objects(&mut kept, dry_run, &mut collected, progress)?;
+        in_parallel(|| self.sweep_objects(&mut kept, dry_run, &mut collected, progress))?;
         progress.finish();
         Ok(collected)
     }
@@ -174,41 +178,74 @@ impl Store {
         collected: &mut Collected,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
-        for folder in list(&self.path().join("objects"))? {
-            let named = list(&folder)?
-                .into_iter()
-                .filter_map(|path| Some((object_name(&folder, &path)?, path)));
-            let mut gone: Vec<(Digest, PathBuf)> = named
-                .filter(|(digest, _)| !kept.objects.contains(digest))
-                .collect();
-            while !gone.is_empty() {
+        let folders = list(&self.path().join("objects"))?;
+        for folders in folders.chunks(TOGETHER) {
+            let unkept = |folder: &PathBuf| unkept(folder, &kept.objects);
+            let mut gone = folders.iter().map(unkept).collect::<Result<Vec<_>, _>>()?;
+            while gone.iter().any(|folder| !folder.is_empty()) {
                 let lock = if dry_run { None } else { Some(kept.lock()?) };
-                let begun = Instant::now();
-                while begun.elapsed() < TURN
-                    && let Some((digest, path)) = gone.pop()
-                {
-                    if progress.cancelled() {
-                        return Err(Error::Cancelled);
-                    }
-                    if kept.objects.contains(&digest) {
-                        continue;
-                    }
-                    let status = match fs::symlink_metadata(&path) {
-                        // Another collection was here.
-                        Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                        status => status.at("look at", &path)?,
-                    };
-                    collected.objects += 1;
-                    collected.bytes += status.len();
-                    progress.advance(1);
-                    if !dry_run {
-                        fs::remove_file(&path).at("remove", &path)?;
-                    }
-                }
+                let turn = Turn {
+                    begun: Instant::now(),
+                    kept: &kept.objects,
+                    dry_run,
+                    progress,
+                };
+                // Folders are swept side by side: the kernel locks one for each name that goes.
+                let swept = gone.par_iter_mut().map(|folder| turn.sweep(folder));
+                let (objects, bytes) =
+                    swept.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
+                collected.objects += objects;
+                collected.bytes += bytes;
                 drop(lock);
             }
         }
         Ok(())
+    }
+}
+
+/// The objects of a folder that nothing is known to keep.
+fn unkept(folder: &Path, kept: &HashSet<Digest>) -> Result<Vec<(Digest, PathBuf)>, PathError> {
+    let named = list(folder)?
+        .into_iter()
+        .filter_map(|path| Some((object_name(folder, &path)?, path)));
+    Ok(named.filter(|(digest, _)| !kept.contains(digest)).collect())
+}
+
+/// A while with the lock.
+struct Turn<'a> {
+    begun: Instant,
+    kept: &'a HashSet<Digest>,
+    dry_run: bool,
+    progress: &'a dyn Progress,
+}
+
+impl Turn<'_> {
+    /// Removes objects of one folder until none is left or others have to have the lock; how many, and their
+    /// size in bytes.
+    fn sweep(&self, gone: &mut Vec<(Digest, PathBuf)>) -> Result<(u64, u64), Error> {
+        let (mut objects, mut bytes) = (0, 0);
+        while self.begun.elapsed() < TURN
+            && let Some((digest, path)) = gone.pop()
+        {
+            if self.progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if self.kept.contains(&digest) {
+                continue;
+            }
+            let status = match fs::symlink_metadata(&path) {
+                // Another collection was here.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                status => status.at("look at", &path)?,
+            };
+            objects += 1;
+            bytes += status.len();
+            self.progress.advance(1);
+            if !self.dry_run {
+                fs::remove_file(&path).at("remove", &path)?;
+            }
+        }
+        Ok((objects, bytes))
     }
 }
 

@@ -29,14 +29,25 @@ use tar::Archive;
 pub(crate) const WHOLE: u64 = 8 << 20;
 
 /// A file's content that is in memory: small ones stay in the tree.
-pub(crate) fn content(writer: &Writer<'_>, bytes: Vec<u8>) -> Result<Content, Error> {
+pub(crate) fn content(writer: &Writer<'_>, bytes: &[u8]) -> Result<Content, Error> {
     if bytes.len() <= INLINE_LIMIT {
-        return Ok(Content::Inline(bytes));
+        return Ok(Content::Inline(bytes.to_vec()));
     }
     Ok(Content::Object {
-        digest: writer.add(&bytes)?,
+        digest: writer.add(bytes)?,
         size: bytes.len() as u64,
     })
+}
+
+/// Reads a folder as the tree that [`Store::import_dir`] makes of it, and keeps nothing: its objects are
+/// nowhere. What of a large tree does not fit into memory is in a file without a name in `scratch`.
+pub fn read_dir(path: &Path, scratch: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
+    dir::import(
+        None,
+        path,
+        Tree::within(&room::in_folder(scratch)),
+        progress,
+    )
 }
 
 impl Store {
@@ -48,7 +59,11 @@ impl Store {
     pub fn import_dir(&self, path: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
         let writer = self.writer()?;
         let known = Known::load(self, SystemTime::now());
-        let tree = dir::import(&writer, path, &known, self.empty_tree(), progress)?;
+        let kept = dir::Kept {
+            writer: &writer,
+            known: &known,
+        };
+        let tree = dir::import(Some(kept), path, self.empty_tree(), progress)?;
         known.save(self);
         Ok(tree)
     }

@@ -7,7 +7,7 @@ use elea_formats::table::{Room, Slab};
 use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
-use rustix::fs::FlockOperation;
+use rustix::fs::{Advice, FlockOperation};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -113,6 +113,10 @@ const KEPT: usize = 1024;
 /// How much is compared at once, in bytes.
 const COMPARED: usize = 16 << 10;
 
+/// Content of this size, in bytes, is on its way to the disk before all of an import is there; what is smaller
+/// goes better together.
+const LARGE: u64 = 256 << 10;
+
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
@@ -181,7 +185,7 @@ impl<'s> Writer<'s> {
         if !self.holds(&digest, content.len() as u64, content)? {
             let mut new = NewObject::create(self)?;
             new.file.write_all(content).at("write", &new.path)?;
-            new.place(&digest)?;
+            new.place(&digest, content.len() as u64)?;
         }
         Ok(digest)
     }
@@ -213,7 +217,7 @@ impl Stream<'_, '_> {
         let verity::Measured { digest, size, .. } = self.hasher.finish();
         (&self.new.file).rewind().at("read", &self.new.path)?;
         if !self.new.writer.holds(&digest, size, &self.new.file)? {
-            self.new.place(&digest)?;
+            self.new.place(&digest, size)?;
         }
         Ok((digest, size))
     }
@@ -301,7 +305,11 @@ impl<'w, 's> NewObject<'w, 's> {
     }
 
     /// Gives it its name, which a lease has already.
-    fn place(mut self, digest: &Digest) -> Result<(), Error> {
+    fn place(mut self, digest: &Digest, size: u64) -> Result<(), Error> {
+        if size >= LARGE {
+            // The kernel begins to write what is dirty; the sync at the end waits for less.
+            let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        }
         self.seal()?;
         let to = self.writer.store.object_path(digest);
         let renamed = match fs::rename(&self.path, &to) {

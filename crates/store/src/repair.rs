@@ -5,7 +5,7 @@
 
 mod folder;
 
-use crate::fsck::{Damage, measure};
+use crate::fsck::{Damage, PIECE, measure};
 use crate::image::load;
 use crate::lease;
 use crate::object::{MODE, Writer};
@@ -382,7 +382,7 @@ impl Repair {
 
     /// Takes a file's content if it is wanted.
     fn offer(&mut self, file: &File, named: Option<&Digest>, from: &str) {
-        let Ok((digest, _)) = measure(file) else {
+        let Ok((digest, _)) = measure(file, &mut vec![0; PIECE]) else {
             return;
         };
         if named.is_some_and(|named| *named != digest) || !self.wanted.contains_key(&digest) {
@@ -460,7 +460,7 @@ fn is_right_now(store: &Store, path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
     if let Some(digest) = crate::gc::object_name(folder, path) {
         return File::open(path)
-            .and_then(|file| measure(&file))
+            .and_then(|file| measure(&file, &mut vec![0; PIECE]))
             .is_ok_and(|(found, _)| found == digest);
     }
     folder.ends_with("manifests")

@@ -192,11 +192,11 @@ fn step_of<'s, R: Read>(
             if length <= INLINE_LIMIT
                 || waiting.bytes.load(Ordering::Relaxed) + length > MAX_WAITING
             {
-                leaf(content(writer, bytes)?)
+                leaf(content(writer, &bytes)?)
             } else {
                 waiting.bytes.fetch_add(length, Ordering::Relaxed);
                 scope.spawn(move |_| {
-                    let content = content(writer, bytes);
+                    let content = content(writer, &bytes);
                     waiting.bytes.fetch_sub(length, Ordering::Relaxed);
                     if let Ok(mut done) = waiting.done.lock() {
                         done.push((index, content));

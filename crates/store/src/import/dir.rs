@@ -6,11 +6,14 @@
 //! listed.
 
 use crate::Error;
+use crate::fsck::PIECE;
 use crate::import::known::{self, Key, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
 use crate::store::in_parallel;
+use elea_formats::form::INLINE_LIMIT;
 use elea_formats::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree};
+use elea_formats::verity::{Hasher, Measured};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use rayon::prelude::*;
@@ -19,7 +22,7 @@ use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,31 +96,46 @@ struct Listing<'a> {
     directories: usize,
     /// Inodes with several names, of which one was listed.
     linked: HashSet<(u64, u64)>,
-    /// The file systems by device, where a file's state tells its content.
-    filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
+    filesystems: &'a Filesystems,
     progress: &'a dyn Progress,
+}
+
+/// What is known of a file system.
+#[derive(Debug, Clone, Copy)]
+struct Filesystem {
+    /// Its identity, where a file's state tells its content.
+    id: Option<u64>,
+    /// Whether it is one of the kernel's own.
+    kernels: bool,
+}
+
+/// The file systems by device.
+type Filesystems = Mutex<HashMap<u64, Filesystem>>;
+
+/// Where contents go, and what is known of them.
+pub(super) struct Kept<'a> {
+    pub(super) writer: &'a Writer<'a>,
+    pub(super) known: &'a Known,
 }
 
 /// What reading contents needs.
 struct Reader<'a> {
-    writer: &'a Writer<'a>,
-    known: &'a Known,
-    filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
+    /// None if their digests alone are wanted.
+    kept: Option<Kept<'a>>,
+    filesystems: &'a Filesystems,
     progress: &'a dyn Progress,
 }
 
 pub(super) fn import(
-    writer: &Writer<'_>,
+    kept: Option<Kept<'_>>,
     path: &Path,
-    known: &Known,
     mut tree: Tree,
     progress: &dyn Progress,
 ) -> Result<Tree, Error> {
     progress.start("import", None, Unit::Bytes);
-    let filesystems = Mutex::default();
+    let filesystems = Filesystems::default();
     let reader = Reader {
-        writer,
-        known,
+        kept,
         filesystems: &filesystems,
         progress,
     };
@@ -188,7 +206,7 @@ impl<'a> Listing<'a> {
     /// Opens the root; also what it has.
     fn begin(
         path: &Path,
-        filesystems: &'a Mutex<HashMap<u64, Option<u64>>>,
+        filesystems: &'a Filesystems,
         progress: &'a dyn Progress,
     ) -> Result<(Self, Meta), Error> {
         // A link to a folder is meant as the folder; links below are content.
@@ -229,12 +247,18 @@ impl<'a> Listing<'a> {
         if (status.st_dev, status.st_ino) != key {
             return Err(Error::Changed { path });
         }
-        if directory > 0 && is_kernels(&folder, &path)? {
+        let known = lock(self.filesystems).get(&key.0).copied();
+        let filesystem = match known {
+            Some(known) => known,
+            None => Filesystem {
+                id: known::filesystem(&folder),
+                kernels: is_kernels(&folder, &path)?,
+            },
+        };
+        lock(self.filesystems).insert(key.0, filesystem);
+        if directory > 0 && filesystem.kernels {
             return Ok(());
         }
-        lock(self.filesystems)
-            .entry(key.0)
-            .or_insert_with(|| known::filesystem(&folder));
         self.open = Some(Open {
             entries: Dir::new(folder).at("list", &path)?,
             path,
@@ -363,25 +387,25 @@ impl Reader<'_> {
     /// Reads the leaves of a batch, on every core.
     fn read_all(&self, batch: &[Found]) -> Result<Vec<Option<Leaf>>, Error> {
         self.keep_known(batch)?;
-        let leaf = |found: &Found| {
+        let leaf = |buffer: &mut Vec<u8>, found: &Found| {
             let What::Leaf(seen) = &found.what else {
                 return Ok(None);
             };
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            let content = self.read(seen)?;
+            let content = self.read(seen, buffer)?;
             let meta = meta(seen)?;
             Ok(Some(Leaf { meta, content }))
         };
-        batch.par_iter().map(leaf).collect()
+        batch.par_iter().map_init(Vec::new, leaf).collect()
     }
 
-    fn read(&self, seen: &Seen) -> Result<Content, Error> {
+    fn read(&self, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
         let (path, status) = (&seen.path, &seen.status);
         Ok(match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile if status.st_size == 0 => Content::Inline(Vec::new()),
-            FileType::RegularFile => self.find_or_read(seen)?,
+            FileType::RegularFile => self.find_or_read(seen, buffer)?,
             FileType::Symlink => {
                 let target = rustix::fs::readlink(path, Vec::new()).at("read the link", path)?;
                 Content::Symlink(target.into_bytes())
@@ -397,13 +421,16 @@ impl Reader<'_> {
     }
 
     /// The key of a regular file, if its state is one that can be known.
-    fn key(&self, seen: &Seen) -> Option<Key> {
-        let device = lock(self.filesystems).get(&seen.status.st_dev).copied();
-        self.known.key(device.flatten(), &seen.status)
+    fn key(&self, known: &Known, seen: &Seen) -> Option<Key> {
+        let filesystem = lock(self.filesystems).get(&seen.status.st_dev).copied();
+        known.key(filesystem.and_then(|found| found.id), &seen.status)
     }
 
     /// Says that all contents are used that are known, so that what is found of them stays.
     fn keep_known(&self, batch: &[Found]) -> Result<(), Error> {
+        let Some(Kept { writer, known }) = &self.kept else {
+            return Ok(());
+        };
         let files = batch.iter().filter_map(|found| match &found.what {
             What::Leaf(seen) => Some(seen),
             _ => None,
@@ -412,73 +439,129 @@ impl Reader<'_> {
             |seen: &&Seen| FileType::from_raw_mode(seen.status.st_mode) == FileType::RegularFile;
         let contents = files
             .filter(is_file)
-            .filter_map(|seen| self.known.find(&self.key(seen)?));
-        self.writer.keep("object", contents)
+            .filter_map(|seen| known.find(&self.key(known, seen)?));
+        writer.keep("object", contents)
     }
 
-    fn find_or_read(&self, seen: &Seen) -> Result<Content, Error> {
-        let key = self.key(seen);
+    fn find_or_read(&self, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
+        let Some(Kept { writer, known }) = &self.kept else {
+            return read_file(seen, |file| self.digest(file, seen, buffer));
+        };
+        let key = self.key(known, seen);
         let size = seen.status.st_size.cast_unsigned();
-        if let Some(digest) = key.and_then(|key| self.known.find(&key))
-            && self.writer.has(&digest, size)
+        if let Some(digest) = key.and_then(|key| known.find(&key))
+            && writer.has(&digest, size)
         {
             self.progress.advance(size);
             return Ok(Content::Object { digest, size });
         }
-        let content = self.read_file(seen)?;
+        let content = read_file(seen, |file| {
+            if size > WHOLE {
+                self.copy(writer, file, seen, buffer)
+            } else {
+                content(writer, self.whole(file, seen, buffer)?)
+            }
+        })?;
         if let (Some(key), Content::Object { digest, .. }) = (key, &content) {
-            self.known.learn(key, *digest);
+            known.learn(key, *digest);
         }
         Ok(content)
     }
 
-    fn read_file(&self, seen: &Seen) -> Result<Content, Error> {
-        let path = &seen.path;
-        // NONBLOCK: a FIFO that took the file's place must not hold us.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty())
-            .map(File::from)
-            .at("open", path)?;
-        unchanged(&file, seen)?;
-        let size = seen.status.st_size.cast_unsigned();
-        let found = if size <= WHOLE {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-            // One more than expected shows that it grew.
-            (&file)
-                .take(size + 1)
-                .read_to_end(&mut bytes)
-                .at("read", path)?;
-            if bytes.len() as u64 != size {
-                return Err(Error::Changed { path: path.clone() });
+    /// The content, of the size that was listed, in a buffer that serves for the next file too.
+    fn whole<'b>(
+        &self,
+        mut file: &File,
+        seen: &Seen,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], Error> {
+        let size = usize::try_from(seen.status.st_size).unwrap_or(0);
+        if buffer.len() < size {
+            buffer.resize(size, 0);
+        }
+        // That it did not grow is looked at when all is read.
+        match file.read_exact(&mut buffer[..size]) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                return Err(Error::Changed {
+                    path: seen.path.clone(),
+                });
             }
-            self.progress.advance(size);
-            content(self.writer, bytes)?
-        } else {
-            self.copy(&file, seen)?
-        };
-        unchanged(&file, seen)?;
-        Ok(found)
+            read => read.at("read", &seen.path)?,
+        }
+        self.progress.advance(size as u64);
+        Ok(&buffer[..size])
     }
 
-    fn copy(&self, mut file: &File, seen: &Seen) -> Result<Content, Error> {
-        let mut stream = self.writer.stream()?;
+    /// What the object would be called.
+    fn digest(&self, file: &File, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
+        if seen.status.st_size.cast_unsigned() <= INLINE_LIMIT as u64 {
+            return Ok(Content::Inline(self.whole(file, seen, buffer)?.to_vec()));
+        }
+        let mut hasher = Hasher::new();
+        self.pieces(file, seen, buffer, |piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        let Measured { digest, size, .. } = hasher.finish();
+        Ok(Content::Object { digest, size })
+    }
+
+    fn copy(
+        &self,
+        writer: &Writer<'_>,
+        file: &File,
+        seen: &Seen,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Content, Error> {
+        let mut stream = writer.stream()?;
         let to = stream.path();
-        let mut buffer = vec![0; 1 << 20];
+        self.pieces(file, seen, buffer, |piece| {
+            stream.write_all(piece).at("write", &to)
+        })?;
+        let (digest, size) = stream.finish()?;
+        Ok(Content::Object { digest, size })
+    }
+
+    fn pieces(
+        &self,
+        mut file: &File,
+        seen: &Seen,
+        buffer: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> Result<(), PathError>,
+    ) -> Result<(), Error> {
+        if buffer.len() < PIECE {
+            buffer.resize(PIECE, 0);
+        }
         loop {
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            match file.read(&mut buffer).at("read", &seen.path)? {
-                0 => break,
+            match file.read(&mut buffer[..PIECE]).at("read", &seen.path)? {
+                0 => return Ok(()),
                 length => {
-                    stream.write_all(&buffer[..length]).at("write", &to)?;
+                    take(&buffer[..length])?;
                     self.progress.advance(length as u64);
                 }
             }
         }
-        let (digest, size) = stream.finish()?;
-        Ok(Content::Object { digest, size })
     }
+}
+
+/// Opens a file and reads it; it is what was listed before and afterwards.
+fn read_file(
+    seen: &Seen,
+    read: impl FnOnce(&File) -> Result<Content, Error>,
+) -> Result<Content, Error> {
+    let path = &seen.path;
+    // NONBLOCK: a FIFO that took the file's place must not hold us.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map(File::from)
+        .at("open", path)?;
+    unchanged(&file, seen)?;
+    let found = read(&file)?;
+    unchanged(&file, seen)?;
+    Ok(found)
 }
 
 /// Whether the open file is what was listed, with the content that it had then.

@@ -132,7 +132,7 @@ impl Contents {
             if read.is_err() || !same || bytes.len() as u64 != file.size {
                 return Err(wrong());
             }
-            import::content(&writer, bytes)?
+            import::content(&writer, &bytes)?
         };
         let mut found = self.found();
         match added {

@@ -1,6 +1,6 @@
 //! The same tree by every road has the same name.
 
-use crate::sample::{import, is_root, origin, run, system};
+use crate::sample::{import, is_root, origin, run, sample, system};
 use elea_formats::digest::Digest;
 use elea_formats::dump;
 use elea_formats::form::{Form, canonical};
@@ -50,6 +50,22 @@ fn layers(store: &Store, tree: &Tree, how: Compression, folder: &Path) -> Vec<La
             known
         })
         .collect()
+}
+
+#[test]
+fn a_folder_is_read_without_a_store_as_it_is_imported() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    sample(&source);
+    // At the edges of what is inline, of one piece, and of what is read whole.
+    for size in [0, 1, 64, 65, 128 << 10, (128 << 10) + 1, (8 << 20) + 1] {
+        let content: Vec<u8> = (0..=250).cycle().take(size).collect();
+        fs::write(source.join(format!("of-{size}")), content).unwrap();
+    }
+    let store = Store::init(&dir.path().join("store")).unwrap();
+    let read = elea_store::read_dir(&source, dir.path(), &Silent).unwrap();
+    let imported = import(&store, &source);
+    assert_eq!(dump::encode(&read), dump::encode(&imported));
 }
 
 #[test]

@@ -108,11 +108,15 @@ pub(super) fn of(
     format: Version,
     context: &Context,
 ) -> Outcome<Digest> {
+    let unknown = |digest: &Digest| Err(elea_store::Error::NoObject { digest: *digest });
     if let Some(tree) = places::described(source)? {
         if form == Form::Os1 {
             needs_no_content(source, &tree)?;
         }
-        let unknown = |digest: &Digest| Err(elea_store::Error::NoObject { digest: *digest });
+        return measure(tree, form, format, unknown);
+    }
+    if let Reference::Directory(path) = source {
+        let tree = elea_store::read_dir(path, &places::scratch(), &context.bars())?;
         return measure(tree, form, format, unknown);
     }
     places::digested(source, context, |store| {

@@ -24,7 +24,11 @@ fn import(dir: &Path, store: &Store, seconds: u64) -> Tree {
     let now = SystemTime::now() + Duration::from_secs(seconds);
     let known = Known::load(store, now);
     let writer = store.writer().unwrap();
-    let tree = dir::import(&writer, &dir.join("tree"), &known, Tree::new(), &Silent).unwrap();
+    let kept = dir::Kept {
+        writer: &writer,
+        known: &known,
+    };
+    let tree = dir::import(Some(kept), &dir.join("tree"), Tree::new(), &Silent).unwrap();
     known.save(store);
     tree
 }
