@@ -68,9 +68,10 @@ pub(super) fn measure(mut bench: Bench<'_>, most: u64, line: &str) -> Result<()>
             ));
             points.push((who, size, used));
         }
+        // A run that is cut off later has its curves so far.
+        draw(&bench.works.folder, &points, line)?;
     }
-    super::clear(&bench.place)?;
-    draw(&bench.works.folder, &points, line)
+    super::clear(&bench.place)
 }
 
 fn draw(folder: &Path, points: &Points, line: &str) -> Result<()> {
