@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::text;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::{Reference, Target};
+use elea_formats::table::{Room, Slab};
 use elea_formats::tree::Tree;
 use elea_formats::{dump, erofs};
 use elea_store::trust::{Candidate, Policy, Verdict, judge};
@@ -12,7 +13,7 @@ use elea_store::{Lease, Origin, Store};
 use elea_sys::progress::Progress;
 use elea_sys::{At, durable};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead as _, BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 /// A name for a new reference in the store. A digest is no name.
@@ -32,11 +33,11 @@ const MAX_DESCRIBED: u64 = 2 << 30;
 /// none for other references.
 pub(crate) fn described(source: &Reference) -> Outcome<Option<Tree>> {
     Ok(Some(match source {
-        Reference::Dump(path) => {
-            dump::parse(&whole(path.as_deref())?).map_err(|e| about(source, &e))?
-        }
+        Reference::Dump(path) => read_dump(source, path.as_deref())?,
         Reference::Erofs(path) => {
-            erofs::read(&whole(path.as_deref())?).map_err(|e| about(source, &e))?
+            let tree = elea_store::tree_within(&scratch());
+            let image = whole(path.as_deref(), &**tree.room())?;
+            erofs::read_into(image.bytes(), tree).map_err(|e| about(source, &e))?
         }
         _ => return Ok(None),
     }))
@@ -47,24 +48,58 @@ fn about(source: &Reference, error: &dyn std::error::Error) -> Failure {
     Failure::new(Code::Failed, format!("{source}: {error}"))
 }
 
+/// What a person is told of a file, or of standard input.
+fn shown(path: Option<&Path>) -> &Path {
+    path.unwrap_or(Path::new("standard input"))
+}
+
+fn opened(path: Option<&Path>) -> Outcome<Box<dyn Read>> {
+    Ok(match path {
+        Some(path) => Box::new(File::open(path).at("open", path)?),
+        None => Box::new(std::io::stdin().lock()),
+    })
+}
+
+fn too_large(path: Option<&Path>) -> Failure {
+    let limit = text::size(MAX_DESCRIBED);
+    let path = shown(path).display();
+    let what = format!("{path} is larger than {limit}, which is the most that is read");
+    Failure::new(Code::Failed, what)
+}
+
+/// Reads a dump, line by line.
+fn read_dump(source: &Reference, path: Option<&Path>) -> Outcome<Tree> {
+    let mut from = BufReader::new(opened(path)?.take(MAX_DESCRIBED + 1));
+    let mut parser = dump::Parser::new(elea_store::tree_within(&scratch()));
+    let mut line = Vec::new();
+    let mut passed = 0;
+    loop {
+        line.clear();
+        // One byte more than a line may have is enough to refuse it.
+        let mut one = (&mut from).take(dump::MAX_LINE as u64 + 1);
+        match one.read_until(b'\n', &mut line).at("read", shown(path))? {
+            0 => break,
+            length => passed += length as u64,
+        }
+        if passed > MAX_DESCRIBED {
+            return Err(too_large(path));
+        }
+        parser.line(&line).map_err(|e| about(source, &e))?;
+    }
+    parser.finish().map_err(|e| about(source, &e))
+}
+
 /// A file, or standard input, whole.
-fn whole(path: Option<&Path>) -> Outcome<Vec<u8>> {
-    let shown = path.unwrap_or(Path::new("standard input"));
-    let mut bytes = Vec::new();
-    let mut read = |from: &mut dyn Read| from.take(MAX_DESCRIBED + 1).read_to_end(&mut bytes);
-    match path {
-        Some(path) => read(&mut File::open(path).at("open", path)?),
-        None => read(&mut std::io::stdin().lock()),
-    }
-    .at("read", shown)?;
-    if bytes.len() as u64 > MAX_DESCRIBED {
-        let limit = text::size(MAX_DESCRIBED);
-        let what = format!(
-            "{} is larger than {limit}, which is the most that is read",
-            shown.display()
-        );
-        return Err(Failure::new(Code::Failed, what));
-    }
+fn whole(path: Option<&Path>, room: &dyn Room) -> Outcome<Box<dyn Slab>> {
+    let scratch = scratch();
+    let mut file = tempfile::tempfile_in(&scratch).at("create a file in", &scratch)?;
+    let mut from = opened(path)?.take(MAX_DESCRIBED + 1);
+    let size = std::io::copy(&mut from, &mut file).at("read", shown(path))?;
+    let size = usize::try_from(size).ok().filter(|_| size <= MAX_DESCRIBED);
+    let size = size.ok_or_else(|| too_large(path))?;
+    let mut bytes = room.slab(size).unwrap_or_else(|| Box::new(vec![0; size]));
+    file.rewind().at("read", &scratch)?;
+    file.read_exact(bytes.bytes_mut()).at("read", &scratch)?;
     Ok(bytes)
 }
 

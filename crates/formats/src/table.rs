@@ -254,6 +254,31 @@ impl Bytes {
         let length = read_u32(chunk, at) as usize;
         &chunk[at + 4..at + 4 + length]
     }
+
+    /// The run at a place, to be changed.
+    pub fn get_mut(&mut self, place: Place) -> &mut [u8] {
+        if place == Place::EMPTY {
+            return &mut [];
+        }
+        let chunk = self.chunks[(place.0 >> 32) as usize].bytes_mut();
+        let at = (place.0 & 0xffff_ffff) as usize;
+        let length = read_u32(chunk, at) as usize;
+        &mut chunk[at + 4..at + 4 + length]
+    }
+
+    /// The runs that are not empty, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().flat_map(|chunk| {
+            let mut rest = chunk.bytes();
+            // Behind the last run of a chunk are zeros, or too few bytes for a length.
+            std::iter::from_fn(move || {
+                let length = rest.first_chunk().copied().map_or(0, u32::from_le_bytes);
+                let (run, behind) = rest.get(4..)?.split_at_checked(length as usize)?;
+                rest = behind;
+                (length > 0).then_some(run)
+            })
+        })
+    }
 }
 
 impl Clone for Bytes {
@@ -359,6 +384,80 @@ impl Index {
     }
 }
 
+/// Values by keys of one width that are spread evenly, as digests are.
+#[derive(Debug, Clone)]
+pub struct Map {
+    key: usize,
+    /// A key, then its value.
+    records: Table,
+    index: Index,
+}
+
+impl Map {
+    /// A map with nothing in it; keys have so many bytes (eight at least), and values so many.
+    pub fn new(room: &Arc<dyn Room>, key: usize, value: usize) -> Self {
+        Self {
+            key,
+            records: Table::new(room, key + value),
+            index: Index::new(room),
+        }
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn number(&self, key: &[u8]) -> Option<usize> {
+        let is = |number: u32| self.records.get(number as usize)[..self.key] == *key;
+        let number = self.index.find(read_u64(key, 0), is)?;
+        Some(number as usize)
+    }
+
+    /// Whether a key is there.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.number(key).is_some()
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let number = self.number(key)?;
+        Some(&self.records.get(number)[self.key..])
+    }
+
+    /// The value of a key, to be changed.
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut [u8]> {
+        let number = self.number(key)?;
+        Some(&mut self.records.get_mut(number)[self.key..])
+    }
+
+    /// The same, and zeros if the key was not there.
+    pub fn entry(&mut self, key: &[u8]) -> &mut [u8] {
+        let number = self.number(key).unwrap_or_else(|| {
+            let value = self.records.width - self.key;
+            let number = self.records.push(&[key, &vec![0; value]].concat());
+            // No store has four thousand million objects.
+            let short = u32::try_from(number).expect("fewer than 2^32 keys");
+            let records = &self.records;
+            let hash_of = |number: u32| read_u64(records.get(number as usize), 0);
+            self.index.add(read_u64(key, 0), short, hash_of);
+            number
+        });
+        &mut self.records.get_mut(number)[self.key..]
+    }
+
+    /// All keys with their values, in the order in which the keys came.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let records = (0..self.records.len()).map(|number| self.records.get(number));
+        records.map(|record| record.split_at(self.key))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -404,6 +503,14 @@ mod tests {
             assert_eq!(bytes.get(*place), run(i));
         }
         assert_eq!(bytes.clone().get(places[2000]).len(), 3 * CHUNK);
+        bytes.get_mut(places[1000])[3] = 255;
+        assert_eq!(bytes.get(places[1000])[3], 255);
+        let lengths: Vec<usize> = bytes.iter().map(<[u8]>::len).collect();
+        let pushed = (0..2000).map(|i| run(i).len()).chain([3 * CHUNK]);
+        assert_eq!(
+            lengths,
+            pushed.filter(|length| *length > 0).collect::<Vec<_>>()
+        );
     }
 
     #[test]
@@ -421,5 +528,22 @@ mod tests {
             let found = index.find(hash(n), |other| other == n);
             assert_eq!(found, (n < 5000 && n % 2 == 1).then_some(n));
         }
+    }
+
+    #[test]
+    fn a_map_has_each_key_once() {
+        let mut map = Map::new(&memory(), 8, 2);
+        let key = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes();
+        for n in (0..3000).chain(1000..2000) {
+            map.entry(&key(n))[0] += 1;
+        }
+        assert_eq!(map.len(), 3000);
+        for n in 0..3000 {
+            let times = if (1000..2000).contains(&n) { 2 } else { 1 };
+            assert_eq!(map.get(&key(n)), Some(&[times, 0][..]), "{n}");
+        }
+        assert!(!map.contains(&key(3000)));
+        let keys: Vec<&[u8]> = map.iter().map(|(key, _)| key).collect();
+        assert_eq!(keys[2999], key(2999));
     }
 }

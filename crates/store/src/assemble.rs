@@ -6,7 +6,7 @@
 
 use crate::Error;
 use crate::import::archive::split;
-use crate::layer::{Step, What};
+use crate::layer::{Step, Steps, What};
 use elea_formats::tree::{DirId, LeafId, Meta, Node, Tree, components};
 
 /// What a directory has that an archive has entries in and no entry for.
@@ -18,20 +18,22 @@ fn implied() -> Meta {
 }
 
 /// Does to a tree what a layer says.
-pub(crate) fn apply(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
-    for step in steps {
-        hide(tree, step);
+pub(crate) fn apply(tree: &mut Tree, steps: &Steps) -> Result<(), Error> {
+    if steps.hide() {
+        for step in steps.iter() {
+            hide(tree, &step);
+        }
     }
-    for step in steps {
-        add(tree, step)?;
+    for step in steps.iter() {
+        add(tree, &step)?;
     }
     Ok(())
 }
 
 /// Does to a tree what a layer says, one entry after the other, as composefs-rs does
 /// (`crates/composefs-oci/src/image.rs`, `process_entry`).
-pub(crate) fn apply_in_order(tree: &mut Tree, steps: &[Step]) -> Result<(), Error> {
-    for step in steps {
+pub(crate) fn apply_in_order(tree: &mut Tree, steps: &Steps) -> Result<(), Error> {
+    for step in steps.iter() {
         let folder = match step.what {
             What::Opaque => &step.path[..],
             _ => split(&step.path).0,
@@ -42,8 +44,8 @@ pub(crate) fn apply_in_order(tree: &mut Tree, steps: &[Step]) -> Result<(), Erro
                 "stands in a directory that no entry before it makes",
             ));
         }
-        hide(tree, step);
-        add(tree, step)?;
+        hide(tree, &step);
+        add(tree, &step)?;
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use crate::store::{in_parallel, list};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::release::ImageManifest;
-use elea_formats::tree::Content;
-use elea_formats::verity::Hasher;
+use elea_formats::table::{Map, read_u64};
+use elea_formats::verity::{Algorithm as _, Hasher};
 use elea_sys::PathError;
 use elea_sys::progress::{Progress, Unit};
 use rayon::prelude::*;
@@ -74,11 +74,37 @@ pub struct Check {
     pub findings: Vec<Finding>,
 }
 
-/// Who uses an object, and of which size it should be.
-#[derive(Debug, Default)]
-struct Use {
-    images: BTreeSet<Digest>,
-    size: Option<u64>,
+/// The objects that images use: each with its size in bytes, if that is known, and whether it is there.
+#[derive(Debug)]
+struct Used(Map);
+
+impl Used {
+    const THERE: usize = 8;
+    const SIZED: usize = 9;
+
+    fn use_object(&mut self, digest: &Digest, size: Option<u64>) {
+        let value = self.0.entry(digest.as_bytes());
+        if let Some(size) = size {
+            value[..8].copy_from_slice(&size.to_le_bytes());
+            value[Self::SIZED] = 1;
+        }
+    }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        let value = self.0.get(digest.as_bytes())?;
+        (value[Self::SIZED] == 1).then(|| read_u64(value, 0))
+    }
+
+    fn is_there(&mut self, digest: &Digest) {
+        if let Some(value) = self.0.get_mut(digest.as_bytes()) {
+            value[Self::THERE] = 1;
+        }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = Digest> {
+        let missing = self.0.iter().filter(|(_, value)| value[Self::THERE] == 0);
+        missing.filter_map(|(key, _)| Some(Digest::new(key.try_into().ok()?)))
+    }
 }
 
 /// A file in an object folder.
@@ -88,65 +114,82 @@ struct Found {
     digest: Option<Digest>,
 }
 
+/// At least so many objects are checked side by side before others are listed.
+const TOGETHER: usize = 4096;
+
 impl Store {
     /// Reads every byte and names everything that is wrong.
     pub fn fsck(&self, progress: &dyn Progress) -> Result<Check, Error> {
         let _lock = self.lock(FlockOperation::LockShared)?;
         let mut findings = Vec::new();
-        let uses = self.check_images(&mut findings)?;
+        let mut used = Used(Map::new(&self.room(), Digest::BYTES, Used::SIZED + 1));
+        self.check_images(&mut findings, &mut used)?;
         self.check_refs(&mut findings)?;
-        let found = self.list_objects()?;
-        progress.start("check", Some(found.len() as u64), Unit::Items);
-        let one = |buffer: &mut Vec<u8>, one: &Found| {
-            if progress.cancelled() {
-                return Err(Error::Cancelled);
-            }
-            let expected = one.digest.and_then(|digest| uses.get(&digest));
-            let result = check(one, expected.and_then(|u| u.size), buffer);
-            progress.advance(1);
-            Ok(result)
+        let mut check = Check {
+            schema: "elea.store-check/1",
+            ..Check::default()
         };
-        let checked = in_parallel(|| {
-            let checked = found.par_iter().map_init(|| vec![0; PIECE], one);
-            checked.collect::<Result<Vec<_>, _>>()
+        let folders = list(&self.path().join("objects"))?;
+        let count = folders.iter().map(|folder| count_files(folder)).sum();
+        progress.start("check", Some(count), Unit::Items);
+        in_parallel(|| {
+            let mut some = Vec::new();
+            for folder in folders {
+                found_in(folder, &mut some)?;
+                if some.len() >= TOGETHER {
+                    check.objects(&mut some, &mut used, &mut findings, progress)?;
+                }
+            }
+            check.objects(&mut some, &mut used, &mut findings, progress)
         })?;
-        let there: BTreeSet<Digest> = found.iter().filter_map(|one| one.digest).collect();
-        for (digest, used) in uses.iter().filter(|(digest, _)| !there.contains(digest)) {
+        for digest in used.missing() {
             findings.push(Finding {
-                path: self.object_path(digest),
+                path: self.object_path(&digest),
                 damage: Damage::Content,
                 what: "is missing; import the image again".into(),
-                object: Some(*digest),
-                size: used.size,
-                images: used.images.iter().copied().collect(),
+                object: Some(digest),
+                size: used.size(&digest),
+                images: Vec::new(),
             });
         }
-        let mut bytes = 0;
-        for (one, (size, wrong)) in found.iter().zip(checked) {
-            bytes += size;
-            let used = one.digest.and_then(|digest| uses.get(&digest));
-            findings.extend(wrong.into_iter().map(|(damage, what)| Finding {
-                path: one.path.clone(),
-                damage,
-                what,
-                object: one.digest,
-                size: used.and_then(|used| used.size),
-                images: used.map_or_else(Vec::new, |u| u.images.iter().copied().collect()),
-            }));
-        }
+        self.name_images(&mut findings)?;
         findings.sort_by(|a, b| (&a.path, &a.what).cmp(&(&b.path, &b.what)));
         progress.finish();
-        Ok(Check {
-            schema: "elea.store-check/1",
-            objects: there.len() as u64,
-            bytes,
-            findings,
-        })
+        check.findings = findings;
+        Ok(check)
+    }
+
+    /// Says which images use the objects that something is wrong with. Few are, so nobody remembers
+    /// it of the others.
+    fn name_images(&self, findings: &mut [Finding]) -> Result<(), Error> {
+        let objects = findings.iter().filter_map(|finding| finding.object);
+        let mut users: BTreeMap<Digest, BTreeSet<Digest>> =
+            objects.map(|object| (object, BTreeSet::new())).collect();
+        if users.is_empty() {
+            return Ok(());
+        }
+        let links = list(&self.path().join("images"))?;
+        for image in links.iter().filter_map(|path| target_name(path)) {
+            if let Some(users) = users.get_mut(&image) {
+                users.insert(image);
+            }
+            // What cannot be read is a finding already.
+            let _ = self.each_object_of(&image, |object, _| {
+                if let Some(users) = users.get_mut(&object) {
+                    users.insert(image);
+                }
+            });
+        }
+        for finding in findings {
+            if let Some(users) = finding.object.and_then(|object| users.get(&object)) {
+                finding.images = users.iter().copied().collect();
+            }
+        }
+        Ok(())
     }
 
     /// Checks the links and manifests of images, and gathers what each image needs.
-    fn check_images(&self, findings: &mut Vec<Finding>) -> Result<BTreeMap<Digest, Use>, Error> {
-        let mut uses: BTreeMap<Digest, Use> = BTreeMap::new();
+    fn check_images(&self, findings: &mut Vec<Finding>, used: &mut Used) -> Result<(), Error> {
         let mut named = BTreeSet::new();
         for path in list(&self.path().join("images"))? {
             // composefs keeps its references here.
@@ -188,25 +231,14 @@ impl Store {
                 );
                 continue;
             }
-            let own = uses.entry(image).or_default();
-            own.images.insert(image);
+            used.use_object(&image, None);
             // What is wrong with the object itself is found where objects are read.
-            match self.tree(&image) {
-                Ok(tree) => {
-                    own.size = self.object_size(&image);
-                    for id in tree.leaves() {
-                        if let Content::Object { digest, size } = tree.content(id) {
-                            let content = uses.entry(digest).or_default();
-                            content.images.insert(image);
-                            content.size = Some(size);
-                        }
-                    }
-                }
-                Err(Error::Image { source, .. }) => {
-                    own.size = self.object_size(&image);
-                    wrong(Damage::Unreadable, Some(image), source.to_string());
-                }
-                Err(_) => {}
+            let read = self.each_object_of(&image, |object, size| {
+                used.use_object(&object, Some(size));
+            });
+            if let Err(Error::Image { source, .. }) = read {
+                used.use_object(&image, self.object_size(&image));
+                wrong(Damage::Unreadable, Some(image), source.to_string());
             }
             let manifest = self.manifest_folder(&image).join("image.json");
             match load::<ImageManifest>(&manifest) {
@@ -240,7 +272,7 @@ impl Store {
                 });
             }
         }
-        Ok(uses)
+        Ok(())
     }
 
     fn check_refs(&self, findings: &mut Vec<Finding>) -> Result<(), Error> {
@@ -284,27 +316,68 @@ impl Store {
             "is a reference to an image that is not there, {image}{from}; import it again, or remove the reference"
         )
     }
+}
 
-    fn list_objects(&self) -> Result<Vec<Found>, PathError> {
-        let mut found = Vec::new();
-        for folder in list(&self.path().join("objects"))? {
-            // A link is a stranger: what it leads to is not the store's.
-            if folder.is_symlink() || !folder.is_dir() {
-                found.push(Found {
-                    path: folder,
-                    digest: None,
-                });
-                continue;
+impl Check {
+    /// Checks some objects side by side, and takes in what is found; `some` is empty afterwards.
+    fn objects(
+        &mut self,
+        some: &mut Vec<Found>,
+        used: &mut Used,
+        findings: &mut Vec<Finding>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
+        let one = |buffer: &mut Vec<u8>, one: &Found| {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
             }
-            for path in list(&folder)? {
-                found.push(Found {
-                    digest: object_name(&folder, &path),
-                    path,
-                });
+            let expected = one.digest.and_then(|digest| used.size(&digest));
+            let result = check(one, expected, buffer);
+            progress.advance(1);
+            Ok(result)
+        };
+        let checked = some.par_iter().map_init(|| vec![0; PIECE], one);
+        let checked = checked.collect::<Result<Vec<_>, _>>()?;
+        for (one, (size, wrong)) in some.drain(..).zip(checked) {
+            self.bytes += size;
+            if let Some(digest) = &one.digest {
+                self.objects += 1;
+                used.is_there(digest);
             }
+            let size = one.digest.and_then(|digest| used.size(&digest));
+            findings.extend(wrong.into_iter().map(|(damage, what)| Finding {
+                path: one.path.clone(),
+                damage,
+                what,
+                object: one.digest,
+                size,
+                images: Vec::new(),
+            }));
         }
-        Ok(found)
+        Ok(())
     }
+}
+
+/// The files of an object folder.
+fn found_in(folder: PathBuf, found: &mut Vec<Found>) -> Result<(), PathError> {
+    // A link is a stranger: what it leads to is not the store's.
+    if folder.is_symlink() || !folder.is_dir() {
+        found.push(Found {
+            path: folder,
+            digest: None,
+        });
+        return Ok(());
+    }
+    found.extend(list(&folder)?.into_iter().map(|path| Found {
+        digest: object_name(&folder, &path),
+        path,
+    }));
+    Ok(())
+}
+
+/// How many there are about, for the person who waits.
+fn count_files(folder: &Path) -> u64 {
+    fs::read_dir(folder).map_or(1, |entries| entries.count() as u64)
 }
 
 /// What is said of files that were to get a name.

@@ -9,6 +9,8 @@ use crate::lease;
 use crate::store::{in_parallel, list};
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
+use elea_formats::table::Map;
+use elea_formats::verity::Algorithm as _;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError, durable};
 use rayon::prelude::*;
@@ -48,9 +50,11 @@ struct Kept<'s> {
     leases: lease::Reader,
     images: BTreeSet<Digest>,
     layers: BTreeSet<Digest>,
-    objects: HashSet<Digest>,
+    objects: Map,
     /// The images and layers whose objects are among these.
     read: HashSet<Digest>,
+    /// Whether images without a keeper have lost their names: what has a name since then got it meanwhile.
+    swept: bool,
 }
 
 impl Store {
@@ -115,6 +119,7 @@ impl Store {
                 }
             }
         }
+        kept.swept = !dry_run;
         drop(lock);
         if !dry_run {
             durable::sync_folder(&folder)?;
@@ -204,17 +209,19 @@ impl Store {
 }
 
 /// The objects of a folder that nothing is known to keep.
-fn unkept(folder: &Path, kept: &HashSet<Digest>) -> Result<Vec<(Digest, PathBuf)>, PathError> {
+fn unkept(folder: &Path, kept: &Map) -> Result<Vec<(Digest, PathBuf)>, PathError> {
     let named = list(folder)?
         .into_iter()
         .filter_map(|path| Some((object_name(folder, &path)?, path)));
-    Ok(named.filter(|(digest, _)| !kept.contains(digest)).collect())
+    Ok(named
+        .filter(|(digest, _)| !kept.contains(digest.as_bytes()))
+        .collect())
 }
 
 /// A while with the lock.
 struct Turn<'a> {
     begun: Instant,
-    kept: &'a HashSet<Digest>,
+    kept: &'a Map,
     dry_run: bool,
     progress: &'a dyn Progress,
 }
@@ -230,7 +237,7 @@ impl Turn<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            if self.kept.contains(&digest) {
+            if self.kept.contains(digest.as_bytes()) {
                 continue;
             }
             let status = match fs::symlink_metadata(&path) {
@@ -256,8 +263,9 @@ impl<'s> Kept<'s> {
             leases: lease::Reader::default(),
             images: roots.iter().copied().collect(),
             layers: BTreeSet::new(),
-            objects: HashSet::new(),
+            objects: Map::new(&store.room(), Digest::BYTES, 0),
             read: HashSet::new(),
+            swept: false,
         }
     }
 
@@ -283,9 +291,17 @@ impl<'s> Kept<'s> {
         for held in self.leases.news(self.store)? {
             self.images.extend(held.images);
             self.layers.extend(held.layers);
-            self.objects.extend(held.objects);
+            for object in held.objects {
+                self.objects.entry(object.as_bytes());
+            }
         }
         self.images.extend(self.store.refs()?.into_values());
+        if self.swept {
+            // Whoever made it may be gone by now. Without this its objects would go before its name.
+            let links = list(&self.store.path().join("images"))?;
+            self.images
+                .extend(links.iter().filter_map(|path| target_name(path)));
+        }
         Ok(self.unread_images().next().is_none() && self.unread_layers().next().is_none())
     }
 
@@ -305,8 +321,12 @@ impl<'s> Kept<'s> {
     /// if nobody else can be at work on them.
     fn read(&mut self, must: bool) -> Result<(), Error> {
         for image in self.unread_images().collect::<Vec<_>>() {
-            match self.store.objects_of(&image) {
-                Ok(objects) => self.objects.extend(objects.into_keys()),
+            let objects = &mut self.objects;
+            let read = self.store.each_object_of(&image, |object, _| {
+                objects.entry(object.as_bytes());
+            });
+            match read {
+                Ok(()) => {}
                 // It was kept a moment ago; another collection may have taken it.
                 Err(_) if !must => continue,
                 // A kept image that cannot be read ends the collection: nobody knows what it needs.
@@ -317,8 +337,9 @@ impl<'s> Kept<'s> {
         }
         for blob in self.unread_layers().collect::<Vec<_>>() {
             if let Some(layer) = self.store.load_layer(&blob)? {
-                self.objects
-                    .extend(layer.objects().map(|(digest, _)| digest));
+                for (object, _) in layer.objects() {
+                    self.objects.entry(object.as_bytes());
+                }
             }
             self.read.insert(blob);
         }
@@ -348,4 +369,35 @@ pub(crate) fn object_name(folder: &Path, file: &Path) -> Option<Digest> {
     let head = folder.file_name()?.to_str()?;
     let rest = file.file_name()?.to_str()?;
     (head.len() == 2).then(|| format!("{head}{rest}").parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+    use elea_formats::form::Form;
+    use elea_formats::tree::Tree;
+    use elea_sys::progress::Silent;
+
+    /// An image gets its name while another collection is on, and nobody keeps it any more when the collection
+    /// looks again: its name stays, so its file has to.
+    #[test]
+    fn what_came_and_lost_its_keepers_meanwhile_stays_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::init(&dir.path().join("store")).unwrap();
+        let mut kept = Kept::new(&store, &[]);
+        let mut collected = Collected::default();
+        store
+            .sweep_images(&mut kept, false, &mut collected)
+            .unwrap();
+        let sealed = store.seal(Tree::new(), Form::Os1, &Origin::default());
+        let image = sealed.unwrap().image;
+        drop(kept.lock().unwrap());
+        store
+            .sweep_objects(&mut kept, false, &mut collected, &Silent)
+            .unwrap();
+        assert_eq!(collected.objects, 0);
+        assert_eq!(store.fsck(&Silent).unwrap().findings, []);
+        assert_eq!(store.gc(&[], false, &Silent).unwrap().images, [image]);
+    }
 }

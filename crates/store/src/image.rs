@@ -313,15 +313,27 @@ impl Store {
 
     /// Every object that an image needs, with its size in bytes: its own file and its contents.
     pub fn objects_of(&self, digest: &Digest) -> Result<BTreeMap<Digest, u64>, Error> {
-        let tree = self.tree(digest)?;
-        let size = self.object_size(digest).unwrap_or_default();
-        let mut objects = BTreeMap::from([(*digest, size)]);
+        let mut objects = BTreeMap::new();
+        self.each_object_of(digest, |digest, size| {
+            objects.insert(digest, size);
+        })?;
+        Ok(objects)
+    }
+
+    /// Calls `take` with each of them and its size in bytes; one may come more than once.
+    pub(crate) fn each_object_of(
+        &self,
+        image: &Digest,
+        mut take: impl FnMut(Digest, u64),
+    ) -> Result<(), Error> {
+        let tree = self.tree(image)?;
+        take(*image, self.object_size(image).unwrap_or_default());
         for id in tree.leaves() {
             if let Content::Object { digest, size } = tree.content(id) {
-                objects.insert(digest, size);
+                take(digest, size);
             }
         }
-        Ok(objects)
+        Ok(())
     }
 
     /// The OCI layers that an image was assembled from, lowest first; empty if it was not.

@@ -15,6 +15,7 @@ pub(crate) use dir::is_kernels;
 use elea_formats::digest::Digest;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::oci::media;
+use elea_formats::table::Room;
 use elea_formats::tree::{Content, Tree};
 use elea_sys::progress::{Progress, Unit};
 use known::Known;
@@ -42,12 +43,12 @@ pub(crate) fn content(writer: &Writer<'_>, bytes: &[u8]) -> Result<Content, Erro
 /// Reads a folder as the tree that [`Store::import_dir`] makes of it, and keeps nothing: its objects are
 /// nowhere. What of a large tree does not fit into memory is in a file without a name in `scratch`.
 pub fn read_dir(path: &Path, scratch: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
-    dir::import(
-        None,
-        path,
-        Tree::within(&room::in_folder(scratch)),
-        progress,
-    )
+    dir::import(None, path, tree_within(scratch), progress)
+}
+
+/// A tree with nothing in it, whose tables are in a file without a name in this folder once they are large.
+pub fn tree_within(folder: &Path) -> Tree {
+    Tree::within(&room::in_folder(folder))
 }
 
 impl Store {
@@ -142,7 +143,12 @@ impl Store {
 
     /// A tree with nothing in it, whose tables are in a file of the store once they are large.
     pub fn empty_tree(&self) -> Tree {
-        Tree::within(&room::in_folder(&self.path().join("tmp")))
+        Tree::within(&self.room())
+    }
+
+    /// Where large tables are kept: a file of the store.
+    pub(crate) fn room(&self) -> Arc<dyn Room> {
+        room::in_folder(&self.path().join("tmp"))
     }
 
     /// The tree that layers make, lowest first, whiteouts applied.

@@ -1,6 +1,7 @@
 //! Layers: what an OCI layer does to a tree, kept without its bytes.
 
 mod record;
+mod steps;
 
 use crate::image::target_name;
 use crate::object::Writer;
@@ -10,10 +11,11 @@ use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Leaf, Meta};
 use elea_sys::At as _;
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+pub(crate) use steps::Steps;
 
 /// What a layer's tar file says, with contents as objects; kept in `manifests/layers/`.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub struct Layer {
     /// SHA-256 of the uncompressed tar file.
     pub diff_id: Digest,
     /// What it does, in the order of its entries.
-    pub(crate) steps: Arc<Vec<Step>>,
+    pub(crate) steps: Arc<Steps>,
 }
 
 /// One entry of a layer. Paths have no slash at either end, and neither `.` nor `..` in them; the root's
@@ -52,22 +54,22 @@ pub(crate) enum What {
 impl Layer {
     /// The objects that it names, with their sizes in bytes.
     pub fn objects(&self) -> impl Iterator<Item = (Digest, u64)> {
-        self.steps.iter().filter_map(|step| match &step.what {
+        self.steps.iter().filter_map(|step| match step.what {
             What::Leaf(Leaf {
                 content: Content::Object { digest, size },
                 ..
-            }) => Some((*digest, *size)),
+            }) => Some((digest, size)),
             _ => None,
         })
     }
 
     /// The contents that are too small to be objects.
-    pub(crate) fn small(&self) -> impl Iterator<Item = &[u8]> {
-        self.steps.iter().filter_map(|step| match &step.what {
+    pub(crate) fn small(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.steps.iter().filter_map(|step| match step.what {
             What::Leaf(Leaf {
                 content: Content::Inline(bytes),
                 ..
-            }) => Some(bytes.as_slice()),
+            }) => Some(bytes),
             _ => None,
         })
     }
@@ -105,12 +107,13 @@ impl Store {
     /// What is written down of a layer, whether or not its objects are there.
     pub(crate) fn load_layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
-        let bytes = match fs::read(&path) {
+        let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.at("read", &path)?,
+            opened => opened.at("open", &path)?,
         };
         // What cannot be read is a cache that is of no use: the layer is imported again.
-        Ok(record::decode(&bytes).map(|(diff_id, steps)| Layer {
+        let read = record::read(file, Steps::new(&self.room()));
+        Ok(read.ok().map(|(diff_id, steps)| Layer {
             blob: *blob,
             diff_id,
             steps: Arc::new(steps),
@@ -121,12 +124,10 @@ impl Store {
     /// its objects alone.
     pub(crate) fn save_layer(&self, writer: &Writer<'_>, layer: &Layer) -> Result<(), Error> {
         writer.keep("layer", [layer.blob])?;
-        let bytes = record::encode(&layer.diff_id, &layer.steps);
-        Ok(write_after_all(
-            self.path(),
-            &self.layer_path(&layer.blob),
-            &bytes,
-        )?)
+        let path = self.layer_path(&layer.blob);
+        Ok(write_after_all(self.path(), &path, |file| {
+            record::write(file, &layer.diff_id, &layer.steps)
+        })?)
     }
 
     pub(crate) fn layer_path(&self, blob: &Digest) -> PathBuf {

@@ -36,6 +36,6 @@ pub use explain::{Difference, Explanation, Verdict, explain};
 pub use fsck::{Check, Damage, Finding};
 pub use gc::Collected;
 pub use image::Origin;
-pub use import::read_dir;
+pub use import::{read_dir, tree_within};
 pub use lease::Lease;
 pub use store::Store;

@@ -188,9 +188,7 @@ impl Store {
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            for object in self.objects_of(&cost.image)?.keys() {
-                sets.hold(holder, object);
-            }
+            self.each_object_of(&cost.image, |object, _| sets.hold(holder, &object))?;
             let own = sets.held_by(holder);
             for blob in self.layers_of(&cost.image)? {
                 self.hold_layer(&mut sets, holder, &blob)?;
@@ -225,23 +223,20 @@ impl Store {
 
     /// The objects that are there, held by nobody yet.
     fn sized_objects(&self, progress: &dyn Progress) -> Result<Sets, Error> {
-        let mut sets = Sets::default();
+        let mut sets = Sets::new(&self.room());
         for folder in list(&self.path().join("objects"))? {
             // What is no object is for `fsck` to say.
             if folder.is_symlink() || !folder.is_dir() {
                 continue;
             }
-            let paths = list(&folder)?;
-            let mut found = Vec::with_capacity(paths.len());
-            for path in paths {
+            for path in list(&folder)? {
                 if let Some(digest) = object_name(&folder, &path) {
-                    found.push((digest, size(&path)?));
+                    sets.add(&digest, size(&path)?);
                 }
             }
             if progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            sets.add(found);
         }
         Ok(sets)
     }

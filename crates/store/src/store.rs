@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -260,14 +260,18 @@ pub(crate) fn threads() -> Result<rayon::ThreadPool, Error> {
 
 /// Writes a file that is believed without a look at the objects that it tells of: they are durable
 /// before it has its name. The name need not be.
-pub(crate) fn write_after_all(store: &Path, at: &Path, content: &[u8]) -> Result<(), PathError> {
+pub(crate) fn write_after_all(
+    store: &Path,
+    at: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), PathError> {
     let folder = store.join("tmp");
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{}-", std::process::id()))
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(&folder)
         .at("create a file in", &folder)?;
-    file.write_all(content).at("write", at)?;
+    write(file.as_file_mut()).at("write", at)?;
     durable::sync_filesystem(store)?;
     file.persist(at)
         .map_err(|e| e.error)

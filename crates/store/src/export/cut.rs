@@ -29,9 +29,10 @@ const LARGE_FILE: u64 = 1 << 20;
 /// Who owns what.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    /// Paths, each with the source of the package that owns it; of the first package in the order of
-    /// names, if several do.
-    paths: HashMap<Vec<u8>, String>,
+    sources: Vec<String>,
+    /// Of each leaf the number of the source, plus one, of the package that owns it; of the first package
+    /// in the order of names, if several do. 0 is none's.
+    of: Vec<u32>,
     /// The sources that were updated within their release.
     updated: BTreeSet<String>,
 }
@@ -59,9 +60,42 @@ enum Group {
     Configuration,
 }
 
+impl Owners {
+    /// Nothing is owned.
+    fn none(tree: &Tree) -> Self {
+        Self {
+            of: vec![0; tree.count_names().len()],
+            ..Self::default()
+        }
+    }
+
+    /// The source of a leaf's package.
+    fn source(&self, id: LeafId) -> Option<&str> {
+        let number = self.of[id.index()].checked_sub(1)?;
+        Some(&self.sources[number as usize])
+    }
+
+    /// Says that files are a package's, by their paths.
+    fn own<'p>(&mut self, tree: &Tree, source: &str, paths: impl Iterator<Item = &'p [u8]>) {
+        let number = self.sources.iter().position(|known| known == source);
+        let number = number.unwrap_or_else(|| {
+            self.sources.push(source.to_owned());
+            self.sources.len() - 1
+        });
+        // Packages are counted in thousands.
+        let number = u32::try_from(number + 1).unwrap_or_default();
+        for id in paths.filter_map(|path| leaf(tree, path)) {
+            let of = &mut self.of[id.index()];
+            if *of == 0 {
+                *of = number;
+            }
+        }
+    }
+}
+
 /// Reads dpkg's database from a tree.
 pub(super) fn load_owners(store: &Store, tree: &Tree) -> Result<Owners, Error> {
-    let mut owners = Owners::default();
+    let mut owners = Owners::none(tree);
     let lists = DPKG.into_iter().find_map(|folder| {
         let lists = tree.directory(format!("{folder}/info").as_bytes())?;
         Some((folder, lists))
@@ -86,12 +120,7 @@ pub(super) fn load_owners(store: &Store, tree: &Tree) -> Result<Owners, Error> {
             if is_update(version) {
                 owners.updated.insert(source.to_owned());
             }
-            for line in list.split(|b| *b == b'\n') {
-                if let Some(path) = real_path(tree, line) {
-                    let owner = owners.paths.entry(path);
-                    owner.or_insert_with(|| source.to_owned());
-                }
-            }
+            owners.own(tree, source, list.split(|b| *b == b'\n'));
         }
     }
     Ok(owners)
@@ -129,12 +158,11 @@ fn is_update(version: &str) -> bool {
     })
 }
 
-/// A path as the tree has it, its folders' links followed (`/lib/x` is `/usr/lib/x`), with a slash before
-/// each name; none if nothing is there.
-fn real_path(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
+/// The leaf at a path, the links of its folders followed (`/lib/x` is `/usr/lib/x`); none if nothing is there, or
+/// a directory.
+fn leaf(tree: &Tree, path: &[u8]) -> Option<LeafId> {
     let mut todo: Vec<&[u8]> = components(path).collect();
     todo.reverse();
-    let mut done: Vec<&[u8]> = Vec::new();
     let mut stack = vec![DirId::ROOT];
     let mut links = 0;
     while let Some(part) = todo.pop() {
@@ -142,14 +170,13 @@ fn real_path(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
             continue;
         }
         if part == b".." {
-            if done.pop().is_some() {
-                stack.pop();
-            }
+            stack.truncate((stack.len() - 1).max(1));
             continue;
         }
         match tree.child(*stack.last()?, part)? {
             Node::Directory(child) => stack.push(child),
-            Node::Leaf(id) if !todo.is_empty() => {
+            Node::Leaf(id) if todo.is_empty() => return Some(id),
+            Node::Leaf(id) => {
                 let Content::Symlink(target) = tree.content(id) else {
                     return None;
                 };
@@ -158,30 +185,28 @@ fn real_path(tree: &Tree, path: &[u8]) -> Option<Vec<u8>> {
                     return None;
                 }
                 if target.starts_with(b"/") {
-                    done.clear();
                     stack.truncate(1);
                 }
                 let parts: Vec<&[u8]> = components(target).collect();
                 todo.extend(parts.into_iter().rev());
-                continue;
             }
-            Node::Leaf(_) => {}
         }
-        done.push(part);
     }
-    let mut real = Vec::new();
-    for part in done {
-        real.push(b'/');
-        real.extend_from_slice(part);
-    }
-    Some(real)
+    None
 }
 
-/// Decides. Hard links go where the first of their names does.
+/// Decides. A file that no package owns goes where the first of its names does.
 pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
-    let mut placed: HashMap<LeafId, Vec<u8>> = HashMap::new();
-    let mut order = Vec::new();
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for id in tree.leaves() {
+        if let Some(source) = owners.source(id) {
+            *sizes.entry(source).or_default() += size(tree.content(id));
+        }
+    }
+    let own = own(sizes, &owners.updated);
+    let mut parts: BTreeMap<Group, (Vec<LeafId>, u64)> = BTreeMap::new();
+    let mut buckets: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
+    let mut placed = vec![false; owners.of.len()];
     tree.walk(|path, node| {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         if name.starts_with(b".wh.") {
@@ -190,25 +215,15 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
                 reason: "in a layer, a name that begins with `.wh.` removes something",
             });
         }
-        if let Node::Leaf(id) = node
-            && !placed.contains_key(&id)
-        {
-            placed.insert(id, path.to_vec());
-            order.push(id);
-            if let Some(source) = owners.paths.get(path) {
-                *sizes.entry(source).or_default() += size(tree.content(id));
-            }
+        let Node::Leaf(id) = node else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut placed[id.index()], true) {
+            return Ok(());
         }
-        Ok(())
-    })?;
-    let own = own(sizes, &owners.updated);
-    let mut parts: BTreeMap<Group, (Vec<LeafId>, u64)> = BTreeMap::new();
-    let mut buckets: BTreeMap<u8, BTreeSet<&str>> = BTreeMap::new();
-    for id in order {
         let size = size(tree.content(id));
-        let path = &placed[&id];
-        let group = match owners.paths.get(path) {
-            Some(source) if own.contains(source.as_str()) => Group::Source(source.clone()),
+        let group = match owners.source(id) {
+            Some(source) if own.contains(source) => Group::Source(source.to_owned()),
             Some(source) => {
                 let bucket = Digest::sha256(source.as_bytes()).as_bytes()[0] % BUCKETS;
                 buckets.entry(bucket).or_default().insert(source);
@@ -227,7 +242,8 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         let part = parts.entry(group).or_default();
         part.0.push(id);
         part.1 += size;
-    }
+        Ok(())
+    })?;
     // The directories need a layer, and an image needs one in any case.
     parts.entry(Group::Configuration).or_default();
     Ok(parts
@@ -310,19 +326,16 @@ mod tests {
 
     fn titles(text: &str, updated: &[&str]) -> Vec<(String, usize)> {
         let tree = dump::parse(text.as_bytes()).unwrap();
-        let paths: HashMap<Vec<u8>, String> = [
+        let mut owners = Owners::none(&tree);
+        for (path, source) in [
             ("/lib/libc.so", "glibc"),
             ("/usr/lib/small", "tiny"),
             ("/usr/lib/tool", "tool"),
-        ]
-        .into_iter()
-        .filter_map(|(path, owner)| Some((real_path(&tree, path.as_bytes())?, owner.to_owned())))
-        .collect();
-        assert_eq!(paths.len(), 3);
-        let owners = Owners {
-            paths,
-            updated: updated.iter().map(|&source| source.to_owned()).collect(),
-        };
+        ] {
+            assert!(leaf(&tree, path.as_bytes()).is_some());
+            owners.own(&tree, source, [path.as_bytes()].into_iter());
+        }
+        owners.updated = updated.iter().map(|&source| source.to_owned()).collect();
         let parts = plan(&tree, &owners).unwrap();
         assert_eq!(parts.iter().filter(|part| part.top).count(), 1);
         parts
@@ -417,7 +430,8 @@ mod tests {
             ("/usr/lib/b", "b"),
             ("/usr/lib/c", "c"),
         ] {
-            assert_eq!(owners.paths[path.as_bytes()], source);
+            let id = leaf(&tree, path.as_bytes()).unwrap();
+            assert_eq!(owners.source(id), Some(source));
         }
         assert_eq!(owners.updated, BTreeSet::from(["a".to_owned()]));
     }
@@ -440,16 +454,17 @@ mod tests {
     fn a_name_that_would_remove_something_is_refused() {
         let text = text(1, "x") + "/usr/.wh.lib 0 100644 1 0 0 0 1.0 - - -\n";
         let tree = dump::parse(text.as_bytes()).unwrap();
-        let error = plan(&tree, &Owners::default()).unwrap_err().to_string();
+        let error = plan(&tree, &Owners::none(&tree)).unwrap_err().to_string();
         assert!(error.contains("/usr/.wh.lib"), "{error}");
     }
 
     #[test]
     fn links_that_lead_round_lead_nowhere() {
-        let text = "/ 0 40755 2 0 0 0 1.0 - - -\n/a 1 120777 1 0 0 0 1.0 b - -\n/b 1 120777 1 0 0 0 1.0 a - -\n";
+        let text = "/ 0 40755 2 0 0 0 1.0 - - -\n/a 1 120777 1 0 0 0 1.0 b - -\n/b 1 120777 1 0 0 0 1.0 a - -\n/c 0 40755 2 0 0 0 1.0 - - -\n";
         let tree = dump::parse(text.as_bytes()).unwrap();
-        assert_eq!(real_path(&tree, b"/a/x"), None);
-        assert_eq!(real_path(&tree, b"/../a"), Some(b"/a".to_vec()));
-        assert_eq!(real_path(&tree, b"/."), Some(Vec::new()));
+        assert_eq!(leaf(&tree, b"/a/x"), None);
+        assert!(leaf(&tree, b"/a").is_some());
+        assert_eq!(leaf(&tree, b"/c/../../a"), leaf(&tree, b"/a"));
+        assert_eq!(leaf(&tree, b"/."), None);
     }
 }

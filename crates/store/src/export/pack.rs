@@ -8,7 +8,7 @@ use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::chunked::Position;
 use elea_formats::digest::Digest;
-use elea_formats::tree::{DirId, LeafId, MetaRef, Node, Time, Tree};
+use elea_formats::tree::{DirId, MetaRef, Node, Time, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use flate2::GzBuilder;
@@ -115,10 +115,14 @@ impl Job<'_> {
         let mut archive = Archive::new(self.store, Counted::new(Watched { to, progress }));
         let mut selection = Selection {
             tree: self.tree,
-            wanted: self.part.leaves.iter().copied().collect(),
+            wanted: Vec::new(),
             top: self.part.top,
             names: Names::of(self.tree),
         };
+        selection.wanted.resize(selection.names.leaves(), false);
+        for id in &self.part.leaves {
+            selection.wanted[id.index()] = true;
+        }
         selection.write(&mut archive, progress)?;
         let (diff_id, Watched { to, .. }, _) = archive.finish()?.finish();
         Ok((diff_id, to))
@@ -138,7 +142,8 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<File, Error> {
 /// The part of a tree that a layer holds.
 struct Selection<'t> {
     tree: &'t Tree,
-    wanted: HashSet<LeafId>,
+    /// Of each leaf, whether it is in the layer.
+    wanted: Vec<bool>,
     top: bool,
     names: Names,
 }
@@ -181,7 +186,7 @@ impl Selection<'_> {
         for (_, node) in self.tree.entries(folder) {
             any |= match node {
                 Node::Directory(child) => self.needed(child, needed),
-                Node::Leaf(id) => self.wanted.contains(&id),
+                Node::Leaf(id) => self.wanted[id.index()],
             };
         }
         if any {
@@ -208,7 +213,7 @@ impl Selection<'_> {
                     self.directory(archive, path, child)?;
                     self.folder(archive, child, path, needed, progress)?;
                 }
-                Node::Leaf(id) if self.wanted.contains(&id) => {
+                Node::Leaf(id) if self.wanted[id.index()] => {
                     if progress.cancelled() {
                         return Err(Error::Cancelled);
                     }

@@ -29,6 +29,11 @@ impl Names {
             first: HashMap::new(),
         }
     }
+
+    /// How many leaves the tree has.
+    pub(super) fn leaves(&self) -> usize {
+        self.counts.len()
+    }
 }
 
 /// What the headers of an entry say.

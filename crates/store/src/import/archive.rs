@@ -6,11 +6,14 @@
 use super::tar::{Archive, Entry, Kind, broken, refuse, unread};
 use super::{WHOLE, content};
 use crate::Error;
-use crate::layer::{Step, What};
+use crate::layer::{Step, Steps, What};
 use crate::object::{Stream, Writer};
 use crate::store::{has_threads, threads};
+use elea_formats::digest::Digest;
 use elea_formats::form::INLINE_LIMIT;
+use elea_formats::table::Place;
 use elea_formats::tree::{Content, Leaf};
+use elea_formats::verity::Algorithm as _;
 use elea_sys::At as _;
 use rayon::Scope;
 use std::io::{self, Read};
@@ -24,7 +27,7 @@ const MAX_NAMES: usize = 1 << 30;
 /// The most bytes behind the end mark of an archive (GNU tar fills up to its record size).
 const MAX_TRAILER: u64 = 64 << 20;
 /// Bytes of content that may wait for the other threads.
-const MAX_WAITING: usize = 64 << 20;
+const MAX_WAITING: usize = 16 << 20;
 
 /// What a name that begins so says of lower layers (OCI image specification, `layer.md`).
 const WHITEOUT: &[u8] = b".wh.";
@@ -42,7 +45,26 @@ pub(crate) enum Whiteouts {
 /// What the threads share.
 struct Waiting {
     bytes: AtomicUsize,
-    done: Mutex<Vec<(usize, Result<Content, Error>)>>,
+    done: Mutex<Vec<(Place, Result<Content, Error>)>>,
+}
+
+/// After so many entries, what other threads have done is taken in.
+const TURN: usize = 256;
+
+impl Waiting {
+    /// Names the objects that are there by now.
+    fn take_in(&self, steps: &mut Steps) -> Result<(), Error> {
+        let done = match self.done.lock() {
+            Ok(mut done) => std::mem::take(&mut *done),
+            Err(_) => Vec::new(),
+        };
+        for (place, content) in done {
+            if let Content::Object { digest, size } = content? {
+                steps.set_object(place, &digest, size);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads a whole archive, to the last byte that stands behind it.
@@ -50,7 +72,7 @@ pub(crate) fn read<R: Read>(
     writer: &Writer<'_>,
     archive: &mut Archive<R>,
     whiteouts: Whiteouts,
-) -> Result<Vec<Step>, Error> {
+) -> Result<Steps, Error> {
     let waiting = Waiting {
         bytes: AtomicUsize::new(0),
         done: Mutex::default(),
@@ -60,24 +82,19 @@ pub(crate) fn read<R: Read>(
     } else {
         threads()?.in_place_scope(|scope| entries(writer, archive, whiteouts, scope, &waiting))
     }?;
-    let done = waiting.done.into_inner().unwrap_or_default();
-    for (index, content) in done {
-        if let What::Leaf(leaf) = &mut steps[index].what {
-            leaf.content = content?;
-        }
-    }
+    waiting.take_in(&mut steps)?;
     Ok(steps)
 }
 
-/// What each entry does; contents that wait for another thread are empty until then.
+/// What each entry does; contents that wait for another thread have no object's name until then.
 fn entries<'s, R: Read>(
     writer: &'s Writer<'_>,
     archive: &mut Archive<R>,
     whiteouts: Whiteouts,
     scope: &Scope<'s>,
     waiting: &'s Waiting,
-) -> Result<Vec<Step>, Error> {
-    let mut steps = Vec::new();
+) -> Result<Steps, Error> {
+    let mut steps = Steps::new(&writer.store.room());
     let mut names = 0;
     while let Some(entry) = archive.next()? {
         let attributes = &entry.meta.xattrs;
@@ -91,17 +108,28 @@ fn entries<'s, R: Read>(
                 "it has more entries or longer names than a system has",
             ));
         }
-        let index = steps.len();
         let mark = match whiteouts {
             Whiteouts::Applied => mark(&entry)?,
             Whiteouts::Names => Mark::Name,
         };
-        let step = match mark {
+        let (step, late) = match mark {
             Mark::Nothing => continue,
-            Mark::Step(step) => step,
-            Mark::Name => step_of(writer, archive, entry, index, scope, waiting)?,
+            Mark::Step(step) => (step, None),
+            Mark::Name => step_of(writer, archive, entry, waiting)?,
         };
-        steps.push(step);
+        let place = steps.push(&step);
+        if let Some(bytes) = late {
+            scope.spawn(move |_| {
+                let content = content(writer, &bytes);
+                waiting.bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                if let Ok(mut done) = waiting.done.lock() {
+                    done.push((place, content));
+                }
+            });
+        }
+        if steps.len().is_multiple_of(TURN) {
+            waiting.take_in(&mut steps)?;
+        }
     }
     Ok(steps)
 }
@@ -161,29 +189,28 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn step_of<'s, R: Read>(
-    writer: &'s Writer<'_>,
+/// What an entry does, and the content that another thread is to make an object of.
+fn step_of<R: Read>(
+    writer: &Writer<'_>,
     archive: &mut Archive<R>,
     entry: Entry,
-    index: usize,
-    scope: &Scope<'s>,
-    waiting: &'s Waiting,
-) -> Result<Step, Error> {
+    waiting: &Waiting,
+) -> Result<(Step, Option<Vec<u8>>), Error> {
     let Entry { path, meta, kind } = entry;
-    let leaf = |content| {
-        What::Leaf(Leaf {
-            meta: meta.clone(),
-            content,
-        })
-    };
-    let what = match kind {
-        Kind::Directory => What::Directory(meta),
-        Kind::Link(target) => What::Link(target),
-        Kind::Other(content) => leaf(content),
+    let mut late = None;
+    let content = match kind {
+        Kind::Directory => {
+            let what = What::Directory(meta);
+            return Ok((Step { path, what }, None));
+        }
+        Kind::Link(target) => {
+            let what = What::Link(target);
+            return Ok((Step { path, what }, None));
+        }
+        Kind::Other(content) => content,
         Kind::File(size) if size > WHOLE => {
-            let stream = large(writer, size, archive)?;
-            let (digest, size) = stream.finish()?;
-            leaf(Content::Object { digest, size })
+            let (digest, size) = large(writer, size, archive)?.finish()?;
+            Content::Object { digest, size }
         }
         Kind::File(size) => {
             let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
@@ -192,21 +219,19 @@ fn step_of<'s, R: Read>(
             if length <= INLINE_LIMIT
                 || waiting.bytes.load(Ordering::Relaxed) + length > MAX_WAITING
             {
-                leaf(content(writer, &bytes)?)
+                content(writer, &bytes)?
             } else {
                 waiting.bytes.fetch_add(length, Ordering::Relaxed);
-                scope.spawn(move |_| {
-                    let content = content(writer, &bytes);
-                    waiting.bytes.fetch_sub(length, Ordering::Relaxed);
-                    if let Ok(mut done) = waiting.done.lock() {
-                        done.push((index, content));
-                    }
-                });
-                leaf(Content::Inline(Vec::new()))
+                late = Some(bytes);
+                Content::Object {
+                    digest: Digest::new([0; Digest::BYTES]),
+                    size,
+                }
             }
         }
     };
-    Ok(Step { path, what })
+    let what = What::Leaf(Leaf { meta, content });
+    Ok((Step { path, what }, late))
 }
 
 /// Writes a content of `size` bytes as it comes; it has no name yet.

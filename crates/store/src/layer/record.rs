@@ -1,51 +1,78 @@
 //! The file that says what a layer does; `docs/formats/layer.md`.
 
-use super::{Step, What};
+use super::{Step, Steps, What};
 use elea_formats::digest::Digest;
 use elea_formats::tree::{Content, Leaf, Meta, Time};
+use elea_formats::verity::Algorithm as _;
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 
 /// The first line of the file.
 const MAGIC: &[u8] = b"elea.layer/1\n";
 /// The largest content of one that is read, in bytes.
 const MAX: u64 = 1 << 30;
 
-/// The file of a layer.
-pub(super) fn encode(diff_id: &Digest, steps: &[Step]) -> Vec<u8> {
-    let mut out = Out(diff_id.as_bytes().to_vec());
-    out.u32(steps.len());
-    for step in steps {
-        out.step(step);
-    }
-    let mut file = MAGIC.to_vec();
-    // Compressing in memory fails for want of memory alone; the file is then of no use, and
-    // reading says so.
-    file.extend(compress(&out.0).unwrap_or_default());
-    file
-}
+/// The largest text in one, in bytes: what an archive's extended header may hold.
+const MAX_TEXT: u32 = 16 << 20;
 
-fn compress(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
+/// Writes the file of a layer.
+pub(super) fn write(to: impl Write, diff_id: &Digest, steps: &Steps) -> io::Result<()> {
+    let mut to = BufWriter::new(to);
+    to.write_all(MAGIC)?;
+    let mut encoder = zstd::stream::write::Encoder::new(to, 3)?;
     encoder.include_checksum(true)?;
-    std::io::Write::write_all(&mut encoder, bytes)?;
-    encoder.finish()
+    encoder.write_all(diff_id.as_bytes())?;
+    let count = u32::try_from(steps.len()).map_err(io::Error::other)?;
+    encoder.write_all(&count.to_le_bytes())?;
+    for step in steps.encoded() {
+        encoder.write_all(step)?;
+    }
+    encoder.finish()?.flush()
 }
 
-/// Reads the file of a layer; none if it is damaged or of another version.
-pub(super) fn decode(file: &[u8]) -> Option<(Digest, Vec<Step>)> {
-    let packed = file.strip_prefix(MAGIC)?;
-    let mut bytes = Vec::new();
-    let decoder = zstd::stream::read::Decoder::new(packed).ok()?;
-    decoder.take(MAX).read_to_end(&mut bytes).ok()?;
-    let mut from = In(&bytes);
-    let diff_id = from.digest()?;
-    let count = from.u32()?;
-    let mut steps = Vec::new();
-    for _ in 0..count {
-        steps.push(from.step()?);
+/// Reads the file of a layer; an error if it is damaged or of another version.
+pub(super) fn read(file: impl Read, mut steps: Steps) -> io::Result<(Digest, Steps)> {
+    let mut file = BufReader::new(file);
+    let mut magic = [0; MAGIC.len()];
+    file.read_exact(&mut magic)?;
+    if magic != MAGIC {
+        return Err(wrong("it is of another version"));
     }
-    from.0.is_empty().then_some((diff_id, steps))
+    let decoder = zstd::stream::read::Decoder::with_buffer(file)?;
+    let mut from = In(BufReader::new(decoder.take(MAX)));
+    let diff_id = from.digest()?;
+    for _ in 0..from.u32()? {
+        steps.push(&from.step()?);
+    }
+    // The frame's checksum is compared at its end.
+    if from.0.read(&mut [0])? != 0 {
+        return Err(wrong("something stands behind its entries"));
+    }
+    Ok((diff_id, steps))
+}
+
+fn wrong(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// An entry as it stands in the file.
+pub(super) fn encode(step: &Step) -> Vec<u8> {
+    let mut out = Out(Vec::new());
+    out.step(step);
+    out.0
+}
+
+/// The entry that [`encode`] gave.
+pub(super) fn decode(bytes: &[u8]) -> io::Result<Step> {
+    In(bytes).step()
+}
+
+/// Puts the object into the encoded entry of a file that is one.
+pub(super) fn set_object(entry: &mut [u8], digest: &Digest, size: u64) {
+    let (_, object) = entry.split_at_mut(entry.len() - Digest::BYTES - 8);
+    let (name, length) = object.split_at_mut(Digest::BYTES);
+    name.copy_from_slice(digest.as_bytes());
+    length.copy_from_slice(&size.to_le_bytes());
 }
 
 struct Out(Vec<u8>);
@@ -123,37 +150,41 @@ impl Out {
     }
 }
 
-struct In<'a>(&'a [u8]);
+struct In<R>(R);
 
-impl<'a> In<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(head)
+impl<R: Read> In<R> {
+    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut array = [0; N];
+        self.0.read_exact(&mut array)?;
+        Ok(array)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u32(&mut self) -> Option<u32> {
+    fn u32(&mut self) -> io::Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    fn u64(&mut self) -> io::Result<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn digest(&mut self) -> Option<Digest> {
+    fn digest(&mut self) -> io::Result<Digest> {
         self.array().map(Digest::new)
     }
 
-    fn bytes(&mut self) -> Option<Vec<u8>> {
-        let length = usize::try_from(self.u32()?).ok()?;
-        self.take(length).map(<[u8]>::to_vec)
+    fn bytes(&mut self) -> io::Result<Vec<u8>> {
+        let length = self.u32()?;
+        if length > MAX_TEXT {
+            return Err(wrong("a text in it is too long"));
+        }
+        let mut bytes = Vec::new();
+        let read = (&mut self.0).take(length.into()).read_to_end(&mut bytes)?;
+        if read != length as usize {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
     }
 
-    fn meta(&mut self) -> Option<Meta> {
+    fn meta(&mut self) -> io::Result<Meta> {
         let mut meta = Meta {
             mode: self.u32()?,
             uid: self.u32()?,
@@ -167,10 +198,10 @@ impl<'a> In<'a> {
         for _ in 0..self.u32()? {
             meta.xattrs.insert(self.bytes()?, self.bytes()?);
         }
-        Some(meta)
+        Ok(meta)
     }
 
-    fn step(&mut self) -> Option<Step> {
+    fn step(&mut self) -> io::Result<Step> {
         let [kind] = self.array()?;
         let path = self.bytes()?;
         let what = match kind {
@@ -191,18 +222,24 @@ impl<'a> In<'a> {
                     b'c' => Content::CharDevice(self.u64()?),
                     b'p' => Content::Fifo,
                     b's' => Content::Socket,
-                    _ => return None,
+                    _ => return Err(wrong("an entry is of no known kind")),
                 };
                 What::Leaf(Leaf { meta, content })
             }
         };
-        Some(Step { path, what })
+        Ok(Step { path, what })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use elea_formats::table::memory;
+
+    fn round(file: &[u8]) -> Option<(Digest, Vec<Step>)> {
+        let (diff_id, steps) = read(file, Steps::new(&memory())).ok()?;
+        Some((diff_id, steps.iter().collect()))
+    }
 
     #[test]
     fn every_kind_of_entry_round_trips_and_damage_is_seen() {
@@ -248,17 +285,23 @@ mod tests {
         })
         .collect();
         steps[0].path.clear();
-        let file = encode(&digest, &steps);
-        assert_eq!(decode(&file), Some((digest, steps)));
+        let mut kept = Steps::new(&memory());
+        for step in &steps {
+            kept.push(step);
+        }
+        let mut file = Vec::new();
+        write(&mut file, &digest, &kept).unwrap();
+        let whole = Some((digest, steps));
+        assert_eq!(round(&file), whole);
         for cut in 0..file.len() {
-            assert_eq!(decode(&file[..cut]), None, "{cut}");
+            assert_eq!(round(&file[..cut]), None, "{cut}");
         }
         for place in 0..file.len() {
             let mut damaged = file.clone();
             damaged[place] ^= 1;
             // The frame's own header has bits that mean nothing.
-            let read = decode(&damaged);
-            assert!(read.is_none() || read == decode(&file), "{place}");
+            let read = round(&damaged);
+            assert!(read.is_none() || read == whole, "{place}");
         }
     }
 }

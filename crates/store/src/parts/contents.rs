@@ -53,10 +53,7 @@ impl Store {
         }
         for layer in self.known_layers()? {
             for bytes in layer.small() {
-                found
-                    .small
-                    .entry(Digest::sha256(bytes))
-                    .or_insert_with(|| bytes.to_vec());
+                found.small.entry(Digest::sha256(&bytes)).or_insert(bytes);
             }
         }
         Ok(Contents {

@@ -1,14 +1,18 @@
-//! Objects, and which of several holders hold each: 48 bytes an object, however many hold it.
+//! Objects, and which of several holders hold each: 52 bytes an object, however many hold it, and they may be in
+//! a file.
 
 use super::Sum;
 use elea_formats::digest::Digest;
+use elea_formats::table::{Map, Room, read_u32, read_u64};
+use elea_formats::verity::Algorithm as _;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Objects that are there, and the set of each.
 #[derive(Debug)]
 pub(super) struct Sets {
-    /// By the first byte of their digests, sorted.
-    objects: Vec<Vec<Object>>,
+    /// Of each object its size in bytes, and the place of its set in `known` (32 bits).
+    objects: Map,
     /// The sets that came up: each is another one and one more holder. The first is the empty one.
     known: Vec<Known>,
     /// The places of the sets in `known`, by the smaller set and the holder.
@@ -18,12 +22,8 @@ pub(super) struct Sets {
     missing: u64,
 }
 
-#[derive(Debug)]
-struct Object {
-    digest: Digest,
-    size: u64,
-    set: u32,
-}
+/// Where an object's set is in its value.
+const SET: usize = 8;
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -40,38 +40,25 @@ pub(super) struct Set {
     pub(super) objects: Sum,
 }
 
-impl Default for Sets {
-    fn default() -> Self {
+impl Sets {
+    /// No objects yet.
+    pub(super) fn new(room: &Arc<dyn Room>) -> Self {
         let nobody = Known {
             smaller: 0,
             holder: u32::MAX,
         };
         Self {
-            objects: std::iter::repeat_with(Vec::new).take(256).collect(),
+            objects: Map::new(room, Digest::BYTES, SET + 4),
             known: vec![nobody],
             with: HashMap::new(),
             held: Vec::new(),
             missing: 0,
         }
     }
-}
 
-impl Sets {
-    /// Adds objects with their sizes in bytes, held by nobody. All that begin with one byte come at once.
-    pub(super) fn add(&mut self, mut found: Vec<(Digest, u64)>) {
-        found.sort_unstable();
-        let Some((first, _)) = found.first() else {
-            return;
-        };
-        let place = usize::from(first.as_bytes()[0]);
-        self.objects[place] = found
-            .into_iter()
-            .map(|(digest, size)| Object {
-                digest,
-                size,
-                set: 0,
-            })
-            .collect();
+    /// Adds an object of so many bytes, held by nobody.
+    pub(super) fn add(&mut self, digest: &Digest, size: u64) {
+        self.objects.entry(digest.as_bytes())[..SET].copy_from_slice(&size.to_le_bytes());
     }
 
     /// Says that a holder holds an object. Holders come one after the other, in their order; the same
@@ -80,29 +67,28 @@ impl Sets {
         if self.held.len() <= holder {
             self.held.resize(holder + 1, Sum::default());
         }
-        let objects = &mut self.objects[usize::from(digest.as_bytes()[0])];
-        let Ok(at) = objects.binary_search_by_key(digest, |object| object.digest) else {
+        let Some(object) = self.objects.get_mut(digest.as_bytes()) else {
             self.missing += 1;
             return;
         };
-        let object = &mut objects[at];
+        let (size, smaller) = (read_u64(object, 0), read_u32(object, SET));
         // Neither a store of 4,294,967,295 images nor one of as many objects can be.
         let number = u32::try_from(holder).unwrap_or(u32::MAX);
-        if self.known[object.set as usize].holder == number && object.set != 0 {
+        if self.known[smaller as usize].holder == number && smaller != 0 {
             return;
         }
         let known = &mut self.known;
-        let smaller = object.set;
-        object.set = *self.with.entry((smaller, number)).or_insert_with(|| {
+        let set = *self.with.entry((smaller, number)).or_insert_with(|| {
             known.push(Known {
                 smaller,
                 holder: number,
             });
             u32::try_from(known.len() - 1).unwrap_or(u32::MAX)
         });
+        object[SET..].copy_from_slice(&set.to_le_bytes());
         self.held[holder].add(Sum {
             count: 1,
-            bytes: object.size,
+            bytes: size,
         });
     }
 
@@ -119,10 +105,10 @@ impl Sets {
     /// What each set holds that has anything.
     pub(super) fn sums(&self) -> Vec<Set> {
         let mut sums = vec![Sum::default(); self.known.len()];
-        for object in self.objects.iter().flatten() {
-            sums[object.set as usize].add(Sum {
+        for (_, object) in self.objects.iter() {
+            sums[read_u32(object, SET) as usize].add(Sum {
                 count: 1,
-                bytes: object.size,
+                bytes: read_u64(object, 0),
             });
         }
         sums.into_iter()
@@ -153,9 +139,9 @@ mod tests {
     #[test]
     fn objects_of_the_same_holders_are_one_set() {
         let digest = |seed: u8| Digest::new([seed; 32]);
-        let mut sets = Sets::default();
+        let mut sets = Sets::new(&elea_formats::table::memory());
         for seed in 1..=5 {
-            sets.add(vec![(digest(seed), u64::from(seed))]);
+            sets.add(&digest(seed), u64::from(seed));
         }
         for (holder, seeds) in [(0, &[1, 2, 3, 1][..]), (1, &[2, 3, 9]), (2, &[1, 2, 3])] {
             for seed in seeds {

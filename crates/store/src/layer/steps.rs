@@ -1,0 +1,57 @@
+//! The entries of a layer, encoded as in its record: a layer may have millions, and they may be in a file.
+
+use super::{Step, What, record};
+use elea_formats::digest::Digest;
+use elea_formats::table::{Bytes, Place, Room};
+use std::sync::Arc;
+
+/// What a layer does, in the order of its entries.
+#[derive(Debug, Clone)]
+pub(crate) struct Steps {
+    runs: Bytes,
+    count: usize,
+    hides: bool,
+}
+
+impl Steps {
+    /// No entries yet; large ones will be in this room.
+    pub(crate) fn new(room: &Arc<dyn Room>) -> Self {
+        Self {
+            runs: Bytes::new(room),
+            count: 0,
+            hides: false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether anything of lower layers is hidden.
+    pub(crate) fn hide(&self) -> bool {
+        self.hides
+    }
+
+    /// Adds an entry; its place is for [`Steps::set_object`].
+    pub(crate) fn push(&mut self, step: &Step) -> Place {
+        self.count += 1;
+        self.hides |= matches!(step.what, What::Whiteout | What::Opaque);
+        self.runs.push(&record::encode(step))
+    }
+
+    /// Says which object an entry has, whose object was not known when it was added.
+    pub(crate) fn set_object(&mut self, place: Place, digest: &Digest, size: u64) {
+        record::set_object(self.runs.get_mut(place), digest, size);
+    }
+
+    /// The entries.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Step> {
+        let steps = self.runs.iter().map(record::decode);
+        steps.map(|step| step.expect("what was encoded can be decoded"))
+    }
+
+    /// The entries as they stand in a layer's record.
+    pub(super) fn encoded(&self) -> impl Iterator<Item = &[u8]> {
+        self.runs.iter()
+    }
+}
