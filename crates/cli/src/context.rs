@@ -259,8 +259,32 @@ impl Context {
 
 /// Data to stdout. A reader that went away (`| head`) is no error.
 pub(crate) fn print(data: &[u8]) -> Outcome<()> {
-    match std::io::stdout().lock().write_all(data) {
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+    let mut out = Stdout::default();
+    let written = out.write_all(data);
+    if out.left_alone {
+        return Ok(());
+    }
+    Ok(written?)
+}
+
+/// Stdout, and whether its reader went away.
+#[derive(Debug, Default)]
+pub(crate) struct Stdout {
+    pub(crate) left_alone: bool,
+}
+
+impl std::io::Write for Stdout {
+    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
+        let written = std::io::stdout().lock().write(data);
+        if let Err(e) = &written
+            && e.kind() == std::io::ErrorKind::BrokenPipe
+        {
+            self.left_alone = true;
+        }
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stdout().lock().flush()
     }
 }

@@ -14,6 +14,8 @@ mod images;
 mod install;
 #[path = "cli/machine.rs"]
 mod machine;
+#[path = "cli/memory.rs"]
+mod memory;
 #[path = "cli/oci_form.rs"]
 mod oci_form;
 #[path = "cli/program.rs"]

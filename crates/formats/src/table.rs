@@ -292,9 +292,12 @@ impl Clone for Bytes {
 }
 
 /// Finds the numbers of records by what is in them: a hash table with open addressing.
+///
+/// It keeps half of each hash, so that it grows without a look at the records: these may be in a file, and looked at
+/// in the order of their hashes each would be read from there.
 #[derive(Debug, Clone)]
 pub struct Index {
-    /// A number plus two, and some bits of its hash (32 bits each); 0 is free, 1 was removed. As many as a
+    /// A number plus two, and the upper half of its hash (32 bits each); 0 is free, 1 was removed. As many as a
     /// power of two.
     slots: Table,
     /// Slots that are not free.
@@ -313,31 +316,32 @@ impl Index {
     }
 
     /// The slots that a hash may be in, in the order of search.
-    fn path(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
+    fn path(&self, mark: u32) -> impl Iterator<Item = usize> + use<> {
         let mask = self.slots.len() - 1;
-        #[expect(clippy::cast_possible_truncation, reason = "any bits do")]
-        let start = hash as usize;
-        (0..=mask).map(move |step| start.wrapping_add(step) & mask)
+        (0..=mask).map(move |step| (mark as usize).wrapping_add(step) & mask)
     }
 
-    /// The bits of a hash that are kept: they spare most looks at records that are not the one.
+    /// What is kept of a hash.
     fn mark(hash: u64) -> u32 {
         u32::try_from(hash >> 32).unwrap_or_default()
     }
 
-    fn number(&self, slot: usize) -> u32 {
-        read_u32(self.slots.get(slot), 0)
+    /// The number and the mark in a slot.
+    fn slot(&self, slot: usize) -> (u32, u32) {
+        let record = self.slots.get(slot);
+        (read_u32(record, 0), read_u32(record, 4))
     }
 
     /// The slot and number of the record of this hash that is the one.
     fn search(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<(usize, u32)> {
-        for slot in self.path(hash) {
-            let number = match self.number(slot) {
-                0 => return None,
-                Self::REMOVED => continue,
-                number => number - 2,
+        let wanted = Self::mark(hash);
+        for slot in self.path(wanted) {
+            let (number, mark) = match self.slot(slot) {
+                (0, _) => return None,
+                (Self::REMOVED, _) => continue,
+                (number, mark) => (number - 2, mark),
             };
-            if read_u32(self.slots.get(slot), 4) == Self::mark(hash) && is(number) {
+            if mark == wanted && is(number) {
                 return Some((slot, number));
             }
         }
@@ -356,29 +360,30 @@ impl Index {
         }
     }
 
-    /// Adds a record that is not there; `hash_of` gives the hashes of those that are.
-    pub fn add(&mut self, hash: u64, number: u32, hash_of: impl Fn(u32) -> u64) {
+    /// Adds a record that is not there.
+    pub fn add(&mut self, hash: u64, number: u32) {
         if (self.taken + 1) * 4 > self.slots.len() * 3 {
             let mut slots = Table::new(&self.slots.room, 8);
             slots.grow(self.slots.len() * 2);
             let old = std::mem::replace(&mut self.slots, slots);
             self.taken = 0;
             for slot in 0..old.len() {
-                if let Some(number) = read_u32(old.get(slot), 0).checked_sub(2) {
-                    self.put(hash_of(number), number);
+                let record = old.get(slot);
+                if let Some(number) = read_u32(record, 0).checked_sub(2) {
+                    self.put(read_u32(record, 4), number);
                 }
             }
         }
-        self.put(hash, number);
+        self.put(Self::mark(hash), number);
     }
 
-    fn put(&mut self, hash: u64, number: u32) {
-        let free = self.path(hash).find(|slot| self.number(*slot) == 0);
+    fn put(&mut self, mark: u32, number: u32) {
+        let free = self.path(mark).find(|slot| self.slot(*slot).0 == 0);
         // Never more than three quarters are taken.
         if let Some(slot) = free {
             let record = self.slots.get_mut(slot);
             record[..4].copy_from_slice(&(number + 2).to_le_bytes());
-            record[4..].copy_from_slice(&Self::mark(hash).to_le_bytes());
+            record[4..].copy_from_slice(&mark.to_le_bytes());
             self.taken += 1;
         }
     }
@@ -443,9 +448,7 @@ impl Map {
             let number = self.records.push(&[key, &vec![0; value]].concat());
             // No store has four thousand million objects.
             let short = u32::try_from(number).expect("fewer than 2^32 keys");
-            let records = &self.records;
-            let hash_of = |number: u32| read_u64(records.get(number as usize), 0);
-            self.index.add(read_u64(key, 0), short, hash_of);
+            self.index.add(read_u64(key, 0), short);
             number
         });
         &mut self.records.get_mut(number)[self.key..]
@@ -517,9 +520,9 @@ mod tests {
     fn an_index_finds_what_is_in_it() {
         let mut index = Index::new(&memory());
         // Bad hashes must cost time alone.
-        let hash = |n: u32| u64::from(n / 3);
+        let hash = |n: u32| u64::from(n / 3) << 32;
         for n in 0..5000 {
-            index.add(hash(n), n, hash);
+            index.add(hash(n), n);
         }
         for n in (0..5000).step_by(2) {
             index.remove(hash(n), |other| other == n);

@@ -320,9 +320,8 @@ impl<A: Algorithm> Tree<A> {
             self.entries.get_mut(last as usize)[4..8].copy_from_slice(&entry.to_le_bytes());
         }
         let hash = self.hash(directory, name);
-        let (entries, bytes, hasher) = (&self.entries, &self.bytes, &self.hasher);
         if let Some(index) = self.entry_index.get_mut() {
-            index.add(hash, entry, |other| hash_of(hasher, entries, bytes, other));
+            index.add(hash, entry);
         }
     }
 
@@ -494,10 +493,11 @@ impl<A: Algorithm> Tree<A> {
 
     fn index_entries(&self) -> Index {
         let mut index = Index::new(&self.room);
-        let hash = |entry| hash_of(&self.hasher, &self.entries, &self.bytes, entry);
         for entry in 0..numbered(self.entries.len()) {
-            if read_u32(self.entries.get(entry as usize), 8) != Node::REMOVED {
-                index.add(hash(entry), entry, hash);
+            let record = self.entries.get(entry as usize);
+            if read_u32(record, 8) != Node::REMOVED {
+                let directory = DirId(read_u32(record, 0));
+                index.add(self.hash(directory, self.name(entry)), entry);
             }
         }
         index
@@ -537,12 +537,7 @@ impl<A: Algorithm> Tree<A> {
             .find(hash, |other| classes.get(other as usize) == class);
         let number = found.unwrap_or_else(|| {
             let number = numbered(self.classes.push(&class));
-            let (classes, hasher) = (&self.classes, &self.hasher);
-            self.class_index.add(hash, number, |other| {
-                let mut class = [0; 16];
-                class.copy_from_slice(classes.get(other as usize));
-                hasher.hash_one(class)
-            });
+            self.class_index.add(hash, number);
             number
         });
         let mut record = [0; 16];
@@ -563,10 +558,7 @@ impl<A: Algorithm> Tree<A> {
         found.unwrap_or_else(|| {
             let place = self.bytes.push(encoded);
             let number = numbered(self.sets.push(&place.0.to_le_bytes()));
-            let (sets, bytes, hasher) = (&self.sets, &self.bytes, &self.hasher);
-            self.set_index.add(hash, number, |other| {
-                hasher.hash_one(bytes.get(Place(read_u64(sets.get(other as usize), 0))))
-            });
+            self.set_index.add(hash, number);
             number
         })
     }
@@ -590,13 +582,6 @@ impl<A: Algorithm> Tree<A> {
         record.resize(Self::LEAF, 0);
         record
     }
-}
-
-/// The hash of an entry's directory and name.
-fn hash_of(hasher: &RandomState, entries: &Table, bytes: &Bytes, entry: u32) -> u64 {
-    let record = entries.get(entry as usize);
-    let name = bytes.get(Place(read_u64(record, 12)));
-    hasher.hash_one((read_u32(record, 0), name))
 }
 
 /// The names in a directory, in order: see [`Tree::entries`].

@@ -5,11 +5,11 @@ use crate::offer::{Offer, absolute};
 use crate::source::Image;
 use crate::{NetError, Options};
 use elea_formats::digest::Digest;
+use elea_formats::erofs;
 use elea_formats::form::canonical;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
-use elea_formats::{erofs, verity};
 use elea_store::trust::{Policy, Running, check_release};
 use elea_store::{Error as StoreError, Lease, Origin, Store};
 use elea_sys::progress::{Progress, Unit};
@@ -118,7 +118,7 @@ fn assemble(
     let mut tree = store.assemble(layers)?;
     canonical(&mut tree, offer.form);
     if let Some(expected) = offer.image {
-        let made = verity::measure(&erofs::write(&tree, erofs::Version::V1));
+        let made = erofs::digest(&tree, erofs::Version::V1);
         if made != expected {
             return Err(NetError::Image {
                 what: what.to_owned(),

@@ -244,14 +244,19 @@ impl Store {
         })
     }
 
-    /// An image's bytes (EROFS), checked against its name.
-    pub fn image_bytes(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+    /// Reads an image's file to its end and compares it with its name.
+    pub fn check_image(&self, digest: &Digest) -> Result<(), Error> {
+        self.copy_image(digest, &mut io::sink())
+    }
+
+    /// Copies an image's file (EROFS); that it is what its name says is known at the end.
+    pub fn copy_image(&self, digest: &Digest, out: &mut dyn io::Write) -> Result<(), Error> {
         if !self.names_image(digest) {
             return Err(Error::NoImage {
                 name: digest.to_string(),
             });
         }
-        self.read_object(digest, MAX_IMAGE)
+        self.copy_object(digest, MAX_IMAGE, out)
     }
 
     /// An image's tree, read from its checked bytes.

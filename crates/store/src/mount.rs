@@ -16,7 +16,7 @@ impl Store {
     /// Needs root; reads are checked by fs-verity where the file system has it.
     pub fn mount(&self, digest: &Digest, target: &Path) -> Result<(), Error> {
         // Read whole first: the kernel does not check a file that is not sealed.
-        self.image_bytes(digest)?;
+        self.check_image(digest)?;
         let image = self.object_path(digest);
         let sealed = measure(&self.open_object(digest)?).is_ok();
         // A lower layer needs a place of its own until the overlay is made.

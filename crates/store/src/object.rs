@@ -66,6 +66,38 @@ impl Store {
         Ok(slab)
     }
 
+    /// Copies an object of at most `limit` bytes; that it is what its name says is known at the end.
+    pub(crate) fn copy_object(
+        &self,
+        digest: &Digest,
+        limit: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let path = self.object_path(digest);
+        let (mut file, _) = self.open_bounded(digest, limit)?;
+        let mut hasher = Hasher::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = fill(&mut file, &mut piece).at("read", &path)?;
+            hasher.update(&piece[..length]);
+            out.write_all(&piece[..length])
+                .at("write a copy of", &path)?;
+            if length < PIECE {
+                break;
+            }
+        }
+        self.compare(digest, hasher.finish().digest)
+    }
+
+    /// Whether an object's content is what its name says.
+    fn compare(&self, digest: &Digest, found: Digest) -> Result<(), Error> {
+        if found == *digest {
+            return Ok(());
+        }
+        let path = self.object_path(digest);
+        Err(Error::Damaged { path, found })
+    }
+
     fn open_bounded(&self, digest: &Digest, limit: u64) -> Result<(File, usize), Error> {
         let path = self.object_path(digest);
         let file = self.open_object(digest)?;
@@ -88,11 +120,7 @@ impl Store {
             let length = fill(file, piece).at("read", &path)?;
             hasher.update(&piece[..length]);
         }
-        let found = hasher.finish().digest;
-        if found == *digest {
-            return Ok(());
-        }
-        Err(Error::Damaged { path, found })
+        self.compare(digest, hasher.finish().digest)
     }
 }
 

@@ -87,8 +87,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     for output in &args.outputs {
         match output {
             Reference::Tar(path) => {
-                let path = path.as_deref().unwrap_or(Path::new("-"));
-                tar(&store, &store.tree(&built.image)?, path, &bars)?;
+                tar(&store, &store.tree(&built.image)?, path.as_deref(), &bars)?;
             }
             Reference::Disk(path) => disk(&store, &built.image, path, context, &bars)?,
             other => {

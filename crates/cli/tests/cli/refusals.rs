@@ -111,7 +111,7 @@ fn an_ordinary_user_is_told_what_needs_root() {
 }
 
 /// The header of a tar file's entry (ustar) of this many bytes.
-fn header(name: &str, size: u64) -> [u8; 512] {
+pub(crate) fn header(name: &str, size: u64) -> [u8; 512] {
     let mut header = [0; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
     header[100..108].copy_from_slice(b"0000644\0");

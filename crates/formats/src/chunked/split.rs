@@ -91,6 +91,11 @@ impl<W: Write> Writer<W> {
     }
 
     /// Where it was written to.
+    pub fn get_ref(&self) -> &W {
+        &self.to
+    }
+
+    /// The same, when all is written.
     pub fn into_inner(self) -> W {
         self.to
     }

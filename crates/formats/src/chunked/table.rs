@@ -259,6 +259,11 @@ impl<W: Write> Writer<W> {
         Ok(Self { to, begun: false })
     }
 
+    /// Where it is written.
+    pub fn get_ref(&self) -> &W {
+        &self.to
+    }
+
     /// Adds an entry.
     pub fn entry(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         if std::mem::replace(&mut self.begun, true) {

@@ -65,7 +65,7 @@ pub(super) fn look(
         return Ok(found);
     }
     let store = machine.store()?;
-    if let Err(e) = store.image_bytes(&generation.image) {
+    if let Err(e) = store.check_image(&generation.image) {
         found.essential = Some(format!("the image file is damaged: {e}"));
         return Ok(found);
     }

@@ -7,7 +7,7 @@ use super::pack::Counted;
 use super::tar::{Head, Out, escape};
 use elea_formats::chunked::split::{self, Crc64};
 use elea_formats::chunked::table::{self, Entry};
-use elea_formats::chunked::{FRAME_HEADER, Part, Position, skippable};
+use elea_formats::chunked::{FRAME_HEADER, MAX_PACKED, Part, Position, skippable};
 use elea_formats::digest::Digest;
 use elea_formats::tree::Time;
 use sha2::{Digest as _, Sha256};
@@ -21,6 +21,8 @@ pub(super) const LEVEL: i32 = 8;
 const TABLE_LEVEL: i32 = 3;
 /// So many bytes of headers become a frame though no content follows.
 const MAX_BETWEEN: usize = 1 << 20;
+/// At most so many bytes come when zstd is told that something ends: a block or two.
+const MAX_UNFINISHED: u64 = 1 << 20;
 /// The years that a time in the table can have: 0 to 9999.
 const YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 
@@ -34,7 +36,7 @@ pub(super) struct Chunks<W: Write> {
     content: Option<Content>,
     table: table::Writer<Packing>,
     split: split::Writer<Packing>,
-    /// Whether the table can say everything: JSON is UTF-8, names need not be.
+    /// Whether the table can say everything: JSON is UTF-8, names need not be. It must not be too long, either.
     whole: bool,
 }
 
@@ -62,7 +64,7 @@ impl<W: Write> Chunks<W> {
     }
 
     /// Writes what stands at the end, and says where the table is; none if a name or a time is one that a
-    /// table cannot hold. The layer is then without one.
+    /// table cannot hold, or it would be longer than what is read. The layer is then without one.
     pub(super) fn finish(mut self) -> io::Result<(W, Option<Position>)> {
         self.end_segment()?;
         self.end_between()?;
@@ -97,6 +99,9 @@ impl<W: Write> Chunks<W> {
     }
 
     fn end_segment(&mut self) -> io::Result<()> {
+        if !self.whole {
+            return Ok(());
+        }
         self.split.segment(&self.between[self.segment..])?;
         self.segment = self.between.len();
         Ok(())
@@ -114,6 +119,11 @@ impl<W: Write> Chunks<W> {
 
 fn packing() -> io::Result<Packing> {
     Ok(Counted::new(zstd::Encoder::new(Vec::new(), TABLE_LEVEL)?))
+}
+
+/// Whether more was packed than a reader takes; the rest is packed when it ends.
+fn is_too_long(packing: &Packing) -> bool {
+    packing.get_ref().get_ref().len() as u64 > MAX_PACKED - MAX_UNFINISHED
 }
 
 /// What was packed, and how long it was.
@@ -174,9 +184,19 @@ impl<W: Write> Out for Chunks<W> {
             entry.offset = content.offset;
             entry.end_offset = self.frames.written;
         }
+        if !self.whole {
+            return Ok(());
+        }
         let checksum = content.map(|content| content.checksum);
         self.split.file(entry.name, head.size, checksum)?;
-        self.table.entry(&entry)
+        self.table.entry(&entry)?;
+        // Nobody would read it.
+        if is_too_long(self.table.get_ref()) || is_too_long(self.split.get_ref()) {
+            self.whole = false;
+            self.table = table::Writer::new(packing()?)?;
+            self.split = split::Writer::new(packing()?);
+        }
+        Ok(())
     }
 }
 

@@ -276,6 +276,11 @@ impl<W: Write> Counted<W> {
         }
     }
 
+    /// Where it goes.
+    pub(super) fn get_ref(&self) -> &W {
+        &self.to
+    }
+
     /// The digest of what came, where it went, and its size in bytes.
     pub(super) fn finish(self) -> (Digest, W, u64) {
         (Digest::new(self.hash.finalize().into()), self.to, self.size)

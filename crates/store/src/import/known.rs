@@ -93,12 +93,9 @@ impl Known {
         }
         for number in 0..known.old.len() {
             let hash = known.hash(&known.old.get(number)[..KEY]);
-            let (old, hasher) = (&known.old, &known.hasher);
             // At most LIMIT are read.
             let narrow = u32::try_from(number).unwrap_or(u32::MAX);
-            known.index.add(hash, narrow, |other| {
-                hasher.hash_one(&old.get(other as usize)[..KEY])
-            });
+            known.index.add(hash, narrow);
         }
         known.used.resize_with(known.old.len(), AtomicBool::default);
         known

@@ -7,8 +7,8 @@ use elea_formats::erofs::Version;
 use elea_formats::oci::reference::Reference;
 use elea_formats::{dump, erofs};
 use elea_store::{Store, export};
+use elea_sys::At;
 use elea_sys::progress::{Progress, Unit};
-use elea_sys::{At, PathError, durable};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -42,15 +42,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let tree = || store.tree(&image);
     match &args.target {
-        Reference::Erofs(path) => match args.format {
-            Version::V1 => whole(path.as_deref(), &store.image_bytes(&image)?)?,
-            Version::V0 => whole(path.as_deref(), &erofs::write(&tree()?, Version::V0))?,
-        },
-        Reference::Dump(path) => whole(path.as_deref(), dump::encode(&tree()?).as_bytes())?,
-        Reference::Tar(path) => {
-            let path = path.as_deref().unwrap_or(Path::new("-"));
-            tar(&store, &tree()?, path, &context.bars())?;
+        Reference::Erofs(path) => complete(path.as_deref(), |out| {
+            if args.format == Version::V1 {
+                return Ok(store.copy_image(&image, out)?);
+            }
+            let written = erofs::write_to(&tree()?, args.format, |piece| out.write_all(piece));
+            Ok(written.at("write", "the image")?)
+        })?,
+        Reference::Dump(path) => {
+            let tree = tree()?;
+            complete(path.as_deref(), |out| {
+                let written = dump::encode_to(&tree, |line| out.write_all(line.as_bytes()));
+                Ok(written.at("write", "the dump")?)
+            })?;
         }
+        Reference::Tar(path) => tar(&store, &tree()?, path.as_deref(), &context.bars())?,
         Reference::Squashfs(path) => {
             squashfs(&store, &tree()?, path.as_deref(), &context.bars())?;
         }
@@ -77,34 +83,37 @@ fn check(args: &Args) -> Outcome<()> {
     }
 }
 
-fn whole(path: Option<&Path>, content: &[u8]) -> Outcome<()> {
-    match path {
-        None => context::print(content),
-        Some(path) => Ok(durable::write(path, content)?),
-    }
-}
-
-/// A file appears only when it is complete.
-pub(crate) fn tar(
-    store: &Store,
-    tree: &elea_formats::tree::Tree,
-    path: &Path,
-    progress: &dyn Progress,
-) -> Outcome<()> {
-    if path == Path::new("-") {
-        export::tar(store, tree, &mut std::io::stdout().lock())?;
-        return Ok(());
-    }
-    progress.start("writing the tar file", None, Unit::Items);
+/// Writes a file, or to stdout. A file appears only when it is complete.
+fn complete(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Outcome<()>) -> Outcome<()> {
+    let Some(path) = path else {
+        let mut out = BufWriter::new(context::Stdout::default());
+        let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+        return if out.get_ref().left_alone {
+            Ok(())
+        } else {
+            written
+        };
+    };
     let folder = places::folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(folder).at("create a file in", folder)?;
     let mut out = BufWriter::new(file.as_file_mut());
-    export::tar(store, tree, &mut out)?;
+    write(&mut out)?;
     out.flush().at("write", path)?;
     drop(out);
-    places::keep(file, path)?;
+    places::keep(file, path)
+}
+
+/// Writes a tree as a tar file.
+pub(crate) fn tar(
+    store: &Store,
+    tree: &elea_formats::tree::Tree,
+    path: Option<&Path>,
+    progress: &dyn Progress,
+) -> Outcome<()> {
+    progress.start("writing the tar file", None, Unit::Items);
+    complete(path, |mut out| Ok(export::tar(store, tree, &mut out)?))?;
     progress.finish();
-    Ok::<(), PathError>(()).map_err(Into::into)
+    Ok(())
 }
 
 /// A file appears only when it is complete. The program that writes it goes back and forth in it, so for
