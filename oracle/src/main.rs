@@ -1,9 +1,11 @@
 //! The composefs crate as a program, so that Elea's tests can ask it without linking it.
 //!
 //! `elea-oracle write` turns a dump (composefs-dump(5)) on its input into a version 1 image
-//! (`write-v0`, `write-v2`: the other versions), `elea-oracle read` turns an image into a dump.
+//! (`write-v0`, `write-v2`: the other versions), `elea-oracle read` turns an image into a dump;
+//! `write-sha512` and `read-sha512` do so with objects named by SHA-512.
 //! `elea-oracle serve` does the same for many, one after the other, without a start for each.
-//! `elea-oracle check FOLDER` checks a repository and tells how many objects and images it has.
+//! `elea-oracle check FOLDER` checks a repository, whose algorithm it reads in it, and tells how many objects
+//! and images it has; `elea-oracle mount FOLDER IMAGE TARGET` mounts one of them.
 //! `elea-oracle oci LAYOUT:TAG FOLDER` imports an OCI image
 //! into a new repository at the folder and prints the image's SHA-512 digest; with `boot` behind it,
 //! that of the image made ready for booting; with `dump`, `boot-dump`, the tree that it is of.
@@ -18,7 +20,8 @@ use composefs::dumpfile::{dumpfile_to_validated_filesystem, write_dumpfile};
 use composefs::erofs::format::FormatVersion;
 use composefs::erofs::reader::erofs_to_filesystem;
 use composefs::erofs::writer::mkfs_erofs_versioned;
-use composefs::fsverity::{Algorithm, FsVerityHashValue as _, Sha256HashValue, Sha512HashValue};
+use composefs::fsverity::{Algorithm, FsVerityHashValue, Sha256HashValue, Sha512HashValue};
+use composefs::mount::MountOptions;
 use composefs::repository::{Repository, RepositoryConfig};
 use composefs_boot::BootOps as _;
 use composefs_oci::image::create_filesystem;
@@ -28,9 +31,9 @@ use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
+fn check<H: FsVerityHashValue>(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let current = std::fs::File::open(".")?;
-    let repository = Repository::<Sha256HashValue>::open_path(&current, folder)?;
+    let repository = Repository::<H>::open_path(&current, folder)?;
     let found = tokio::runtime::Builder::new_current_thread()
         .build()?
         .block_on(repository.fsck())
@@ -40,6 +43,24 @@ fn check(folder: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     }
     let (objects, images) = (found.objects_checked(), found.images_checked);
     Ok(format!("{objects} objects, {images} images\n").into_bytes())
+}
+
+/// Whether a repository names its objects by SHA-512.
+fn is_sha512(folder: &str) -> std::io::Result<bool> {
+    let meta = std::fs::read_to_string(format!("{folder}/meta.json"))?;
+    Ok(meta.contains("fsverity-sha512"))
+}
+
+fn mount<H: FsVerityHashValue>(
+    folder: &str,
+    image: &str,
+    target: &str,
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let current = std::fs::File::open(".")?;
+    let repository = Repository::<H>::open_path(&current, folder)?;
+    let mounted = repository.mount_at(image, target, &MountOptions::default());
+    mounted.map_err(|e| format!("{e:#}"))?;
+    Ok(Vec::new())
 }
 
 fn oci(layout: &str, folder: &str, what: &str) -> Result<Vec<u8>, Box<dyn Error>> {
@@ -81,23 +102,33 @@ fn answer(verb: &str, input: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
         "write" => FormatVersion::V1,
         "write-v0" => FormatVersion::V0,
         "write-v2" => FormatVersion::V2,
-        "read" => {
-            let tree =
-                erofs_to_filesystem::<Sha256HashValue>(&input).map_err(|e| format!("{e:#}"))?;
-            let mut out = Vec::new();
-            write_dumpfile(&mut out, &tree).map_err(|e| format!("{e:#}"))?;
-            return Ok(out);
-        }
+        "write-sha512" => return write::<Sha512HashValue>(input, FormatVersion::V1),
+        "read" => return read::<Sha256HashValue>(&input),
+        "read-sha512" => return read::<Sha512HashValue>(&input),
         other => {
-            return Err(
-                format!("`{other}` is none of `write`, `write-v0`, `write-v2`, `read`").into(),
-            );
+            return Err(format!(
+                "`{other}` is none of `write`, `write-v0`, `write-v2`, `write-sha512`, `read`, `read-sha512`"
+            )
+            .into());
         }
     };
-    let text = String::from_utf8(input)?;
-    let tree =
-        dumpfile_to_validated_filesystem::<Sha256HashValue>(&text).map_err(|e| format!("{e:#}"))?;
+    write::<Sha256HashValue>(input, version)
+}
+
+fn write<H: FsVerityHashValue>(
+    dump: Vec<u8>,
+    version: FormatVersion,
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let text = String::from_utf8(dump)?;
+    let tree = dumpfile_to_validated_filesystem::<H>(&text).map_err(|e| format!("{e:#}"))?;
     Ok(mkfs_erofs_versioned(&tree, version).into_vec())
+}
+
+fn read<H: FsVerityHashValue>(image: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let tree = erofs_to_filesystem::<H>(image).map_err(|e| format!("{e:#}"))?;
+    let mut out = Vec::new();
+    write_dumpfile(&mut out, &tree).map_err(|e| format!("{e:#}"))?;
+    Ok(out)
 }
 
 /// Questions `VERB LENGTH` and so many bytes, until the input ends; answers `ok LENGTH` or
@@ -128,7 +159,12 @@ fn serve() -> Result<(), Box<dyn Error>> {
 fn run(verb: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     let argument = |place| std::env::args().nth(place).unwrap_or_default();
     match verb {
-        "check" => check(&argument(2)),
+        "check" if is_sha512(&argument(2))? => check::<Sha512HashValue>(&argument(2)),
+        "check" => check::<Sha256HashValue>(&argument(2)),
+        "mount" if is_sha512(&argument(2))? => {
+            mount::<Sha512HashValue>(&argument(2), &argument(3), &argument(4))
+        }
+        "mount" => mount::<Sha256HashValue>(&argument(2), &argument(3), &argument(4)),
         "oci" => oci(&argument(2), &argument(3), &argument(4)),
         "digest" => store::digest(&argument(2)),
         "import" => store::import(&argument(2), &argument(3)),

@@ -5,7 +5,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::options::Restart;
 use crate::text;
 use elea_compose::config::{Config, Errors};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_host::Machine;
 use elea_host::choose::Changed;
 use elea_store::Store;
@@ -78,6 +78,12 @@ impl Context {
                 failure.hint("`elea store init` makes one; `--store DIR` names another")
             }
         })
+    }
+
+    /// What the store names objects by; SHA-256 if there is none yet.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        let store = Store::open(&self.store_path());
+        store.map_or_else(|_| Algorithm::default(), |store| store.algorithm())
     }
 
     /// A listener for long work.

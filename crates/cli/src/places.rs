@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::text;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::table::{Room, Slab};
 use elea_formats::tree::Tree;
@@ -30,14 +30,21 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
 const MAX_DESCRIBED: u64 = 2 << 30;
 
 /// Reads a tree from a dump or an image file, which name contents and need no store to be read;
-/// none for other references.
-pub(crate) fn described(source: &Reference) -> Outcome<Option<Tree>> {
+/// none for other references. One that names objects by another algorithm than is asked for is refused.
+pub(crate) fn described(source: &Reference, algorithm: Option<Algorithm>) -> Outcome<Option<Tree>> {
     Ok(Some(match source {
-        Reference::Dump(path) => read_dump(source, path.as_deref())?,
+        Reference::Dump(path) => read_dump(source, path.as_deref(), algorithm)?,
         Reference::Erofs(path) => {
-            let tree = elea_store::tree_within(&scratch());
-            let image = whole(path.as_deref(), &**tree.room())?;
-            erofs::read_into(image.bytes(), tree).map_err(|e| about(source, &e))?
+            let tree = |algorithm| elea_store::tree_within(&scratch(), algorithm);
+            let tree_asked = tree(algorithm.unwrap_or_default());
+            let image = whole(path.as_deref(), &**tree_asked.room())?;
+            match erofs::read_into(image.bytes(), tree_asked) {
+                Err(erofs::ReadError::Algorithm { found, .. }) if algorithm.is_none() => {
+                    erofs::read_into(image.bytes(), tree(found))
+                }
+                read => read,
+            }
+            .map_err(|e| about(source, &e))?
         }
         _ => return Ok(None),
     }))
@@ -68,9 +75,17 @@ fn too_large(path: Option<&Path>) -> Failure {
 }
 
 /// Reads a dump, line by line.
-fn read_dump(source: &Reference, path: Option<&Path>) -> Outcome<Tree> {
+fn read_dump(
+    source: &Reference,
+    path: Option<&Path>,
+    algorithm: Option<Algorithm>,
+) -> Outcome<Tree> {
     let mut from = BufReader::new(opened(path)?.take(MAX_DESCRIBED + 1));
-    let mut parser = dump::Parser::new(elea_store::tree_within(&scratch()));
+    let tree = |algorithm| elea_store::tree_within(&scratch(), algorithm);
+    let mut parser = match algorithm {
+        Some(algorithm) => dump::Parser::new(tree(algorithm)),
+        None => dump::Parser::of_any(tree(Algorithm::default())),
+    };
     let mut line = Vec::new();
     let mut passed = 0;
     loop {
@@ -116,7 +131,7 @@ pub(crate) fn tree(
         }
         Reference::Tar(None) => store.import_tar(std::io::stdin().lock(), progress)?,
         Reference::Store(name) => store.tree(&store.resolve(name)?)?,
-        other => described(other)?.ok_or_else(|| {
+        other => described(other, Some(store.algorithm()))?.ok_or_else(|| {
             let suitable = "dir:, tar:, dump:, erofs: and names in the store are read";
             unsuitable(other, suitable)
         })?,
@@ -130,9 +145,10 @@ pub(crate) fn tree(
 }
 
 /// Does something with a store for which nothing has to be kept: the one that a name is looked up in, or
-/// one in a temporary folder, for contents that are needed only while they are digested.
+/// one in a temporary folder, with this algorithm, for contents that are needed only while they are digested.
 pub(crate) fn digested<T>(
     source: &Reference,
+    algorithm: Algorithm,
     context: &Context,
     work: impl FnOnce(&Store) -> Outcome<T>,
 ) -> Outcome<T> {
@@ -141,7 +157,7 @@ pub(crate) fn digested<T>(
     }
     let scratch = scratch();
     let folder = tempfile::tempdir_in(&scratch).at("create a folder in", &scratch)?;
-    work(&Store::init(&folder.path().join("store"))?)
+    work(&Store::init_with(&folder.path().join("store"), algorithm)?)
 }
 
 /// A reference of a kind that a command does not take.

@@ -1,6 +1,6 @@
 //! Values as a person reads them.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use jiff::Timestamp;
 
 /// Rows as columns, two blanks between them.
@@ -68,8 +68,8 @@ pub(crate) fn lines(lines: impl IntoIterator<Item = String>) -> String {
 }
 
 /// Who signed, and what decided that this is enough.
-pub(crate) fn signers(keys: &[Digest], rule: &str) -> String {
-    let keys: Vec<String> = keys.iter().map(Digest::short).collect();
+pub(crate) fn signers(keys: &[Sha256], rule: &str) -> String {
+    let keys: Vec<String> = keys.iter().map(Sha256::short).collect();
     let who = match keys.as_slice() {
         [] => "nobody".into(),
         keys => keys.join(" and "),

@@ -24,3 +24,5 @@ mod program;
 mod refusals;
 #[path = "cli/registry.rs"]
 mod registry;
+#[path = "cli/sha512.rs"]
+mod sha512;

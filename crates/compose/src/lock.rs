@@ -11,7 +11,7 @@ pub use resolve::resolve;
 
 use crate::config;
 use crate::program::ProgramError;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::PathError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ pub struct Lock {
     /// [`SCHEMA`].
     pub schema: String,
     /// SHA-256 of what the config asks of archives; another one means that the lock is outdated.
-    pub request: Digest,
+    pub request: Sha256,
     /// `amd64`.
     pub architecture: String,
     /// The time that no file of the image is newer than, in seconds since 1970: the date of
@@ -56,7 +56,7 @@ pub struct Archive {
     /// Its `Date`, as it stands in the release file.
     pub date: String,
     /// SHA-256 of its signed release file.
-    pub release: Digest,
+    pub release: Sha256,
 }
 
 /// A package's file.
@@ -70,7 +70,7 @@ pub struct Package {
     /// `amd64`, `all`.
     pub architecture: String,
     /// SHA-256 of the file.
-    pub sha256: Digest,
+    pub sha256: Sha256,
     /// Its size in bytes.
     pub size: u64,
     /// The archive's suite.

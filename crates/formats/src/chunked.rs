@@ -6,7 +6,7 @@
 pub mod split;
 pub mod table;
 
-use crate::digest::Digest;
+use crate::digest::Sha256;
 use crate::oci::{Descriptor, sha256_text};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -86,7 +86,7 @@ pub struct Position {
     /// The table.
     pub table: Part,
     /// SHA-256 of the table, packed. A signature of the manifest covers it.
-    pub checksum: Digest,
+    pub checksum: Sha256,
     /// What stands between contents; the table has its SHA-256. Old layers have none.
     pub split: Option<Part>,
 }
@@ -200,7 +200,7 @@ mod tests {
     fn layer(size: u64, annotations: &[(&str, &str)]) -> Descriptor {
         Descriptor {
             media_type: crate::oci::media::LAYER_ZSTD.into(),
-            digest: Digest::sha256(b"x"),
+            digest: Sha256::of(b"x"),
             size,
             annotations: annotations
                 .iter()
@@ -218,7 +218,7 @@ mod tests {
                 packed: 50,
                 size: 700,
             },
-            checksum: Digest::sha256(b"table"),
+            checksum: Sha256::of(b"table"),
             split: Some(Part {
                 offset: 158,
                 packed: 20,
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn positions_that_lie_are_refused() {
-        let sum = format!("sha256:{}", Digest::sha256(b"table"));
+        let sum = format!("sha256:{}", Sha256::of(b"table"));
         let refused = |sum: &str, table: &str, split: Option<&str>| {
             let mut all = vec![(CHECKSUM, sum), (TABLE, table)];
             all.extend(split.map(|split| (SPLIT, split)));

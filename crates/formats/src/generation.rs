@@ -4,7 +4,7 @@
 //! generation is good, tried or failed stands in the boot loader's entries and the log.
 
 use crate::cmdline::CommandLine;
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256};
 use crate::release::{Health, Source};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub const MAX_PAYLOAD: u64 = 1 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Payload {
     /// SHA-256 of the file (not fs-verity); its place is `$BOOT/elea/<digest>`.
-    pub sha256: Digest,
+    pub sha256: Sha256,
     /// Size in bytes.
     pub size: u64,
 }
@@ -53,7 +53,7 @@ pub struct Generation {
     /// What it follows for upgrades.
     pub source: Option<Source>,
     /// SHA-256 of the OCI manifest it was fetched as.
-    pub oci_manifest: Option<Digest>,
+    pub oci_manifest: Option<Sha256>,
     /// The number whose image and decision it repeats (a rollback), if any.
     pub from: Option<u64>,
     /// When it was staged, RFC 3339 in UTC.
@@ -68,14 +68,14 @@ pub const GENERATION_ARGUMENT: &str = "elea.generation";
 impl Generation {
     /// What is compared before an image is offered again: a digest over the image, the kernel,
     /// the initrds and the arguments, without the number.
-    pub fn identity(&self) -> Digest {
+    pub fn identity(&self) -> Sha256 {
         let mut text = format!("{}\n{}\n", self.image, self.kernel.sha256);
         for initrd in &self.initrds {
             text.push_str(&initrd.sha256.to_string());
             text.push('\n');
         }
         text.push_str(&numbered(&self.options, None));
-        Digest::sha256(text.as_bytes())
+        Sha256::of(text.as_bytes())
     }
 
     /// The same image, kernel and arguments as another generation, `from` this one.

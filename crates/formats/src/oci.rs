@@ -7,7 +7,7 @@
 pub mod media;
 pub mod reference;
 
-use crate::digest::Digest;
+use crate::digest::Sha256;
 use crate::generation::Payload;
 use crate::release::Release;
 use serde::de::DeserializeOwned;
@@ -66,7 +66,7 @@ pub enum OciError {
     )]
     Layer {
         /// The layer's digest.
-        digest: Digest,
+        digest: Sha256,
         /// What it says that it is.
         media_type: String,
     },
@@ -83,7 +83,7 @@ pub struct Descriptor {
     pub media_type: String,
     /// SHA-256 of its bytes.
     #[serde(with = "sha256_text")]
-    pub digest: Digest,
+    pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
     /// Free key-value pairs.
@@ -334,16 +334,16 @@ fn is_none_or_empty(labels: &Option<BTreeMap<String, String>>) -> bool {
 
 /// `sha256:<hex>`, the one algorithm that registries use.
 pub mod sha256_text {
-    use crate::digest::Digest;
+    use crate::digest::Sha256;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     /// Writes `sha256:<hex>`.
-    pub fn serialize<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(digest: &Sha256, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("sha256:{digest}"))
     }
 
     /// Reads `sha256:<hex>`.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sha256, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).ok_or_else(|| {
             let shown: String = text.chars().take(80).collect();
@@ -352,7 +352,7 @@ pub mod sha256_text {
     }
 
     /// Reads `sha256:<hex>`.
-    pub fn parse(text: &str) -> Option<Digest> {
+    pub fn parse(text: &str) -> Option<Sha256> {
         text.strip_prefix("sha256:")?.parse().ok()
     }
 }

@@ -5,7 +5,7 @@
 //! last one and no other; a torn tail is told apart from damage in the middle.
 //! `docs/formats/operation-log.md` describes it for other readers.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// The value of `schema` in each record.
@@ -70,7 +70,7 @@ pub enum Event {
         /// Its image.
         image: Digest,
         /// What is compared before an offer: image, kernel, initrds and arguments.
-        identity: Digest,
+        identity: Sha256,
         /// The release's version.
         version: String,
         /// The number it repeats (a rollback or retry).
@@ -114,7 +114,7 @@ pub enum Event {
         /// The generation.
         number: u64,
         /// What is not offered again.
-        identity: Digest,
+        identity: Sha256,
         /// Why, as a kind.
         cause: Cause,
         /// Why, for people.
@@ -127,7 +127,7 @@ pub enum Event {
         /// The failed generation.
         number: u64,
         /// What may be offered again.
-        identity: Digest,
+        identity: Sha256,
     },
     /// A person keeps a generation from being collected.
     Pinned {
@@ -286,7 +286,7 @@ fn parse_line(line: &[u8]) -> Result<Record, &'static str> {
 
 /// The first 16 digits of the SHA-256 of the line up to the checksum's comma.
 fn checksum(body: &[u8]) -> String {
-    Digest::sha256(body).to_string()[..16].to_owned()
+    Sha256::of(body).to_string()[..16].to_owned()
 }
 
 #[cfg(test)]
@@ -308,10 +308,10 @@ mod tests {
     }
 
     fn samples() -> Vec<Record> {
-        let identity = Digest::sha256(b"identity");
+        let identity = Sha256::of(b"identity");
         let staging = Event::Staging {
             number: 2,
-            image: Digest::sha256(b"image"),
+            image: Sha256::of(b"image").into(),
             identity,
             version: "2.0".into(),
             from: None,

@@ -3,7 +3,7 @@
 //! The build writes it; installing and upgrading read it from the verified image, so what
 //! it says is covered by the image's digest and so by the signature.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// Where the file stands in an image.
@@ -112,7 +112,7 @@ pub struct ImageManifest {
     pub bytes: u64,
     /// The OCI manifest's SHA-256, if it came from a registry or layout.
     #[serde(default)]
-    pub oci_manifest: Option<Digest>,
+    pub oci_manifest: Option<Sha256>,
     /// The release, if the image holds a system.
     #[serde(default)]
     pub release: Option<Release>,

@@ -4,7 +4,7 @@
 //! cosign `specs/SIGNATURE_SPEC.md` (its type, and where it is stored). The signature is
 //! over the payload's bytes as they are stored, never over what a parser made of them.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Sha256};
 use crate::oci::sha256_text;
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ pub struct Claims {
     /// Host and name of the repository that the image was pushed to; empty for a layout.
     pub repository: String,
     /// SHA-256 of the OCI manifest.
-    pub manifest: Digest,
+    pub manifest: Sha256,
     /// What Elea adds; none if the image was signed by another program.
     pub elea: Option<Identity>,
 }
@@ -83,7 +83,7 @@ struct DockerIdentity {
 #[serde(rename_all = "kebab-case")]
 struct DockerImage {
     #[serde(with = "sha256_text")]
-    docker_manifest_digest: Digest,
+    docker_manifest_digest: Sha256,
 }
 
 /// The bytes to sign.
@@ -157,12 +157,12 @@ mod tests {
     fn claims() -> Claims {
         Claims {
             repository: "localhost:5000/hello".into(),
-            manifest: Digest::sha256(b"m"),
+            manifest: Sha256::of(b"m"),
             elea: Some(Identity {
                 name: "hello".into(),
                 version: "2.0".into(),
                 epoch: 3,
-                image: Digest::sha256(b"i"),
+                image: Sha256::of(b"i").into(),
                 form: "os-1".into(),
             }),
         }
@@ -185,7 +185,7 @@ mod tests {
     fn a_payload_of_cosign_itself_is_read() {
         let text = format!(
             r#"{{"critical":{{"identity":{{"docker-reference":"quay.io/a/b"}},"image":{{"docker-manifest-digest":"sha256:{}"}},"type":"{TYPE}"}},"optional":{{"creator":"x","timestamp":1}}}}"#,
-            Digest::sha256(b"m")
+            Sha256::of(b"m")
         );
         let read = parse(text.as_bytes()).unwrap();
         assert_eq!(read.repository, "quay.io/a/b");

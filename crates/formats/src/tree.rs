@@ -9,13 +9,11 @@ mod walk;
 pub use meta::{Content, ContentRef, Leaf, LeafRef, Meta, MetaRef, Time, Xattrs};
 pub use walk::{Walked, components, walk_both};
 
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::table::{self, Bytes, Index, Place, Room, Table, read_u32, read_u64};
-use crate::verity::Algorithm;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
-use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
 
 /// The number of a directory of a tree.
@@ -78,7 +76,8 @@ impl Node {
 
 /// A whole tree, with a root that is `0:0 0755` of 1970 until it is told otherwise.
 #[derive(Clone)]
-pub struct Tree<A = Digest> {
+pub struct Tree {
+    algorithm: Algorithm,
     room: Arc<dyn Room>,
     hasher: RandomState,
     /// Names, attributes, targets and inline contents.
@@ -95,9 +94,8 @@ pub struct Tree<A = Digest> {
     entries: Table,
     /// By directory and name; made when a name is looked for in a directory of more than [`FEW`].
     entry_index: OnceLock<Index>,
-    /// [`Self::LEAF`]
+    /// [`Self::LEAF`] and a digest.
     leaves: Table,
-    algorithm: PhantomData<A>,
 }
 
 /// In a directory of so many names or fewer they are looked through.
@@ -125,7 +123,7 @@ mod kind {
     pub(super) const SOCKET: u32 = 6;
 }
 
-impl<A> fmt::Debug for Tree<A> {
+impl fmt::Debug for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tree")
             .field("directories", &self.directories.len())
@@ -135,28 +133,30 @@ impl<A> fmt::Debug for Tree<A> {
     }
 }
 
-impl<A: Algorithm> Default for Tree<A> {
+impl Default for Tree {
     fn default() -> Self {
-        Self::within(&table::memory())
+        Self::within(&table::memory(), Algorithm::Sha256)
     }
 }
 
-impl<A: Algorithm> Tree<A> {
+impl Tree {
     /// Class (32 bits), seconds (64), nanoseconds (32), first and last entry, entries ever made (32 each).
     const DIRECTORY: usize = 28;
     /// Directory, next entry, node (32 bits each), place of the name (64).
     const ENTRY: usize = 20;
-    /// Class (32 bits), seconds (64), nanoseconds, kind (32 each), size or place or number (64), digest.
-    const LEAF: usize = 28 + A::BYTES;
+    /// Class (32 bits), seconds (64), nanoseconds, kind (32 each), size or place or number (64); a digest comes after.
+    const LEAF: usize = 28;
 
-    /// A tree with nothing in it, in memory.
+    /// A tree with nothing in it, in memory, whose objects are named by SHA-256.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A tree with nothing in it, whose tables are in this room once they are large.
-    pub fn within(room: &Arc<dyn Room>) -> Self {
+    /// A tree with nothing in it, whose tables are in this room once they are large. Its objects are named
+    /// by this algorithm.
+    pub fn within(room: &Arc<dyn Room>, algorithm: Algorithm) -> Self {
         let mut tree = Self {
+            algorithm,
             room: Arc::clone(room),
             hasher: RandomState::new(),
             bytes: Bytes::new(room),
@@ -167,14 +167,18 @@ impl<A: Algorithm> Tree<A> {
             directories: Table::new(room, Self::DIRECTORY),
             entries: Table::new(room, Self::ENTRY),
             entry_index: OnceLock::new(),
-            leaves: Table::new(room, Self::LEAF),
-            algorithm: PhantomData,
+            leaves: Table::new(room, Self::LEAF + algorithm.bytes()),
         };
         tree.new_directory(&Meta {
             mode: 0o755,
             ..Meta::default()
         });
         tree
+    }
+
+    /// What its objects are named by.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// The room of its tables.
@@ -188,12 +192,12 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// The directories that were made, in that order; some may have no name any more.
-    pub fn directories(&self) -> impl Iterator<Item = DirId> + use<A> {
+    pub fn directories(&self) -> impl Iterator<Item = DirId> + use<> {
         (0..numbered(self.directories.len())).map(DirId)
     }
 
     /// The leaves that were made, in that order; some may have no name, or none any more.
-    pub fn leaves(&self) -> impl DoubleEndedIterator<Item = LeafId> + ExactSizeIterator + use<A> {
+    pub fn leaves(&self) -> impl DoubleEndedIterator<Item = LeafId> + ExactSizeIterator + use<> {
         (0..numbered(self.leaves.len())).map(LeafId)
     }
 
@@ -209,7 +213,7 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// A leaf.
-    pub fn leaf(&self, id: LeafId) -> LeafRef<'_, A> {
+    pub fn leaf(&self, id: LeafId) -> LeafRef<'_> {
         LeafRef {
             meta: self.read_meta(self.leaves.get(id.index())),
             content: self.content(id),
@@ -226,13 +230,16 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// What a leaf holds.
-    pub fn content(&self, id: LeafId) -> ContentRef<'_, A> {
+    pub fn content(&self, id: LeafId) -> ContentRef<'_> {
         let record = self.leaves.get(id.index());
         let number = read_u64(record, 20);
         match read_u32(record, 16) {
             kind::INLINE => Content::Inline(self.bytes.get(Place(number))),
             kind::OBJECT => Content::Object {
-                digest: A::of_bytes(&record[28..]),
+                digest: self
+                    .algorithm
+                    .digest(&record[Self::LEAF..])
+                    .expect("a record has a whole digest"),
                 size: number,
             },
             kind::SYMLINK => Content::Symlink(self.bytes.get(Place(number))),
@@ -244,7 +251,7 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// Makes a leaf; it has no name until one is put into a directory.
-    pub fn add_leaf(&mut self, leaf: &Leaf<A>) -> LeafId {
+    pub fn add_leaf(&mut self, leaf: &Leaf) -> LeafId {
         let record = self.leaf_record(leaf);
         LeafId(numbered(self.leaves.push(&record)))
     }
@@ -260,7 +267,7 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// The object that a leaf's content is, and its size in bytes.
-    pub fn object(&self, id: LeafId) -> Option<(A, u64)> {
+    pub fn object(&self, id: LeafId) -> Option<(Digest, u64)> {
         match self.content(id) {
             Content::Object { digest, size } => Some((digest, size)),
             _ => None,
@@ -268,14 +275,14 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// Makes a leaf and gives it a name; what had the name loses it.
-    pub fn put_leaf(&mut self, directory: DirId, name: &[u8], leaf: &Leaf<A>) -> LeafId {
+    pub fn put_leaf(&mut self, directory: DirId, name: &[u8], leaf: &Leaf) -> LeafId {
         let id = self.add_leaf(leaf);
         self.insert(directory, name, Node::Leaf(id));
         id
     }
 
     /// Makes a leaf another one, under all its names.
-    pub fn set_leaf(&mut self, id: LeafId, leaf: &Leaf<A>) {
+    pub fn set_leaf(&mut self, id: LeafId, leaf: &Leaf) {
         let record = self.leaf_record(leaf);
         self.leaves.get_mut(id.index()).copy_from_slice(&record);
     }
@@ -369,7 +376,7 @@ impl<A: Algorithm> Tree<A> {
     }
 
     /// The names in a directory, without `.` and `..`, sorted by their bytes.
-    pub fn entries(&self, directory: DirId) -> Entries<'_, A> {
+    pub fn entries(&self, directory: DirId) -> Entries<'_> {
         let mut sorted = Vec::new();
         let mut next = read_u32(self.directories.get(directory.index()), 16);
         while next != NONE {
@@ -428,30 +435,27 @@ impl<A: Algorithm> Tree<A> {
         self.leaves.get_mut(id.index())[..16].copy_from_slice(&head);
     }
 
-    /// The same tree with other names for its objects: `name` is given the digest of each.
-    pub fn rename_objects<B: Algorithm>(self, mut name: impl FnMut(A) -> B) -> Tree<B> {
-        let mut leaves = Table::new(&self.room, Tree::<B>::LEAF);
+    /// The same tree with its objects named by another algorithm: `name` is given the digest of each.
+    #[must_use]
+    pub fn rename_objects(
+        self,
+        algorithm: Algorithm,
+        mut name: impl FnMut(&Digest) -> Digest,
+    ) -> Self {
+        let width = Self::LEAF + algorithm.bytes();
+        let mut leaves = Table::new(&self.room, width);
         for id in self.leaves() {
-            let mut record = self.leaves.get(id.index())[..28].to_vec();
+            let mut record = self.leaves.get(id.index())[..Self::LEAF].to_vec();
             if let Content::Object { digest, .. } = self.content(id) {
-                record.extend_from_slice(name(digest).bytes());
+                record.extend_from_slice(name(&digest).as_bytes());
             }
-            record.resize(Tree::<B>::LEAF, 0);
+            record.resize(width, 0);
             leaves.push(&record);
         }
-        Tree {
+        Self {
+            algorithm,
             leaves,
-            room: self.room,
-            hasher: self.hasher,
-            bytes: self.bytes,
-            sets: self.sets,
-            set_index: self.set_index,
-            classes: self.classes,
-            class_index: self.class_index,
-            directories: self.directories,
-            entries: self.entries,
-            entry_index: self.entry_index,
-            algorithm: PhantomData,
+            ..self
         }
     }
 
@@ -563,7 +567,7 @@ impl<A: Algorithm> Tree<A> {
         })
     }
 
-    fn leaf_record(&mut self, leaf: &Leaf<A>) -> Vec<u8> {
+    fn leaf_record(&mut self, leaf: &Leaf) -> Vec<u8> {
         let mut record = self.meta_record(&leaf.meta).to_vec();
         let (kind, number) = match &leaf.content {
             Content::Inline(bytes) => (kind::INLINE, self.bytes.push(bytes).0),
@@ -577,21 +581,23 @@ impl<A: Algorithm> Tree<A> {
         record.extend(kind.to_le_bytes());
         record.extend(number.to_le_bytes());
         if let Content::Object { digest, .. } = &leaf.content {
-            record.extend_from_slice(digest.bytes());
+            // Those who read trees from outside refuse others.
+            assert_eq!(digest.algorithm(), self.algorithm, "an object of a tree");
+            record.extend_from_slice(digest.as_bytes());
         }
-        record.resize(Self::LEAF, 0);
+        record.resize(Self::LEAF + self.algorithm.bytes(), 0);
         record
     }
 }
 
 /// The names in a directory, in order: see [`Tree::entries`].
 #[derive(Debug)]
-pub struct Entries<'t, A = Digest> {
-    tree: &'t Tree<A>,
+pub struct Entries<'t> {
+    tree: &'t Tree,
     sorted: std::vec::IntoIter<u32>,
 }
 
-impl<'t, A: Algorithm> Iterator for Entries<'t, A> {
+impl<'t> Iterator for Entries<'t> {
     type Item = (&'t [u8], Node);
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -3,7 +3,7 @@
 use crate::entries::{self, publish};
 use crate::plan::{Plan, Step};
 use crate::view::{Disks, LOG, PAYLOADS, View};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::generation::{MAX_PAYLOAD, Payload};
 use elea_formats::oplog::{self, Event, Record};
 use elea_sys::PathError;
@@ -36,9 +36,9 @@ pub enum Error {
     #[error("the image's kernel or initrd has digest {actual}, its generation names {expected}")]
     WrongPayload {
         /// What the manifest names.
-        expected: Digest,
+        expected: Sha256,
         /// What the source gave.
-        actual: Digest,
+        actual: Sha256,
     },
     /// What was written did not come back from the device.
     #[error(
@@ -155,7 +155,7 @@ pub fn is_whole(boot: &dyn Disk, payload: &Payload) -> Result<bool, Error> {
         return Ok(false);
     }
     let content = boot.read_back(&path, MAX_PAYLOAD)?;
-    Ok(Digest::sha256(&content) == payload.sha256)
+    Ok(Sha256::of(&content) == payload.sha256)
 }
 
 fn put_payload(boot: &dyn Disk, payload: &Payload, source: &dyn Payloads) -> Result<(), Error> {
@@ -163,7 +163,7 @@ fn put_payload(boot: &dyn Disk, payload: &Payload, source: &dyn Payloads) -> Res
         return Ok(());
     }
     let content = source.payload(payload)?;
-    let actual = Digest::sha256(&content);
+    let actual = Sha256::of(&content);
     if actual != payload.sha256 {
         let expected = payload.sha256;
         return Err(Error::WrongPayload { expected, actual });

@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_new_release_changes_its_own_arguments_and_keeps_the_machines() {
-        let image = Digest::sha256(b"image");
+        let image = elea_formats::digest::Sha256::of(b"image").into();
         let words = |text: &str| text.split('|').map(str::to_owned).collect::<Vec<_>>();
         let (old, new) = (words("quiet|a=1|a=1"), words("a=2|dyndbg=file x +p"));
         let mine = words("console=ttyS0|a=1|b=c d");

@@ -34,5 +34,5 @@ mod verdict;
 pub mod view;
 
 pub use error::Error;
-pub use machine::Machine;
+pub use machine::{ALGORITHM, Machine};
 pub use systemd::reboot;

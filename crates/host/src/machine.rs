@@ -11,7 +11,7 @@ use crate::plan::{Plan, keep};
 use crate::view::{Disks, View};
 use crate::{candidate, esp};
 use elea_formats::booted::{self, Booted};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_store::Store;
 use elea_sys::disk::Folder;
 use elea_sys::lock::Lock;
@@ -23,6 +23,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// What a machine's store names objects by, and its initrd and boot entries images.
+pub const ALGORITHM: Algorithm = Algorithm::Sha256;
 /// Where the physical root is in a running system.
 const PHYSICAL: &str = "/sysroot";
 /// Where this process has the boot partition.
@@ -126,7 +128,9 @@ impl Machine {
 
     /// The machine's store.
     pub fn store(&self) -> Result<Store, Error> {
-        Ok(Store::open(&self.state.root().join("store"))?)
+        let store = Store::open(&self.state.root().join("store"))?;
+        store.require(ALGORITHM)?;
+        Ok(store)
     }
 
     /// The folder of a generation.

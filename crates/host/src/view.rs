@@ -3,7 +3,7 @@
 
 use crate::entries::{self, Entries};
 use elea_formats::booted::Try;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{self, Event, Record};
 use elea_sys::PathError;
@@ -83,7 +83,7 @@ pub struct View {
     /// What is wrong with the log.
     pub log_damage: Option<String>,
     /// Names and sizes of the payloads on `$BOOT`.
-    pub payloads: BTreeMap<Digest, u64>,
+    pub payloads: BTreeMap<Sha256, u64>,
     /// Leftovers among them.
     pub partial_payloads: Vec<String>,
     /// The generation whose `/etc` was last running.
@@ -254,7 +254,7 @@ impl View {
     }
 
     /// The failed generation because of which the log says that an identity is refused.
-    pub(crate) fn refused_by_log(&self, identity: &Digest) -> Option<(u64, &str)> {
+    pub(crate) fn refused_by_log(&self, identity: &Sha256) -> Option<(u64, &str)> {
         let mut refused = None;
         for record in &self.log {
             match &record.event {
@@ -273,7 +273,7 @@ impl View {
     }
 
     /// The failed generation because of which an identity is not offered again.
-    pub fn refused(&self, identity: &Digest) -> Option<(u64, &str)> {
+    pub fn refused(&self, identity: &Sha256) -> Option<(u64, &str)> {
         self.refused_by_log(identity).or_else(|| {
             let number = self.generations.keys().copied().find(|&number| {
                 self.failed_untold(number)

@@ -11,7 +11,7 @@ mod lab;
 mod refused;
 
 use elea_formats::bls::Entry;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::generation::Generation;
 use elea_host::install::{Filesystem, Options, Partition, Role, Sealing};
 use elea_host::view::{Disks, State, View};
@@ -106,7 +106,7 @@ fn the_boot_partition_holds_loader_entries_and_payloads() {
     ] {
         let content = fs::read(out.join(path.trim_start_matches('/'))).unwrap();
         assert_eq!(content, fs::read(lab.path("tree").join(source)).unwrap());
-        assert_eq!(*path, format!("/elea/{}", Digest::sha256(&content)));
+        assert_eq!(*path, format!("/elea/{}", Sha256::of(&content)));
     }
     assert_eq!(
         entry.options.unwrap(),
@@ -260,7 +260,7 @@ fn the_layers_of_an_image_are_known_on_the_disk() {
     let mut layers = Vec::new();
     for number in 1..=2 {
         let bytes = fs::read(format!("{path}.{number}")).unwrap();
-        let blob = Digest::sha256(&bytes);
+        let blob = Sha256::of(&bytes);
         let kind = elea_formats::oci::media::LAYER;
         layers.push(
             lab.store

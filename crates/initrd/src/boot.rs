@@ -137,7 +137,7 @@ impl Boot {
             Some(manifest) if manifest != image => {
                 return Err(Error::OtherImage {
                     number,
-                    manifest,
+                    manifest: manifest.to_string(),
                     entry: image,
                 });
             }

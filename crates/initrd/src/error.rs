@@ -57,7 +57,7 @@ pub(crate) enum Error {
         /// The generation.
         number: u64,
         /// What its manifest says.
-        manifest: Digest,
+        manifest: String,
         /// What the command line says.
         entry: Digest,
     },
@@ -69,7 +69,7 @@ pub(crate) enum Error {
         /// The digest on the command line.
         wanted: Digest,
         /// The digest of the file.
-        found: Digest,
+        found: String,
     },
     /// The image file is not sealed although the disk's objects are.
     #[error("the image {} is not sealed by fs-verity, and the disk is not waiting to be sealed", .0.display())]

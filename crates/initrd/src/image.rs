@@ -4,12 +4,13 @@ use crate::disk::{PHYSICAL, elea};
 use crate::drivers::Drivers;
 use crate::error::Error;
 use elea_formats::booted::Verity;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::verity::Hasher;
 use elea_sys::At as _;
 use elea_sys::loopdev::Loop;
 use elea_sys::mount::{Attributes, Filesystem, detach};
 use elea_sys::verity::{VerityError, measure};
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ impl Image {
         let sealing = elea("state/sealing").exists();
         let verity = match measure(&file) {
             Ok(found) => {
-                compare(&path, digest, Digest::new(found))?;
+                compare(&path, digest, &found)?;
                 read(&mut file, &path, |_| {})?;
                 if sealing {
                     Verity::Unsealed
@@ -51,9 +52,9 @@ impl Image {
             }
             Err(VerityError::NotSealed) if !sealing => return Err(Error::NotSealed(path)),
             Err(e @ (VerityError::NotSealed | VerityError::Unsupported)) => {
-                let mut hasher = Hasher::new();
+                let mut hasher = Hasher::new(Algorithm::Sha256);
                 read(&mut file, &path, |piece| hasher.update(piece))?;
-                compare(&path, digest, hasher.finish().digest)?;
+                compare(&path, digest, hasher.finish().digest.as_bytes())?;
                 match e {
                     VerityError::NotSealed => Verity::Unsealed,
                     _ => Verity::Unsupported,
@@ -124,14 +125,19 @@ impl Image {
     }
 }
 
-fn compare(path: &Path, wanted: Digest, found: Digest) -> Result<(), Error> {
-    if wanted == found {
+fn compare(path: &Path, wanted: Digest, found: &[u8]) -> Result<(), Error> {
+    if wanted.as_bytes() == found {
         return Ok(());
+    }
+    let mut shown = String::new();
+    for byte in found {
+        // Writing to a string does not fail.
+        let _ = write!(shown, "{byte:02x}");
     }
     Err(Error::Damaged {
         path: path.to_owned(),
         wanted,
-        found,
+        found: shown,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use elea_formats::cmdline::CommandLine;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT};
 
 /// The form of the digest that this initrd can check: fs-verity, SHA-256, blocks of 2^12.
@@ -46,7 +46,8 @@ impl Request {
             .to_ascii_lowercase();
         let image = line
             .value(DIGEST_ARGUMENT)
-            .and_then(|v| v.strip_prefix(FORM)?.parse().ok())
+            .and_then(|v| v.strip_prefix(FORM)?.parse::<Sha256>().ok())
+            .map(Digest::from)
             .ok_or_else(|| wrong(DIGEST_ARGUMENT))?;
         let number = line
             .value(GENERATION_ARGUMENT)

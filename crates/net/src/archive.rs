@@ -3,7 +3,7 @@
 use crate::NetError;
 use crate::layout::{check_document, find_tag, parse_index};
 use crate::registry::Document;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Target;
 use elea_formats::oci::{MAX_DOCUMENT, sha256_text};
 use elea_sys::At as _;
@@ -22,7 +22,7 @@ pub(crate) struct Archive {
     path: PathBuf,
     index: Value,
     /// Offset and size of each blob, in bytes.
-    blobs: BTreeMap<Digest, (u64, u64)>,
+    blobs: BTreeMap<Sha256, (u64, u64)>,
 }
 
 impl Archive {
@@ -108,7 +108,7 @@ impl Archive {
     }
 
     /// A blob from an offset on; the content is not checked here.
-    pub(crate) fn blob(&self, digest: &Digest, offset: u64) -> Result<io::Take<File>, NetError> {
+    pub(crate) fn blob(&self, digest: &Sha256, offset: u64) -> Result<io::Take<File>, NetError> {
         let (start, size) = self.blobs.get(digest).ok_or_else(|| NetError::NotFound {
             what: format!("blob sha256:{digest} in {}", self.path.display()),
         })?;
@@ -119,7 +119,7 @@ impl Archive {
     }
 }
 
-fn blob_name(name: &[u8]) -> Option<Digest> {
+fn blob_name(name: &[u8]) -> Option<Sha256> {
     let name = name.strip_prefix(b"blobs/sha256/")?;
     std::str::from_utf8(name).ok()?.parse().ok()
 }

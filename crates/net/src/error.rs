@@ -1,6 +1,6 @@
 //! What goes wrong between machines.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::OciError;
 use elea_store::trust::{KeyError, Refusal};
 use elea_sys::PathError;
@@ -146,9 +146,9 @@ pub enum NetError {
         /// What was read.
         what: String,
         /// The digest by which it was asked for.
-        expected: Digest,
+        expected: Sha256,
         /// The digest that it has.
-        actual: Digest,
+        actual: Sha256,
     },
     /// A document is malformed.
     #[error("{what}: {source}")]
@@ -186,7 +186,7 @@ pub enum NetError {
         /// The reference.
         what: String,
         /// The manifest.
-        digest: Digest,
+        digest: Sha256,
         /// Bytes that the index announces.
         announced: u64,
         /// Bytes that it has.
@@ -203,9 +203,9 @@ pub enum NetError {
         /// The reference.
         what: String,
         /// The image that the signature or label names.
-        expected: Digest,
+        expected: String,
         /// The image that was made from the layers.
-        made: Digest,
+        made: String,
     },
     /// A layer's content is not what the config says.
     #[error(
@@ -215,11 +215,11 @@ pub enum NetError {
         /// The reference.
         what: String,
         /// The layer.
-        blob: Digest,
+        blob: Sha256,
         /// What the config says.
-        expected: Digest,
+        expected: Sha256,
         /// The digest of what came out.
-        actual: Digest,
+        actual: Sha256,
     },
     /// The config does not fit the manifest.
     #[error("{what} has {layers} layers, and its config names {named}")]
@@ -256,7 +256,7 @@ pub enum NetError {
         /// What the label says.
         label: String,
         /// What the signature says.
-        signed: Digest,
+        signed: String,
     },
     /// After a push, something else is served.
     #[error(
@@ -267,9 +267,9 @@ pub enum NetError {
         /// The reference.
         what: String,
         /// The manifest that was pushed.
-        pushed: Digest,
+        pushed: Sha256,
         /// The manifest that is served.
-        served: Option<Digest>,
+        served: Option<Sha256>,
     },
     /// A form that this version cannot make.
     #[error("{what} was sealed in the form `{form}`, which this version does not make")]

@@ -7,12 +7,12 @@
 use crate::NetError;
 use crate::http::Failed;
 use crate::registry::Registry;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::Descriptor;
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};
 use rustix::fs::FlockOperation;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write};
 use std::ops::Range;
@@ -50,7 +50,7 @@ impl Blob {
 /// What is known of the part that is on disk.
 struct Part {
     file: File,
-    hasher: Sha256,
+    hasher: sha2::Sha256,
     length: u64,
     /// Bytes that came over the network, those of failed attempts too.
     received: u64,
@@ -83,7 +83,7 @@ pub(crate) fn fetch(
                 continue;
             }
         }
-        let actual = Digest::new(part.hasher.clone().finalize().into());
+        let actual = Sha256::new(part.hasher.clone().finalize().into());
         if actual == descriptor.digest {
             return Ok(Some(Blob {
                 path,
@@ -209,7 +209,7 @@ fn open_part(
     };
     let mut part = Part {
         file,
-        hasher: Sha256::new(),
+        hasher: sha2::Sha256::new(),
         length: 0,
         received: 0,
     };
@@ -246,7 +246,7 @@ impl Part {
     fn restart(&mut self, path: &Path) -> Result<(), PathError> {
         self.file.set_len(0).at("truncate", path)?;
         self.file.rewind().at("truncate", path)?;
-        self.hasher = Sha256::new();
+        self.hasher = sha2::Sha256::new();
         self.length = 0;
         Ok(())
     }

@@ -5,14 +5,14 @@ use crate::fetch;
 use crate::partial;
 use crate::source::Source;
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::Descriptor;
 use elea_store::Store;
 use elea_store::layer::Layer;
 use elea_store::parts::Contents;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::path::Path;
@@ -27,7 +27,7 @@ const UNPACKED: u64 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) layer: Descriptor,
-    pub(crate) diff_id: Digest,
+    pub(crate) diff_id: Sha256,
 }
 
 /// What [`bring`] did.
@@ -181,7 +181,7 @@ struct Work<'a> {
 }
 
 struct Done {
-    layers: BTreeMap<Digest, Layer>,
+    layers: BTreeMap<Sha256, Layer>,
     received: u64,
     /// The first one; those that follow from stopping are not kept.
     error: Option<NetError>,
@@ -273,7 +273,7 @@ impl Work<'_> {
     /// Compares the digest of a local blob. The store does so too, but damaged bytes may fail to unpack
     /// first, and what is wrong then is the digest.
     fn check(&self, descriptor: &Descriptor, mut content: impl Read) -> Result<(), NetError> {
-        let mut hasher = Sha256::new();
+        let mut hasher = sha2::Sha256::new();
         let mut piece = vec![0; 128 << 10];
         loop {
             if self.listener.cancelled() {
@@ -289,7 +289,7 @@ impl Work<'_> {
             hasher.update(&piece[..count]);
             self.listener.advance(count as u64);
         }
-        let actual = Digest::new(hasher.finalize().into());
+        let actual = Sha256::new(hasher.finalize().into());
         if actual == descriptor.digest {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use crate::NetError;
 use crate::registry::Document;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Target;
 use elea_formats::oci::{Descriptor, MAX_DOCUMENT, media, sha256_text};
 use elea_sys::{At as _, durable};
@@ -65,7 +65,7 @@ impl Layout {
         }
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    fn blob_path(&self, digest: &Sha256) -> PathBuf {
         self.path.join(format!("blobs/sha256/{digest}"))
     }
 
@@ -96,7 +96,7 @@ impl Layout {
     }
 
     /// A blob from an offset on; the content is not checked here.
-    pub(crate) fn blob(&self, digest: &Digest, offset: u64) -> Result<File, NetError> {
+    pub(crate) fn blob(&self, digest: &Sha256, offset: u64) -> Result<File, NetError> {
         let path = self.blob_path(digest);
         let mut file = File::open(&path).at("open", &path)?;
         file.seek(io::SeekFrom::Start(offset)).at("read", &path)?;
@@ -104,12 +104,12 @@ impl Layout {
     }
 
     /// Whether the layout has a blob of this digest and size.
-    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+    pub(crate) fn has_blob(&self, digest: &Sha256, size: u64) -> bool {
         fs::metadata(self.blob_path(digest)).is_ok_and(|m| m.is_file() && m.len() == size)
     }
 
     /// Adds a blob from a reader; it is named once it is complete and durable.
-    pub(crate) fn put_blob(&self, digest: &Digest, content: &mut dyn Read) -> Result<(), NetError> {
+    pub(crate) fn put_blob(&self, digest: &Sha256, content: &mut dyn Read) -> Result<(), NetError> {
         let path = self.blob_path(digest);
         let folder = self.path.join("blobs/sha256");
         let mut file = tempfile::Builder::new()
@@ -152,7 +152,7 @@ pub(crate) fn parse_index(text: &[u8]) -> Result<Value, String> {
 }
 
 /// The digest that a tag points at.
-pub(crate) fn find_tag(index: &Value, tag: &str) -> Option<Digest> {
+pub(crate) fn find_tag(index: &Value, tag: &str) -> Option<Sha256> {
     let entry = index["manifests"]
         .as_array()?
         .iter()
@@ -161,8 +161,8 @@ pub(crate) fn find_tag(index: &Value, tag: &str) -> Option<Digest> {
 }
 
 /// A manifest's bytes, whose digest must be the one that it was asked for by.
-pub(crate) fn check_document(bytes: Vec<u8>, expected: Digest) -> Result<Document, NetError> {
-    let actual = Digest::sha256(&bytes);
+pub(crate) fn check_document(bytes: Vec<u8>, expected: Sha256) -> Result<Document, NetError> {
+    let actual = Sha256::of(&bytes);
     if actual != expected {
         return Err(NetError::Digest {
             what: format!("the manifest sha256:{expected}"),

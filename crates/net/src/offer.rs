@@ -3,7 +3,7 @@
 use crate::layers::{self, Wanted};
 use crate::source::{Image, Opened};
 use crate::{NetError, Options, signatures};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_formats::oci::reference::Reference;
 use elea_formats::oci::{Descriptor, ImageConfig, LABEL_FORM, LABEL_IMAGE, sha256_text};
@@ -25,7 +25,7 @@ pub struct Offer {
     /// Host and name of its repository; none if it is in a layout or archive.
     pub repository: Option<String>,
     /// SHA-256 of its OCI manifest.
-    pub manifest: Digest,
+    pub manifest: Sha256,
     /// What vouches for it.
     pub verdict: Verdict,
     /// The release that its config says it holds. The manifest names the config by digest, so a
@@ -186,7 +186,7 @@ fn claimed(
         return Err(NetError::Label {
             what: what.to_owned(),
             label: label.chars().take(80).collect(),
-            signed: signed.image,
+            signed: signed.image.to_string(),
         });
     }
     let form = signed

@@ -4,7 +4,7 @@ use crate::layers;
 use crate::offer::{Offer, absolute};
 use crate::source::Image;
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::erofs;
 use elea_formats::form::canonical;
 use elea_formats::oci::reference::Reference;
@@ -118,12 +118,12 @@ fn assemble(
     let mut tree = store.assemble(layers)?;
     canonical(&mut tree, offer.form);
     if let Some(expected) = offer.image {
-        let made = erofs::digest(&tree, erofs::Version::V1);
+        let made = store.digest_by(expected.algorithm(), &tree, erofs::Version::V1)?;
         if made != expected {
             return Err(NetError::Image {
                 what: what.to_owned(),
-                expected,
-                made,
+                expected: expected.to_string(),
+                made: made.to_string(),
             });
         }
     }
@@ -159,7 +159,7 @@ fn origin(offer: &Offer) -> Origin {
 }
 
 /// Where an image came from, by the digest that names it there for ever.
-fn source_name(reference: &Reference, manifest: Digest) -> String {
+fn source_name(reference: &Reference, manifest: Sha256) -> String {
     match reference {
         Reference::Registry(location) => {
             format!("registry:{}@sha256:{manifest}", location.repository())

@@ -5,7 +5,8 @@ use crate::sign::{add_signature, served};
 use crate::sink::Sink;
 use crate::source::{Source, architecture};
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest, Sha256};
+use elea_formats::erofs;
 use elea_formats::generation::{MAX_PAYLOAD, Payload};
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{
@@ -27,7 +28,7 @@ use std::fs::File;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// SHA-256 of the manifest that the tag names now.
-    pub manifest: Digest,
+    pub manifest: Sha256,
     /// How many layers it has.
     pub layers: usize,
     /// Bytes that were uploaded: layers and config.
@@ -35,7 +36,7 @@ pub struct Pushed {
     /// Bytes that were there already.
     pub present: u64,
     /// The id of the key that signed it, if one was given.
-    pub signed_by: Option<Digest>,
+    pub signed_by: Option<Sha256>,
 }
 
 /// Writes an image as an OCI image: layers, config, signature, and last the tag.
@@ -50,8 +51,12 @@ pub fn push(
     progress: &dyn Progress,
 ) -> Result<Pushed, NetError> {
     let _lease = store.lease(&format!("pushing {reference}"))?;
-    let about = store.image(image)?;
+    let mut about = store.image(image)?;
     let tree = store.tree(image)?;
+    // Machines have SHA-256, and so has what is sent to them.
+    if store.algorithm() != Algorithm::Sha256 {
+        about.image = store.digest_by(Algorithm::Sha256, &tree, erofs::Version::V1)?;
+    }
     let sink = Sink::locate(reference, options)?;
     let packing = Packing::new(store)?;
     let compression = options.compression.unwrap_or(match sink.source {
@@ -63,7 +68,7 @@ pub fn push(
     let payloads = payloads(store, &tree, about.release.as_ref())?;
     let config = plan_config(&about, &packed, payloads).encode();
     let manifest = plan_manifest(&about, &config, &packed).encode();
-    let digest = Digest::sha256(&manifest);
+    let digest = Sha256::of(&manifest);
     let mut pushed = Pushed {
         manifest: digest,
         layers: packed.len(),
@@ -73,7 +78,7 @@ pub fn push(
     };
     upload(&sink, &packed, &mut pushed, progress)?;
     let size = config.len() as u64;
-    if sink.has_blob(&Digest::sha256(&config), size, progress)? {
+    if sink.has_blob(&Sha256::of(&config), size, progress)? {
         pushed.present += size;
     } else {
         sink.put_bytes(&config, progress)?;
@@ -130,7 +135,7 @@ fn remember(
         progress.advance(1);
     }
     progress.finish();
-    let blobs: Vec<Digest> = packed.iter().map(|layer| layer.blob).collect();
+    let blobs: Vec<Sha256> = packed.iter().map(|layer| layer.blob).collect();
     Ok(store.note_layers(image, &blobs)?)
 }
 
@@ -186,7 +191,7 @@ fn payloads(
     for path in paths {
         let content = store.read_file(tree, path.trim_start_matches('/'), MAX_PAYLOAD)?;
         payloads.extend(content.map(|content| Payload {
-            sha256: Digest::sha256(&content),
+            sha256: Sha256::of(&content),
             size: content.len() as u64,
         }));
     }
@@ -246,7 +251,7 @@ fn plan_manifest(about: &ImageManifest, config: &[u8], packed: &[Packed]) -> Man
     Manifest {
         schema_version: 2,
         media_type: Some(media::MANIFEST.into()),
-        config: descriptor(media::CONFIG, Digest::sha256(config), size, BTreeMap::new()),
+        config: descriptor(media::CONFIG, Sha256::of(config), size, BTreeMap::new()),
         layers: packed
             .iter()
             .map(|layer| {

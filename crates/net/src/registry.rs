@@ -3,7 +3,7 @@
 use crate::http::{Failed, Http, Request, Upload, header_text};
 use crate::stream::Meter;
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::media;
 use elea_formats::oci::reference::{Location, Target};
 use elea_formats::oci::{Descriptor, MAX_DOCUMENT};
@@ -37,7 +37,7 @@ pub struct Document {
     /// What the registry called it, if it did.
     pub media_type: Option<String>,
     /// SHA-256 of the bytes.
-    pub digest: Digest,
+    pub digest: Sha256,
 }
 
 impl std::fmt::Debug for Registry {
@@ -170,7 +170,7 @@ impl Registry {
                 let stream = self.http().stream(response, &what)?;
                 Ok(stream.read(limit.min(descriptor.size), progress)?)
             });
-            let checked = read.and_then(|bytes| match Digest::sha256(&bytes) {
+            let checked = read.and_then(|bytes| match Sha256::of(&bytes) {
                 actual if actual == descriptor.digest => Ok(bytes),
                 actual => Err(NetError::Digest {
                     what: what.clone(),
@@ -219,7 +219,7 @@ impl Registry {
     }
 
     /// Whether the repository has a blob.
-    pub fn has_blob(&self, digest: &Digest, progress: &dyn Progress) -> Result<bool, NetError> {
+    pub fn has_blob(&self, digest: &Sha256, progress: &dyn Progress) -> Result<bool, NetError> {
         let url = self.itself().path("blobs", &format!("sha256:{digest}"));
         let request = Request::new(Method::HEAD, url);
         self.http().retry(progress, || {
@@ -231,8 +231,8 @@ impl Registry {
     }
 
     /// Uploads a blob from memory.
-    pub fn put_bytes(&self, bytes: &[u8], progress: &dyn Progress) -> Result<Digest, NetError> {
-        let digest = Digest::sha256(bytes);
+    pub fn put_bytes(&self, bytes: &[u8], progress: &dyn Progress) -> Result<Sha256, NetError> {
+        let digest = Sha256::of(bytes);
         if !self.has_blob(&digest, progress)? {
             self.upload(&digest, Upload::Bytes(bytes), progress)?;
         }
@@ -242,7 +242,7 @@ impl Registry {
     /// Uploads a blob from a file of `size` bytes whose SHA-256 is `digest`.
     pub fn put_file(
         &self,
-        digest: &Digest,
+        digest: &Sha256,
         path: &Path,
         size: u64,
         progress: &dyn Progress,
@@ -255,7 +255,7 @@ impl Registry {
     /// both are repeated together.
     fn upload(
         &self,
-        digest: &Digest,
+        digest: &Sha256,
         body: Upload<'_>,
         progress: &dyn Progress,
     ) -> Result<(), NetError> {
@@ -282,13 +282,13 @@ impl Registry {
         media_type: &str,
         bytes: &[u8],
         progress: &dyn Progress,
-    ) -> Result<Digest, NetError> {
+    ) -> Result<Sha256, NetError> {
         let request = Request::new(Method::PUT, self.itself().path("manifests", name))
             .header(header::CONTENT_TYPE, media_type)
             .body(Upload::Bytes(bytes));
         self.http()
             .retry(progress, || self.http().send(&request, &[], progress))?;
-        Ok(Digest::sha256(bytes))
+        Ok(Sha256::of(bytes))
     }
 }
 
@@ -336,7 +336,7 @@ impl Place {
         let Some((media_type, bytes)) = answer else {
             return Ok(None);
         };
-        let digest = Digest::sha256(&bytes);
+        let digest = Sha256::of(&bytes);
         if let Target::Digest(expected) = target
             && *expected != digest
         {

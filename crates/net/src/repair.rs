@@ -5,7 +5,7 @@
 
 use crate::source::Image;
 use crate::{NetError, Options, layers, offer};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_store::repair::{Plan, Repair, Source, Step};
 use elea_store::{Check, Store};
@@ -78,7 +78,7 @@ pub fn repair(
 /// Fetches the layers that hold what is wanted, each once; bytes that came.
 fn fetch(
     repair: &mut Repair,
-    tried: &mut BTreeSet<Digest>,
+    tried: &mut BTreeSet<Sha256>,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<u64, NetError> {
@@ -123,7 +123,7 @@ fn fetch(
 /// Fetches these layers from the place that an image came from, into the store.
 fn layers_of(
     source: &str,
-    blobs: &[Digest],
+    blobs: &[Sha256],
     repair: &Repair,
     options: &Options,
     progress: &dyn Progress,

@@ -4,7 +4,7 @@ use crate::signatures::{self, Listed};
 use crate::sink::Sink;
 use crate::source::Image;
 use crate::{NetError, Options, Registries};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{ImageConfig, LABEL_FORM, LABEL_IMAGE};
 use elea_formats::signature::{self, Claims, Identity};
@@ -17,7 +17,7 @@ pub struct Signed {
     /// What the signature says.
     pub claims: Claims,
     /// The key's id.
-    pub key: Digest,
+    pub key: Sha256,
     /// Whether a signature was added; false if this key had signed the same before.
     pub added: bool,
 }
@@ -102,7 +102,7 @@ pub(crate) fn add_signature(
     let bytes = manifest.encode();
     let tag = signatures::tag(&claims.manifest);
     sink.put_manifest(&tag, &bytes, progress)?;
-    let pushed = Digest::sha256(&bytes);
+    let pushed = Sha256::of(&bytes);
     match served(sink, &Target::Tag(tag.clone()), progress)? {
         Some(served) if served == pushed => Ok(true),
         served => Err(NetError::Served {
@@ -118,7 +118,7 @@ pub(crate) fn served(
     sink: &Sink,
     target: &Target,
     progress: &dyn Progress,
-) -> Result<Option<Digest>, NetError> {
+) -> Result<Option<Sha256>, NetError> {
     let document = sink.source.manifest(target, progress)?;
     Ok(document.map(|document| document.digest))
 }

@@ -5,7 +5,7 @@ use crate::NetError;
 use crate::source::Source;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Target;
 use elea_formats::oci::{Descriptor, Manifest, OciError, media};
 use elea_formats::signature::{ANNOTATION, MAX_PAYLOAD};
@@ -19,14 +19,14 @@ const MAX_SIGNATURES: usize = 32;
 const MAX_TEXT: usize = 1024;
 
 /// The tag of the signatures of a manifest.
-pub(crate) fn tag(manifest: &Digest) -> String {
+pub(crate) fn tag(manifest: &Sha256) -> String {
     format!("sha256-{manifest}.sig")
 }
 
 /// Fetches the signatures of a manifest; entries of other kinds are passed over.
 pub(crate) fn fetch(
     source: &Source,
-    manifest: &Digest,
+    manifest: &Sha256,
     progress: &dyn Progress,
 ) -> Result<Vec<Signature>, NetError> {
     let Some(found) = list(source, manifest, progress)? else {
@@ -45,7 +45,7 @@ pub(crate) fn fetch(
 /// The manifest that lists the signatures, if there is one.
 pub(crate) fn list(
     source: &Source,
-    manifest: &Digest,
+    manifest: &Sha256,
     progress: &dyn Progress,
 ) -> Result<Option<Manifest>, NetError> {
     let tag = tag(manifest);
@@ -75,7 +75,7 @@ pub(crate) struct Listed {
 
 /// Whether a key's signature over a payload is among those that are there.
 pub(crate) fn holds(existing: &Manifest, payload: &[u8], key: &PublicKey) -> bool {
-    let digest = Digest::sha256(payload);
+    let digest = Sha256::of(payload);
     existing
         .layers
         .iter()
@@ -91,7 +91,7 @@ fn is_by(layer: &Descriptor, payload: &[u8], key: &PublicKey) -> bool {
 pub(crate) fn add(existing: Option<Manifest>, signature: &Signature, key: &PublicKey) -> Listed {
     let payload = Descriptor {
         media_type: media::SIMPLE_SIGNING.into(),
-        digest: Digest::sha256(&signature.payload),
+        digest: Sha256::of(&signature.payload),
         size: signature.payload.len() as u64,
         annotations: BTreeMap::from([(ANNOTATION.into(), STANDARD.encode(&signature.signature))]),
         platform: None,
@@ -120,7 +120,7 @@ pub(crate) fn add(existing: Option<Manifest>, signature: &Signature, key: &Publi
             media_type: Some(media::MANIFEST.into()),
             config: Descriptor {
                 media_type: media::CONFIG.into(),
-                digest: Digest::sha256(&config),
+                digest: Sha256::of(&config),
                 size: config.len() as u64,
                 annotations: BTreeMap::new(),
                 platform: None,

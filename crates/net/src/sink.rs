@@ -4,7 +4,7 @@ use crate::layout::Layout;
 use crate::registry::Registry;
 use crate::source::{Image, Source};
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{Descriptor, media};
 use elea_sys::At as _;
@@ -60,7 +60,7 @@ impl Sink {
     /// Whether a blob is there.
     pub(crate) fn has_blob(
         &self,
-        digest: &Digest,
+        digest: &Sha256,
         size: u64,
         progress: &dyn Progress,
     ) -> Result<bool, NetError> {
@@ -74,7 +74,7 @@ impl Sink {
     /// Adds a blob from a file.
     pub(crate) fn put_file(
         &self,
-        digest: &Digest,
+        digest: &Sha256,
         path: &Path,
         size: u64,
         progress: &dyn Progress,
@@ -92,7 +92,7 @@ impl Sink {
     pub(crate) fn put_bytes(&self, bytes: &[u8], progress: &dyn Progress) -> Result<(), NetError> {
         match &self.source {
             Source::Registry(registry) => registry.put_bytes(bytes, progress).map(|_| ()),
-            Source::Layout(layout) => layout.put_blob(&Digest::sha256(bytes), &mut &*bytes),
+            Source::Layout(layout) => layout.put_blob(&Sha256::of(bytes), &mut &*bytes),
             Source::Archive(_) => Ok(()),
         }
     }
@@ -112,7 +112,7 @@ impl Sink {
                 self.put_bytes(bytes, progress)?;
                 let descriptor = Descriptor {
                     media_type: media::MANIFEST.into(),
-                    digest: Digest::sha256(bytes),
+                    digest: Sha256::of(bytes),
                     size: bytes.len() as u64,
                     annotations: BTreeMap::new(),
                     platform: None,

@@ -4,7 +4,7 @@ use crate::archive::Archive;
 use crate::layout::Layout;
 use crate::registry::{Document, Registry};
 use crate::{NetError, Options};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::oci::{self, Descriptor, ImageConfig, MAX_DOCUMENT, Manifest};
 use elea_sys::progress::Progress;
@@ -33,9 +33,9 @@ pub(crate) struct Image {
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) manifest: Manifest,
-    pub(crate) digest: Digest,
+    pub(crate) digest: Sha256,
     /// The index that it was found in.
-    pub(crate) index: Option<Digest>,
+    pub(crate) index: Option<Sha256>,
 }
 
 impl Image {
@@ -184,7 +184,7 @@ impl Source {
             Self::Layout(layout) => read(layout.blob(&descriptor.digest, 0)?, limit, &what)?,
             Self::Archive(archive) => read(archive.blob(&descriptor.digest, 0)?, limit, &what)?,
         };
-        let actual = Digest::sha256(&bytes);
+        let actual = Sha256::of(&bytes);
         if actual != descriptor.digest {
             return Err(NetError::Digest {
                 what,

@@ -1,6 +1,6 @@
 //! Why the store could not do what was asked.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest, Sha256};
 use elea_formats::erofs::ReadError;
 use elea_sys::PathError;
 use elea_sys::mount::MountError;
@@ -30,6 +30,16 @@ pub enum Error {
     NoLinks {
         /// The folder.
         path: PathBuf,
+    },
+    /// What is to go into a store, or to use it, names objects in another way.
+    #[error("{} names its objects by {found}, and {wanted} is needed here; use another store (`elea store init --algorithm {wanted}` makes one)", path.display())]
+    Algorithm {
+        /// The store.
+        path: PathBuf,
+        /// What it has.
+        found: Algorithm,
+        /// What is needed.
+        wanted: Algorithm,
     },
     /// `meta.json` says something that this version does not know.
     #[error("{} cannot be used: {what}", path.display())]
@@ -164,9 +174,9 @@ pub enum Error {
     #[error("the layer sha256:{wanted} has other content (sha256:{found}); fetch it again")]
     Blob {
         /// What it should be.
-        wanted: Digest,
+        wanted: Sha256,
         /// What it is.
-        found: Digest,
+        found: Sha256,
     },
     /// A layer of a kind that is not read.
     #[error("a layer of the media type `{media_type}` cannot be read")]

@@ -1,6 +1,7 @@
 //! Why two trees have two digests: every field that differs, and what the form `os-1` does to it.
 
 use crate::diff::shown;
+use elea_formats::digest::Algorithm;
 use elea_formats::form::{Form, INLINE_LIMIT, Property, Rule, canonical};
 use elea_formats::tree::{Content, ContentRef, LeafId, MetaRef, Node, Tree, walk_both};
 use elea_formats::verity;
@@ -77,7 +78,8 @@ enum Field {
     Links,
 }
 
-/// Compares two trees field by field, as they are and in the form `os-1`.
+/// Compares two trees field by field, as they are and in the form `os-1`. They name objects by the same
+/// algorithm.
 pub fn explain(a: &Tree, b: &Tree) -> Explanation {
     let found = compare(a, b);
     let (mut form_a, mut form_b) = (a.clone(), b.clone());
@@ -171,6 +173,7 @@ fn compare(a: &Tree, b: &Tree) -> Vec<Raw> {
     walk_both(a, b, |path, nodes| {
         let mut at = At {
             path,
+            algorithm: a.algorithm(),
             found: &mut found,
         };
         match nodes {
@@ -207,6 +210,8 @@ fn compare(a: &Tree, b: &Tree) -> Vec<Raw> {
 /// A path at which fields are compared.
 struct At<'f> {
     path: &'f [u8],
+    /// What both trees name objects by.
+    algorithm: Algorithm,
     found: &'f mut Vec<Raw>,
 }
 
@@ -270,7 +275,7 @@ impl At<'_> {
             }
             (a, b) if a != b => {
                 // By the digest that each has as an object, wherever it stands.
-                let digests = [a, b].map(file);
+                let digests = [a, b].map(|content| file(content, self.algorithm));
                 if digests[0] == digests[1] {
                     let place = |content: &ContentRef<'_>| match content {
                         Content::Inline(_) => "in the image".to_owned(),
@@ -288,10 +293,10 @@ impl At<'_> {
 }
 
 /// A file's size and fs-verity digest.
-fn file(content: &ContentRef<'_>) -> Option<String> {
+fn file(content: &ContentRef<'_>, algorithm: Algorithm) -> Option<String> {
     match content {
         Content::Inline(bytes) => {
-            let digest = verity::measure(bytes);
+            let digest = verity::measure(algorithm, bytes);
             Some(format!("{} bytes, {digest}", bytes.len()))
         }
         Content::Object { digest, size } => Some(format!("{size} bytes, {digest}")),
@@ -329,7 +334,7 @@ fn bounded(value: &[u8]) -> String {
         return value.escape_ascii().to_string();
     }
     let head = value[..SHOWN].escape_ascii();
-    let digest = elea_formats::digest::Digest::sha256(value);
+    let digest = elea_formats::digest::Sha256::of(value);
     format!(
         "{head}… ({} bytes, SHA-256 {})",
         value.len(),

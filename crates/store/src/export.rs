@@ -9,7 +9,7 @@ mod tar;
 pub use squashfs::squashfs;
 
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::media;
 use elea_formats::tree::Tree;
 use elea_sys::progress::Progress;
@@ -55,11 +55,11 @@ pub struct Packed {
     /// What its descriptor says of its table.
     pub annotations: BTreeMap<String, String>,
     /// SHA-256 of the file.
-    pub blob: Digest,
+    pub blob: Sha256,
     /// Its size in bytes.
     pub size: u64,
     /// SHA-256 of the tar file inside.
-    pub diff_id: Digest,
+    pub diff_id: Sha256,
     /// What is in it, for people: "linux-image-6.12-amd64", "files of 12 packages", "configuration".
     pub title: String,
 }

@@ -1,16 +1,15 @@
 //! Checking: every byte is read, and everything that is wrong is named.
 
-use crate::gc::object_name;
-use crate::image::{load, target_name};
+use crate::image::load;
 use crate::lease;
 use crate::object::MODE;
-use crate::refs::{is_reference, target};
+use crate::refs::is_reference;
 use crate::store::{in_parallel, list};
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::release::ImageManifest;
 use elea_formats::table::{Map, read_u64};
-use elea_formats::verity::{Algorithm as _, Hasher};
+use elea_formats::verity::Hasher;
 use elea_sys::PathError;
 use elea_sys::progress::{Progress, Unit};
 use rayon::prelude::*;
@@ -101,9 +100,9 @@ impl Used {
         }
     }
 
-    fn missing(&self) -> impl Iterator<Item = Digest> {
+    fn missing(&self, algorithm: Algorithm) -> impl Iterator<Item = Digest> {
         let missing = self.0.iter().filter(|(_, value)| value[Self::THERE] == 0);
-        missing.filter_map(|(key, _)| Some(Digest::new(key.try_into().ok()?)))
+        missing.filter_map(move |(key, _)| algorithm.digest(key))
     }
 }
 
@@ -122,7 +121,8 @@ impl Store {
     pub fn fsck(&self, progress: &dyn Progress) -> Result<Check, Error> {
         let _lock = self.lock(FlockOperation::LockShared)?;
         let mut findings = Vec::new();
-        let mut used = Used(Map::new(&self.room(), Digest::BYTES, Used::SIZED + 1));
+        let algorithm = self.algorithm();
+        let mut used = Used(Map::new(&self.room(), algorithm.bytes(), Used::SIZED + 1));
         self.check_images(&mut findings, &mut used)?;
         self.check_refs(&mut findings)?;
         let mut check = Check {
@@ -135,14 +135,14 @@ impl Store {
         in_parallel(|| {
             let mut some = Vec::new();
             for folder in folders {
-                found_in(folder, &mut some)?;
+                self.found_in(folder, &mut some)?;
                 if some.len() >= TOGETHER {
                     check.objects(&mut some, &mut used, &mut findings, progress)?;
                 }
             }
             check.objects(&mut some, &mut used, &mut findings, progress)
         })?;
-        for digest in used.missing() {
+        for digest in used.missing(algorithm) {
             findings.push(Finding {
                 path: self.object_path(&digest),
                 damage: Damage::Content,
@@ -169,7 +169,7 @@ impl Store {
             return Ok(());
         }
         let links = list(&self.path().join("images"))?;
-        for image in links.iter().filter_map(|path| target_name(path)) {
+        for image in links.iter().filter_map(|path| self.image_name(path)) {
             if let Some(users) = users.get_mut(&image) {
                 users.insert(image);
             }
@@ -206,7 +206,7 @@ impl Store {
                     images: image.into_iter().collect(),
                 });
             };
-            let Some(image) = target_name(&path) else {
+            let Some(image) = self.image_name(&path) else {
                 if is_unfinished(&path) {
                     wrong(Damage::Leftover, None, LEFTOVER.into());
                 } else {
@@ -261,7 +261,9 @@ impl Store {
             named.extend(held.images);
         }
         for path in list(&self.path().join("manifests"))? {
-            if !path.ends_with("layers") && target_name(&path).is_none_or(|i| !named.contains(&i)) {
+            if !path.ends_with("layers")
+                && self.image_name(&path).is_none_or(|i| !named.contains(&i))
+            {
                 findings.push(Finding {
                     path,
                     damage: Damage::Leftover,
@@ -277,7 +279,7 @@ impl Store {
 
     fn check_refs(&self, findings: &mut Vec<Finding>) -> Result<(), Error> {
         for path in list(&self.path().join("refs"))? {
-            let image = target(&path)?;
+            let image = self.target(&path)?;
             let (damage, what) = if is_unfinished(&path) {
                 (Damage::Leftover, LEFTOVER.into())
             } else if !is_reference(&path) {
@@ -315,6 +317,23 @@ impl Store {
         format!(
             "is a reference to an image that is not there, {image}{from}; import it again, or remove the reference"
         )
+    }
+
+    /// The files of an object folder.
+    fn found_in(&self, folder: PathBuf, found: &mut Vec<Found>) -> Result<(), PathError> {
+        // A link is a stranger: what it leads to is not the store's.
+        if folder.is_symlink() || !folder.is_dir() {
+            found.push(Found {
+                path: folder,
+                digest: None,
+            });
+            return Ok(());
+        }
+        found.extend(list(&folder)?.into_iter().map(|path| Found {
+            digest: self.object_name(&folder, &path),
+            path,
+        }));
+        Ok(())
     }
 }
 
@@ -358,23 +377,6 @@ impl Check {
     }
 }
 
-/// The files of an object folder.
-fn found_in(folder: PathBuf, found: &mut Vec<Found>) -> Result<(), PathError> {
-    // A link is a stranger: what it leads to is not the store's.
-    if folder.is_symlink() || !folder.is_dir() {
-        found.push(Found {
-            path: folder,
-            digest: None,
-        });
-        return Ok(());
-    }
-    found.extend(list(&folder)?.into_iter().map(|path| Found {
-        digest: object_name(&folder, &path),
-        path,
-    }));
-    Ok(())
-}
-
 /// How many there are about, for the person who waits.
 fn count_files(folder: &Path) -> u64 {
     fs::read_dir(folder).map_or(1, |entries| entries.count() as u64)
@@ -412,7 +414,7 @@ fn check(one: &Found, expected: Option<u64>, buffer: &mut [u8]) -> (u64, Vec<(Da
         let what = format!("has the mode {mode:04o}; it should be {MODE:04o}");
         wrong.push((Damage::Mode, what));
     }
-    let content = match read(&one.path, buffer) {
+    let content = match read(&one.path, wanted.algorithm(), buffer) {
         Ok((digest, _)) if digest == wanted => None,
         Ok((digest, size)) => Some(match expected {
             Some(expected) if expected > size => {
@@ -436,18 +438,22 @@ fn check(one: &Found, expected: Option<u64>, buffer: &mut [u8]) -> (u64, Vec<(Da
 }
 
 /// The digest and the size of what the disk has, not of what memory remembers.
-fn read(path: &Path, buffer: &mut [u8]) -> io::Result<(Digest, u64)> {
+fn read(path: &Path, algorithm: Algorithm, buffer: &mut [u8]) -> io::Result<(Digest, u64)> {
     let file = File::open(path)?;
     let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-    measure(&file, buffer)
+    measure(&file, algorithm, buffer)
 }
 
 /// How much is read at once, in bytes: what a core's own cache holds.
 pub(crate) const PIECE: usize = 128 << 10;
 
 /// The digest and the size of a file from where it stands, read in pieces of the buffer's size.
-pub(crate) fn measure(mut file: &File, buffer: &mut [u8]) -> io::Result<(Digest, u64)> {
-    let mut hasher = Hasher::new();
+pub(crate) fn measure(
+    mut file: &File,
+    algorithm: Algorithm,
+    buffer: &mut [u8],
+) -> io::Result<(Digest, u64)> {
+    let mut hasher = Hasher::new(algorithm);
     loop {
         match file.read(buffer) {
             Ok(0) => break,

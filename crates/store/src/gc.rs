@@ -4,13 +4,12 @@
 //! at first, and then a few things are taken away. What is kept only grows during a collection.
 
 use crate::fsck::is_unfinished;
-use crate::image::target_name;
+use crate::layer::layer_name;
 use crate::lease;
 use crate::store::{in_parallel, list};
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::table::Map;
-use elea_formats::verity::Algorithm as _;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError, durable};
 use rayon::prelude::*;
@@ -49,10 +48,11 @@ struct Kept<'s> {
     store: &'s Store,
     leases: lease::Reader,
     images: BTreeSet<Digest>,
-    layers: BTreeSet<Digest>,
+    layers: BTreeSet<Sha256>,
     objects: Map,
     /// The images and layers whose objects are among these.
-    read: HashSet<Digest>,
+    read_images: HashSet<Digest>,
+    read_layers: HashSet<Sha256>,
     /// Whether images without a keeper have lost their names: what has a name since then got it meanwhile.
     swept: bool,
 }
@@ -110,7 +110,7 @@ impl Store {
         let folder = self.path().join("images");
         let lock = if dry_run { None } else { Some(kept.lock()?) };
         for path in list(&folder)? {
-            if let Some(image) = target_name(&path)
+            if let Some(image) = self.image_name(&path)
                 && !kept.images.contains(&image)
             {
                 collected.images.push(image);
@@ -132,12 +132,12 @@ impl Store {
         let _lock = kept.lock()?;
         for path in list(&self.path().join("manifests"))? {
             let is_kept = |image| kept.images.contains(&image) || self.names_image(&image);
-            if target_name(&path).is_some_and(|image| !is_kept(image)) {
+            if self.image_name(&path).is_some_and(|image| !is_kept(image)) {
                 fs::remove_dir_all(&path).at("remove", &path)?;
             }
         }
         for path in list(&self.path().join("manifests/layers"))? {
-            if target_name(&path).is_none_or(|blob| !kept.layers.contains(&blob)) {
+            if layer_name(&path).is_none_or(|blob| !kept.layers.contains(&blob)) {
                 fs::remove_file(&path).at("remove", &path)?;
             }
         }
@@ -185,7 +185,7 @@ impl Store {
     ) -> Result<(), Error> {
         let folders = list(&self.path().join("objects"))?;
         for folders in folders.chunks(TOGETHER) {
-            let unkept = |folder: &PathBuf| unkept(folder, &kept.objects);
+            let unkept = |folder: &PathBuf| self.unkept(folder, &kept.objects);
             let mut gone = folders.iter().map(unkept).collect::<Result<Vec<_>, _>>()?;
             while gone.iter().any(|folder| !folder.is_empty()) {
                 let lock = if dry_run { None } else { Some(kept.lock()?) };
@@ -206,16 +206,16 @@ impl Store {
         }
         Ok(())
     }
-}
 
-/// The objects of a folder that nothing is known to keep.
-fn unkept(folder: &Path, kept: &Map) -> Result<Vec<(Digest, PathBuf)>, PathError> {
-    let named = list(folder)?
-        .into_iter()
-        .filter_map(|path| Some((object_name(folder, &path)?, path)));
-    Ok(named
-        .filter(|(digest, _)| !kept.contains(digest.as_bytes()))
-        .collect())
+    /// The objects of a folder that nothing is known to keep.
+    fn unkept(&self, folder: &Path, kept: &Map) -> Result<Vec<(Digest, PathBuf)>, PathError> {
+        let named = list(folder)?
+            .into_iter()
+            .filter_map(|path| Some((self.object_name(folder, &path)?, path)));
+        Ok(named
+            .filter(|(digest, _)| !kept.contains(digest.as_bytes()))
+            .collect())
+    }
 }
 
 /// A while with the lock.
@@ -263,8 +263,9 @@ impl<'s> Kept<'s> {
             leases: lease::Reader::default(),
             images: roots.iter().copied().collect(),
             layers: BTreeSet::new(),
-            objects: Map::new(&store.room(), Digest::BYTES, 0),
-            read: HashSet::new(),
+            objects: Map::new(&store.room(), store.algorithm().bytes(), 0),
+            read_images: HashSet::new(),
+            read_layers: HashSet::new(),
             swept: false,
         }
     }
@@ -300,20 +301,22 @@ impl<'s> Kept<'s> {
             // Whoever made it may be gone by now. Without this its objects would go before its name.
             let links = list(&self.store.path().join("images"))?;
             self.images
-                .extend(links.iter().filter_map(|path| target_name(path)));
+                .extend(links.iter().filter_map(|path| self.store.image_name(path)));
         }
         Ok(self.unread_images().next().is_none() && self.unread_layers().next().is_none())
     }
 
     /// An image that is being made has no name yet; its lease has all of its objects.
     fn unread_images(&self) -> impl Iterator<Item = Digest> {
-        let unread = |image: &&Digest| !self.read.contains(*image) && self.store.names_image(image);
+        let unread =
+            |image: &&Digest| !self.read_images.contains(*image) && self.store.names_image(image);
         self.images.iter().filter(unread).copied()
     }
 
-    fn unread_layers(&self) -> impl Iterator<Item = Digest> {
-        let unread =
-            |blob: &&Digest| !self.read.contains(*blob) && self.store.layer_path(blob).exists();
+    fn unread_layers(&self) -> impl Iterator<Item = Sha256> {
+        let unread = |blob: &&Sha256| {
+            !self.read_layers.contains(*blob) && self.store.layer_path(blob).exists()
+        };
         self.layers.iter().filter(unread).copied()
     }
 
@@ -333,7 +336,7 @@ impl<'s> Kept<'s> {
                 Err(error) => return Err(error),
             }
             self.layers.extend(self.store.layers_of(&image)?);
-            self.read.insert(image);
+            self.read_images.insert(image);
         }
         for blob in self.unread_layers().collect::<Vec<_>>() {
             if let Some(layer) = self.store.load_layer(&blob)? {
@@ -341,7 +344,7 @@ impl<'s> Kept<'s> {
                     self.objects.entry(object.as_bytes());
                 }
             }
-            self.read.insert(blob);
+            self.read_layers.insert(blob);
         }
         Ok(())
     }
@@ -362,13 +365,6 @@ pub(crate) fn remove(path: &Path) -> Result<(), PathError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.at("remove", path),
     }
-}
-
-/// The digest that an object's folder and file spell.
-pub(crate) fn object_name(folder: &Path, file: &Path) -> Option<Digest> {
-    let head = folder.file_name()?.to_str()?;
-    let rest = file.file_name()?.to_str()?;
-    (head.len() == 2).then(|| format!("{head}{rest}").parse().ok())?
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use crate::trust::Signature;
 use crate::{Error, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::{self, Form, INLINE_LIMIT};
 use elea_formats::release::{ImageManifest, Release};
 use elea_formats::tree::{Content, ContentRef, DirId, Node, Tree, components};
-use elea_formats::verity::Algorithm as _;
 use elea_formats::{erofs, release};
 use elea_sys::{At as _, durable};
 use serde::de::DeserializeOwned;
@@ -38,9 +37,9 @@ pub struct Origin {
     /// `dir:/srv/tree`, `registry:…@sha256:…`, `build:hello`.
     pub source: String,
     /// SHA-256 of its OCI manifest, if it has one.
-    pub oci_manifest: Option<Digest>,
+    pub oci_manifest: Option<Sha256>,
     /// The OCI layers that it was assembled from, lowest first.
-    pub layers: Vec<Digest>,
+    pub layers: Vec<Sha256>,
     /// The signatures that it was accepted by.
     pub signatures: Vec<Signature>,
 }
@@ -49,7 +48,7 @@ pub struct Origin {
 #[derive(Debug, Serialize, Deserialize)]
 struct Layers {
     schema: String,
-    layers: Vec<Digest>,
+    layers: Vec<Sha256>,
 }
 
 /// `manifests/<image digest>/signatures.json`.
@@ -75,6 +74,7 @@ impl Store {
         form: Form,
         origin: &Origin,
     ) -> Result<ImageManifest, Error> {
+        self.require(tree.algorithm())?;
         let writer = self.writer()?;
         form::canonical(&mut tree, form);
         if form == Form::Os1 {
@@ -133,7 +133,7 @@ impl Store {
 
     /// Writes down the OCI layers that make an image, lowest first: they are in the store, and
     /// kept as long as the image is.
-    pub fn note_layers(&self, digest: &Digest, layers: &[Digest]) -> Result<(), Error> {
+    pub fn note_layers(&self, digest: &Digest, layers: &[Sha256]) -> Result<(), Error> {
         let writer = self.writer()?;
         writer.keep("image", [*digest])?;
         self.image(digest)?;
@@ -342,7 +342,7 @@ impl Store {
     }
 
     /// The OCI layers that an image was assembled from, lowest first; empty if it was not.
-    pub fn layers_of(&self, digest: &Digest) -> Result<Vec<Digest>, Error> {
+    pub fn layers_of(&self, digest: &Digest) -> Result<Vec<Sha256>, Error> {
         let layers: Option<Layers> = load(&self.manifest_folder(digest).join("layers.json"))?;
         Ok(layers.map_or_else(Vec::new, |layers| layers.layers))
     }
@@ -361,9 +361,14 @@ impl Store {
     pub(crate) fn image_names(&self) -> Result<Vec<Digest>, Error> {
         let mut names = Vec::new();
         for path in list(&self.path().join("images"))? {
-            names.extend(target_name(&path).filter(|_| path.exists()));
+            names.extend(self.image_name(&path).filter(|_| path.exists()));
         }
         Ok(names)
+    }
+
+    /// The image of this store that a file or folder is named by.
+    pub(crate) fn image_name(&self, path: &Path) -> Option<Digest> {
+        self.parse_digest(path.file_name()?.to_str()?)
     }
 
     pub(crate) fn image_link(&self, digest: &Digest) -> PathBuf {
@@ -379,17 +384,12 @@ impl Store {
     }
 }
 
-fn save_layers(folder: &Path, layers: &[Digest]) -> Result<(), Error> {
+fn save_layers(folder: &Path, layers: &[Sha256]) -> Result<(), Error> {
     let layers = Layers {
         schema: "elea.layers/1".into(),
         layers: layers.to_vec(),
     };
     save(&folder.join("layers.json"), &layers)
-}
-
-/// The digest that a file is named by.
-pub(crate) fn target_name(path: &Path) -> Option<Digest> {
-    path.file_name()?.to_str()?.parse().ok()
 }
 
 /// What stands at a path, with links followed as if the tree's root were `/`.

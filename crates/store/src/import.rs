@@ -12,7 +12,7 @@ use crate::object::Writer;
 use crate::{Error, Store, assemble, room};
 use archive::Whiteouts;
 pub(crate) use dir::is_kernels;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Sha256};
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::oci::media;
 use elea_formats::table::Room;
@@ -41,14 +41,20 @@ pub(crate) fn content(writer: &Writer<'_>, bytes: &[u8]) -> Result<Content, Erro
 }
 
 /// Reads a folder as the tree that [`Store::import_dir`] makes of it, and keeps nothing: its objects are
-/// nowhere. What of a large tree does not fit into memory is in a file without a name in `scratch`.
-pub fn read_dir(path: &Path, scratch: &Path, progress: &dyn Progress) -> Result<Tree, Error> {
-    dir::import(None, path, tree_within(scratch), progress)
+/// nowhere, and named by this algorithm. What of a large tree does not fit into memory is in a file without a
+/// name in `scratch`.
+pub fn read_dir(
+    path: &Path,
+    scratch: &Path,
+    algorithm: Algorithm,
+    progress: &dyn Progress,
+) -> Result<Tree, Error> {
+    dir::import(None, path, tree_within(scratch, algorithm), progress)
 }
 
 /// A tree with nothing in it, whose tables are in a file without a name in this folder once they are large.
-pub fn tree_within(folder: &Path) -> Tree {
-    Tree::within(&room::in_folder(folder))
+pub fn tree_within(folder: &Path, algorithm: Algorithm) -> Tree {
+    Tree::within(&room::in_folder(folder), algorithm)
 }
 
 impl Store {
@@ -98,7 +104,7 @@ impl Store {
     /// compared before anything is written down under its name.
     pub fn import_layer(
         &self,
-        blob: &Digest,
+        blob: &Sha256,
         media_type: &str,
         content: impl Read,
         progress: &dyn Progress,
@@ -143,7 +149,7 @@ impl Store {
 
     /// A tree with nothing in it, whose tables are in a file of the store once they are large.
     pub fn empty_tree(&self) -> Tree {
-        Tree::within(&self.room())
+        Tree::within(&self.room(), self.algorithm())
     }
 
     /// Where large tables are kept: a file of the store.

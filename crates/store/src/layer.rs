@@ -3,17 +3,16 @@
 mod record;
 mod steps;
 
-use crate::image::target_name;
 use crate::object::Writer;
 use crate::store::list;
 use crate::store::write_after_all;
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::{Content, Leaf, Meta};
 use elea_sys::At as _;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 pub(crate) use steps::Steps;
 
@@ -21,9 +20,9 @@ pub(crate) use steps::Steps;
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// SHA-256 of the layer's blob as it is in the registry.
-    pub blob: Digest,
+    pub blob: Sha256,
     /// SHA-256 of the uncompressed tar file.
-    pub diff_id: Digest,
+    pub diff_id: Sha256,
     /// What it does, in the order of its entries.
     pub(crate) steps: Arc<Steps>,
 }
@@ -75,16 +74,21 @@ impl Layer {
     }
 }
 
+/// The layer whose record a file is.
+pub(crate) fn layer_name(path: &Path) -> Option<Sha256> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
 impl Store {
     /// Every layer that is written down, one at a time.
     pub(crate) fn known_layers(&self) -> Result<impl Iterator<Item = Layer>, Error> {
         let paths = list(&self.path().join("manifests/layers"))?;
-        let blobs = paths.into_iter().filter_map(|path| target_name(&path));
+        let blobs = paths.into_iter().filter_map(|path| layer_name(&path));
         Ok(blobs.filter_map(|blob| self.load_layer(&blob).ok().flatten()))
     }
 
     /// A layer that was imported before and whose objects are all there.
-    pub fn layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
+    pub fn layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
         let Some(layer) = self.load_layer(blob)? else {
             return Ok(None);
         };
@@ -105,14 +109,14 @@ impl Store {
     }
 
     /// What is written down of a layer, whether or not its objects are there.
-    pub(crate) fn load_layer(&self, blob: &Digest) -> Result<Option<Layer>, Error> {
+    pub(crate) fn load_layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
         let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.at("open", &path)?,
         };
         // What cannot be read is a cache that is of no use: the layer is imported again.
-        let read = record::read(file, Steps::new(&self.room()));
+        let read = record::read(file, Steps::new(&self.room(), self.algorithm()));
         Ok(read.ok().map(|(diff_id, steps)| Layer {
             blob: *blob,
             diff_id,
@@ -130,7 +134,7 @@ impl Store {
         })?)
     }
 
-    pub(crate) fn layer_path(&self, blob: &Digest) -> PathBuf {
+    pub(crate) fn layer_path(&self, blob: &Sha256) -> PathBuf {
         self.path().join(format!("manifests/layers/{blob}"))
     }
 }

@@ -8,11 +8,11 @@
 
 use crate::store::list;
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_sys::{At as _, PathError};
 use rustix::fs::FlockOperation;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -109,12 +109,12 @@ pub(crate) fn record(
     store: &Store,
     leases: &[Arc<File>],
     kind: &str,
-    used: &[Digest],
+    used: &[impl Display],
 ) -> Result<(), PathError> {
     if leases.is_empty() || used.is_empty() {
         return Ok(());
     }
-    let mut text = String::with_capacity(used.len() * 72);
+    let mut text = String::with_capacity(used.len() * 136);
     for digest in used {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{kind} {digest}");
@@ -138,7 +138,7 @@ pub(crate) struct Held {
     /// The images that must stay with all that they name.
     pub(crate) images: Vec<Digest>,
     /// The layers that must stay with all that they name.
-    pub(crate) layers: Vec<Digest>,
+    pub(crate) layers: Vec<Sha256>,
 }
 
 /// Reads leases, each time what is new in them.
@@ -185,7 +185,7 @@ fn parse(text: &str, from_start: bool) -> Held {
     for line in lines {
         match line.split_once(' ') {
             Some(("object", hex)) => held.objects.extend(hex.parse::<Digest>().ok()),
-            Some(("layer", hex)) => held.layers.extend(hex.parse::<Digest>().ok()),
+            Some(("layer", hex)) => held.layers.extend(hex.parse::<Sha256>().ok()),
             Some(("image", hex)) => held.images.extend(hex.parse::<Digest>().ok()),
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! composefs repository, so other tools mount and check it; see `docs/formats/store.md`.
 
 use crate::Error;
+use elea_formats::digest::Algorithm;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -13,7 +14,13 @@ pub(crate) const NAME: &str = "meta.json";
 pub(crate) const MAX: u64 = 64 << 10;
 
 const VERSION: u64 = 1;
-const ALGORITHM: &str = "fsverity-sha256-12";
+/// fs-verity with a hash and blocks of 2¹² bytes.
+const fn name(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::Sha256 => "fsverity-sha256-12",
+        Algorithm::Sha512 => "fsverity-sha512-12",
+    }
+}
 /// Images are of version 1: programs that write another one must not write here.
 const V1_EROFS: &str = "v1_erofs";
 /// Manifests, references and leases stand beside the images: programs that do not know them
@@ -44,10 +51,10 @@ struct ErofsFormats {
 }
 
 /// The file of a new store.
-pub(crate) fn encode() -> String {
+pub(crate) fn encode(algorithm: Algorithm) -> String {
     let meta = Meta {
         version: VERSION,
-        algorithm: ALGORITHM.into(),
+        algorithm: name(algorithm).into(),
         features: Features {
             read_only_compatible: vec![V1_EROFS.into(), ELEA.into()],
             ..Features::default()
@@ -58,9 +65,9 @@ pub(crate) fn encode() -> String {
     serde_json::to_string_pretty(&meta).unwrap_or_default() + "\n"
 }
 
-/// Whether the store may be used: the features that allow reading alone and are not known, or
-/// why it may not be used at all.
-pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
+/// Whether the store may be used: its algorithm and the features that allow reading alone and are not known,
+/// or why it may not be used at all.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<(Algorithm, Vec<String>), Error> {
     let refuse = |what: String| {
         Err(Error::Meta {
             path: path.to_owned(),
@@ -77,12 +84,13 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
             "it has version {found}, and this elea knows {VERSION}; use a newer one"
         ));
     }
-    if meta.algorithm != ALGORITHM {
-        let found = meta.algorithm;
+    let known = |algorithm: &Algorithm| name(*algorithm) == meta.algorithm;
+    let Some(algorithm) = Algorithm::ALL.into_iter().find(known) else {
+        let (found, names) = (meta.algorithm, Algorithm::ALL.map(name).join(" and "));
         return refuse(format!(
-            "its objects are named by {found}, and this elea knows {ALGORITHM} alone; name another folder"
+            "its objects are named by {found}, and this elea knows {names} alone; name another folder"
         ));
-    }
+    };
     if !meta.features.incompatible.is_empty() {
         return refuse(format!(
             "it has the features {}, which this elea does not know; use a newer one",
@@ -92,7 +100,7 @@ pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<String>, Error> {
     let known = [V1_EROFS, ELEA];
     let mut unknown = meta.features.read_only_compatible;
     unknown.retain(|feature| !known.contains(&feature.as_str()));
-    Ok(unknown)
+    Ok((algorithm, unknown))
 }
 
 #[cfg(test)]
@@ -101,13 +109,17 @@ mod tests {
 
     #[test]
     fn a_new_one_is_usable_and_others_are_told_apart() {
-        let new = encode();
         let path = Path::new("/s");
-        assert!(parse(path, new.as_bytes()).unwrap().is_empty());
+        for algorithm in Algorithm::ALL {
+            let new = encode(algorithm);
+            assert!(new.contains(&format!("\"fsverity-{algorithm}-12\"")));
+            assert_eq!(parse(path, new.as_bytes()).unwrap(), (algorithm, vec![]));
+        }
+        let new = encode(Algorithm::Sha256);
         let refused = |text: &str| parse(path, text.as_bytes()).unwrap_err().to_string();
         for (text, reason) in [
             (new.replace("\"version\": 1", "\"version\": 2"), "version 2"),
-            (new.replace("sha256-12", "sha512-12"), "sha512-12"),
+            (new.replace("sha256-12", "sha512-16"), "sha512-16"),
             (
                 new.replace("\"incompatible\": []", "\"incompatible\": [\"packs\"]"),
                 "features packs",
@@ -118,6 +130,6 @@ mod tests {
             assert!(refused(&text).contains(reason), "{}", refused(&text));
         }
         let newer = new.replace("elea_1", "elea_2");
-        assert_eq!(parse(path, newer.as_bytes()).unwrap(), ["elea_2"]);
+        assert_eq!(parse(path, newer.as_bytes()).unwrap().1, ["elea_2"]);
     }
 }

@@ -8,10 +8,11 @@ use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
 use rustix::fs::{Advice, FlockOperation};
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +21,13 @@ impl Store {
     /// Where an object is or would be.
     pub fn object_path(&self, digest: &Digest) -> PathBuf {
         self.path().join("objects").join(digest.object_path())
+    }
+
+    /// The name of an object of this store that a folder and a file in it spell.
+    pub(crate) fn object_name(&self, folder: &Path, file: &Path) -> Option<Digest> {
+        let head = folder.file_name()?.to_str()?;
+        let rest = file.file_name()?.to_str()?;
+        (head.len() == 2).then(|| self.parse_digest(&format!("{head}{rest}")))?
     }
 
     /// Whether an object is there (its content is not looked at).
@@ -75,7 +83,7 @@ impl Store {
     ) -> Result<(), Error> {
         let path = self.object_path(digest);
         let (mut file, _) = self.open_bounded(digest, limit)?;
-        let mut hasher = Hasher::new();
+        let mut hasher = Hasher::new(digest.algorithm());
         let mut piece = vec![0; PIECE];
         loop {
             let length = fill(&mut file, &mut piece).at("read", &path)?;
@@ -115,7 +123,7 @@ impl Store {
     /// Reads an object that is as large as the buffer; what it is not is found by its digest.
     fn fill_checked(&self, digest: &Digest, file: &mut File, into: &mut [u8]) -> Result<(), Error> {
         let path = self.object_path(digest);
-        let mut hasher = Hasher::new();
+        let mut hasher = Hasher::new(self.algorithm());
         for piece in into.chunks_mut(PIECE) {
             let length = fill(file, piece).at("read", &path)?;
             hasher.update(&piece[..length]);
@@ -166,14 +174,14 @@ impl<'s> Writer<'s> {
 
     /// Says that things are used from now on: until the end of the leases of this store no collection takes
     /// what of them is there when this returns.
-    pub(crate) fn keep(
+    pub(crate) fn keep<D: Display>(
         &self,
         kind: &str,
-        used: impl IntoIterator<Item = Digest>,
+        used: impl IntoIterator<Item = D>,
     ) -> Result<(), Error> {
         let mut used = used.into_iter();
         loop {
-            let some: Vec<Digest> = used.by_ref().take(KEPT).collect();
+            let some: Vec<D> = used.by_ref().take(KEPT).collect();
             if some.is_empty() {
                 return Ok(());
             }
@@ -182,7 +190,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    fn record(&self, kind: &str, used: &[Digest]) -> Result<(), PathError> {
+    fn record(&self, kind: &str, used: &[impl Display]) -> Result<(), PathError> {
         let mut leases = vec![Arc::clone(&self.own.file)];
         if let Ok(others) = self.store.leases.lock() {
             leases.extend(others.iter().cloned());
@@ -209,7 +217,7 @@ impl<'s> Writer<'s> {
 
     /// Adds content that is in memory; what is there under its name and is not the same is replaced.
     pub(crate) fn add(&self, content: &[u8]) -> Result<Digest, Error> {
-        let digest = verity::measure(content);
+        let digest = verity::measure(self.store.algorithm(), content);
         if !self.holds(&digest, content.len() as u64, content)? {
             let mut new = NewObject::create(self)?;
             new.file.write_all(content).at("write", &new.path)?;
@@ -222,7 +230,7 @@ impl<'s> Writer<'s> {
     pub(crate) fn stream(&self) -> Result<Stream<'_, 's>, Error> {
         Ok(Stream {
             new: NewObject::create(self)?,
-            hasher: Hasher::new(),
+            hasher: Hasher::new(self.store.algorithm()),
         })
     }
 }
@@ -356,13 +364,14 @@ impl<'w, 's> NewObject<'w, 's> {
 
     /// Makes the content read-only, by fs-verity where there is one.
     fn seal(&mut self) -> Result<(), Error> {
-        let unsealable = &self.writer.store.unsealable;
+        let store = self.writer.store;
+        let (unsealable, algorithm) = (&store.unsealable, store.algorithm().number());
         if !unsealable.load(Ordering::Relaxed) {
             // Sealing needs that nobody has the file open for writing.
             self.file = File::open(&self.path).at("open", &self.path)?;
             let mut tries = 0;
             loop {
-                match elea_sys::verity::enable(&self.file) {
+                match elea_sys::verity::enable(&self.file, algorithm) {
                     Ok(_) => break,
                     Err(VerityError::Unsupported) => {
                         unsealable.store(true, Ordering::Relaxed);

@@ -16,7 +16,7 @@ pub use contents::Contents;
 use elea_formats::chunked::split::{self, Piece};
 use elea_formats::chunked::table::{File, Table};
 use elea_formats::chunked::{FRAME_HEADER, Position};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use std::collections::HashMap;
 use std::io::{self, BufReader, Read};
@@ -36,7 +36,7 @@ impl Outline {
     /// layer's descriptor names, and the tar-split the one that the table names.
     pub fn read(position: &Position, table: &[u8], split: Vec<u8>) -> Result<Self, Error> {
         let wrong = |what: &str| broken(format!("its {what} has another checksum"));
-        if Digest::sha256(table) != position.checksum {
+        if Sha256::of(table) != position.checksum {
             return Err(wrong("table"));
         }
         let Some(place) = position.split else {
@@ -45,7 +45,7 @@ impl Outline {
         let unpacked = unpack(table, position.table.size)?;
         let end = position.table.offset - FRAME_HEADER;
         let table = Table::parse(unpacked, end).map_err(|e| broken(e.to_string()))?;
-        if table.split != Some(Digest::sha256(&split)) {
+        if table.split != Some(Sha256::of(&split)) {
             return Err(wrong("tar-split"));
         }
         Ok(Self {
@@ -82,8 +82,8 @@ impl Store {
     /// layer's own digest is that of bytes that never came, and says nothing.
     pub fn import_parts(
         &self,
-        blob: &Digest,
-        diff_id: &Digest,
+        blob: &Sha256,
+        diff_id: &Sha256,
         outline: &Outline,
         contents: &Contents,
         progress: &dyn Progress,

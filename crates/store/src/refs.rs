@@ -24,12 +24,12 @@ impl Store {
             name: name.chars().take(200).collect(),
         };
         if let Some(file) = encode(name)
-            && let Some(digest) = target(&self.path().join("refs").join(file))?
+            && let Some(digest) = self.target(&self.path().join("refs").join(file))?
         {
             return Ok(digest);
         }
         let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
-        if !(8..=64).contains(&name.len()) || !name.bytes().all(hex) {
+        if !(8..=2 * self.algorithm().bytes()).contains(&name.len()) || !name.bytes().all(hex) {
             return Err(none());
         }
         let mut found = self.image_names()?;
@@ -50,7 +50,7 @@ impl Store {
         for path in list(&self.path().join("refs"))? {
             let file = path.file_name().unwrap_or_default();
             if let Some(name) = decode(file.as_bytes())
-                && let Some(digest) = target(&path)?
+                && let Some(digest) = self.target(&path)?
             {
                 refs.insert(name, digest);
             }
@@ -102,6 +102,21 @@ impl Store {
         durable::sync_folder(&folder)?;
         Ok(true)
     }
+
+    /// The image at the end of a link's target; none if there is no link, or a broken one.
+    pub(crate) fn target(&self, path: &Path) -> Result<Option<Digest>, Error> {
+        match fs::read_link(path) {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(None)
+            }
+            read => Ok(self.image_name(&read.at("read", path)?)),
+        }
+    }
 }
 
 /// Numbers the new links of this process.
@@ -129,24 +144,6 @@ pub(crate) fn link(store: &Store, to: &Path, at: &Path) -> Result<(), Error> {
     drop(lock);
     durable::sync_folder(folder)?;
     Ok(())
-}
-
-/// The digest at the end of a link's target; none if there is no link, or a broken one.
-pub(crate) fn target(path: &Path) -> Result<Option<Digest>, Error> {
-    match fs::read_link(path) {
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
-            ) =>
-        {
-            Ok(None)
-        }
-        read => Ok(read
-            .at("read", path)?
-            .file_name()
-            .and_then(|name| name.to_str()?.parse().ok())),
-    }
 }
 
 /// Whether a file in `refs/` is named as a reference is.

@@ -1,46 +1,47 @@
-//! A tree whose objects are named by another hash.
+//! A tree, and an image, by another algorithm than the store's.
 
+use crate::fsck::{PIECE, measure};
 use crate::store::in_parallel;
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
-use elea_formats::tree::{Content, Tree};
-use elea_formats::verity::{Algorithm, Hasher};
+use elea_formats::digest::{Algorithm, Digest};
+use elea_formats::erofs::{self, Version};
+use elea_formats::tree::Tree;
 use elea_sys::At as _;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 
 impl Store {
-    /// The same tree with its objects named by their fs-verity digests of another algorithm. Every object is
-    /// read; none is written.
-    pub fn rename_objects<A: Algorithm>(&self, tree: Tree) -> Result<Tree<A>, Error> {
+    /// The digest that a tree has as an image whose objects are named by this algorithm. Where it is not the
+    /// store's, every object is read; none is written.
+    pub fn digest_by(
+        &self,
+        algorithm: Algorithm,
+        tree: &Tree,
+        version: Version,
+    ) -> Result<Digest, Error> {
+        if algorithm == tree.algorithm() {
+            return Ok(erofs::digest(tree, version));
+        }
         let objects: BTreeSet<Digest> = tree
             .leaves()
-            .filter_map(|id| match tree.content(id) {
-                Content::Object { digest, .. } => Some(digest),
-                _ => None,
-            })
+            .filter_map(|id| Some(tree.object(id)?.0))
             .collect();
-        let names: BTreeMap<Digest, A> = in_parallel(|| {
+        let names: BTreeMap<Digest, Digest> = in_parallel(|| {
+            let buffer = || vec![0; PIECE];
+            let name = |buffer: &mut Vec<u8>, object: Digest| {
+                let file = self.open_object(&object)?;
+                let (name, _) =
+                    measure(&file, algorithm, buffer).at("read", self.object_path(&object))?;
+                Ok((object, name))
+            };
             objects
                 .into_par_iter()
-                .map(|object| Ok((object, self.measure(&object)?)))
+                .map_init(buffer, name)
                 .collect::<Result<_, Error>>()
         })?;
-        Ok(tree.rename_objects(|object| names[&object]))
-    }
-
-    fn measure<A: Algorithm>(&self, object: &Digest) -> Result<A, Error> {
-        let mut file = self.open_object(object)?;
-        let mut hasher = Hasher::<A>::default();
-        let mut piece = vec![0; 1 << 18];
-        loop {
-            match file.read(&mut piece) {
-                Ok(0) => return Ok(hasher.finish().digest),
-                Ok(length) => hasher.update(&piece[..length]),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => Err(e).at("read", self.object_path(object))?,
-            }
-        }
+        let renamed = tree
+            .clone()
+            .rename_objects(algorithm, |object| names[object]);
+        Ok(erofs::digest(&renamed, version))
     }
 }

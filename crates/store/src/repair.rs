@@ -11,7 +11,7 @@ use crate::lease;
 use crate::object::{MODE, Writer};
 use crate::refs::link;
 use crate::{Check, Error, Finding, Origin, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::{self, Form};
 use elea_formats::release::ImageManifest;
 use elea_formats::{erofs, verity};
@@ -68,7 +68,8 @@ impl Plan {
             match (finding.damage, finding.object) {
                 (Damage::Stranger, _) => plan.remove.push(finding.path.clone()),
                 (Damage::Leftover, _) => {
-                    let image = crate::image::target_name(&finding.path);
+                    let name = finding.path.file_name().and_then(|name| name.to_str());
+                    let image = name.and_then(|name| name.parse::<Digest>().ok());
                     if image.is_none_or(|image| !lost.contains(&image)) {
                         plan.remove.push(finding.path.clone());
                     }
@@ -223,7 +224,11 @@ impl Repair {
     /// Takes what is wanted from another store, or a folder.
     pub fn from(&mut self, source: &Source, progress: &dyn Progress) -> Result<(), Error> {
         match source {
-            Source::Store(store) => self.take_from_store(store, progress),
+            Source::Store(store) if store.algorithm() == self.store.algorithm() => {
+                self.take_from_store(store, progress)
+            }
+            // Its objects have other names here.
+            Source::Store(store) => self.take_from_folder(&store.path().join("objects"), progress),
             Source::Folder(path) => self.take_from_folder(path, progress),
         }
     }
@@ -357,7 +362,7 @@ impl Repair {
 
     /// The layers of an image that hold what is wanted for it; those whose contents nothing says, if the
     /// others do not hold it all.
-    pub fn layers_for(&self, image: &Digest) -> Result<Vec<Digest>, Error> {
+    pub fn layers_for(&self, image: &Digest) -> Result<Vec<Sha256>, Error> {
         let used = self.wanted.iter().filter(|(_, w)| w.images.contains(image));
         let mut missing: BTreeSet<Digest> = used.map(|(digest, _)| *digest).collect();
         let (mut holding, mut unknown) = (Vec::new(), Vec::new());
@@ -382,7 +387,8 @@ impl Repair {
 
     /// Takes a file's content if it is wanted.
     fn offer(&mut self, file: &File, named: Option<&Digest>, from: &str) {
-        let Ok((digest, _)) = measure(file, &mut vec![0; PIECE]) else {
+        let measured = measure(file, self.store.algorithm(), &mut vec![0; PIECE]);
+        let Ok((digest, _)) = measured else {
             return;
         };
         if named.is_some_and(|named| *named != digest) || !self.wanted.contains_key(&digest) {
@@ -447,7 +453,7 @@ impl Store {
             let mut tree = tree.clone();
             form::canonical(&mut tree, form);
             let bytes = erofs::write(&tree, erofs::Version::V1);
-            if verity::measure(&bytes) == *image {
+            if verity::measure(self.algorithm(), &bytes) == *image {
                 return Ok(Some(bytes));
             }
         }
@@ -458,13 +464,15 @@ impl Store {
 /// Whether an operation has put something right, or finished it, that a check found wrong before.
 fn is_right_now(store: &Store, path: &Path) -> bool {
     let folder = path.parent().unwrap_or(path);
-    if let Some(digest) = crate::gc::object_name(folder, path) {
+    if let Some(digest) = store.object_name(folder, path) {
         return File::open(path)
-            .and_then(|file| measure(&file, &mut vec![0; PIECE]))
+            .and_then(|file| measure(&file, store.algorithm(), &mut vec![0; PIECE]))
             .is_ok_and(|(found, _)| found == digest);
     }
     folder.ends_with("manifests")
-        && crate::image::target_name(path).is_some_and(|image| store.names_image(&image))
+        && store
+            .image_name(path)
+            .is_some_and(|image| store.names_image(&image))
 }
 
 /// Copies a file into the store, where it replaces what is suspected.

@@ -5,12 +5,10 @@
 
 mod holders;
 
-use crate::gc::object_name;
-use crate::image::target_name;
 use crate::lease;
 use crate::store::list;
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use holders::{Set, Sets};
@@ -223,14 +221,14 @@ impl Store {
 
     /// The objects that are there, held by nobody yet.
     fn sized_objects(&self, progress: &dyn Progress) -> Result<Sets, Error> {
-        let mut sets = Sets::new(&self.room());
+        let mut sets = Sets::new(&self.room(), self.algorithm());
         for folder in list(&self.path().join("objects"))? {
             // What is no object is for `fsck` to say.
             if folder.is_symlink() || !folder.is_dir() {
                 continue;
             }
             for path in list(&folder)? {
-                if let Some(digest) = object_name(&folder, &path) {
+                if let Some(digest) = self.object_name(&folder, &path) {
                     sets.add(&digest, size(&path)?);
                 }
             }
@@ -241,7 +239,7 @@ impl Store {
         Ok(sets)
     }
 
-    fn hold_layer(&self, sets: &mut Sets, holder: usize, blob: &Digest) -> Result<(), Error> {
+    fn hold_layer(&self, sets: &mut Sets, holder: usize, blob: &Sha256) -> Result<(), Error> {
         if let Some(layer) = self.load_layer(blob)? {
             for (object, _) in layer.objects() {
                 sets.hold(holder, &object);
@@ -278,7 +276,7 @@ impl Store {
         let at = |name: &str| self.path().join(name);
         let mut documents = Sum::default();
         for path in list(&at("manifests"))? {
-            if target_name(&path).is_some() {
+            if self.image_name(&path).is_some() {
                 documents.add(below(&path)?);
             }
         }

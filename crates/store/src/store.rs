@@ -3,7 +3,7 @@
 use crate::fsck::is_unfinished;
 use crate::object::Writer;
 use crate::{Error, meta};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_sys::{At as _, PathError, durable};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 use rustix::io::Errno;
@@ -29,6 +29,7 @@ const FOLDERS: [&str; 7] = [
 #[derive(Debug, Clone)]
 pub struct Store {
     path: PathBuf,
+    algorithm: Algorithm,
     /// Features that allow reading alone.
     unknown: Arc<Vec<String>>,
     /// The files of the leases that live in this process.
@@ -40,8 +41,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a store in a folder that is empty or absent, or goes on where somebody died who began to.
+    /// Makes a store with SHA-256 in a folder that is empty or absent, or goes on where somebody died who
+    /// began to.
     pub fn init(path: &Path) -> Result<Self, Error> {
+        Self::init_with(path, Algorithm::Sha256)
+    }
+
+    /// The same with objects and images that are named by this algorithm.
+    pub fn init_with(path: &Path, algorithm: Algorithm) -> Result<Self, Error> {
         fs::create_dir_all(path).at("create", path)?;
         for entry in fs::read_dir(path).at("read", path)? {
             if !is_begun(&entry.at("read", path)?) {
@@ -56,7 +63,7 @@ impl Store {
         }
         try_links(path)?;
         // The file that makes it a store comes last.
-        durable::write_public(&path.join(meta::NAME), meta::encode().as_bytes())?;
+        durable::write_public(&path.join(meta::NAME), meta::encode(algorithm).as_bytes())?;
         Self::open(path)
     }
 
@@ -80,9 +87,10 @@ impl Store {
         .take(meta::MAX)
         .read_to_end(&mut bytes)
         .at("read", &file)?;
-        let unknown = meta::parse(path, &bytes)?;
+        let (algorithm, unknown) = meta::parse(path, &bytes)?;
         Ok(Self {
             path: path.to_owned(),
+            algorithm,
             unknown: Arc::new(unknown),
             leases: Arc::default(),
             unsealable: Arc::default(),
@@ -101,6 +109,29 @@ impl Store {
     /// Its folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What its objects and images are named by.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Refuses a store that names its objects by another algorithm than what is to use it.
+    pub fn require(&self, wanted: Algorithm) -> Result<(), Error> {
+        if self.algorithm == wanted {
+            return Ok(());
+        }
+        Err(Error::Algorithm {
+            path: self.path.clone(),
+            found: self.algorithm,
+            wanted,
+        })
+    }
+
+    /// The object or image of this store that a text names.
+    pub(crate) fn parse_digest(&self, text: &str) -> Option<Digest> {
+        let digest: Digest = text.parse().ok()?;
+        (digest.algorithm() == self.algorithm).then_some(digest)
     }
 
     /// The same store for a repair: these objects count as absent until they were written anew,

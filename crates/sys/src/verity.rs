@@ -1,7 +1,7 @@
 //! fs-verity of files: sealing them and asking for their digest.
 //!
-//! Source: the kernel's `Documentation/filesystems/fsverity.rst`; SHA-256, blocks of 4 KiB,
-//! no salt, which is what composefs asks for.
+//! Source: the kernel's `Documentation/filesystems/fsverity.rst`; blocks of 4 KiB, no salt,
+//! which is what composefs asks for.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd as _;
 /// Why a file was not sealed or measured.
 #[derive(Debug, thiserror::Error)]
 pub enum VerityError {
-    /// The file system or the kernel has no fs-verity (xfs, tmpfs, ext4 without the feature).
+    /// The file system or the kernel has no fs-verity, or none with the algorithm (xfs, tmpfs, ext4 without the feature).
     #[error("the file system has no fs-verity")]
     Unsupported,
     /// The file is not sealed.
@@ -19,9 +19,6 @@ pub enum VerityError {
     /// The file is open for writing somewhere.
     #[error("the file is open for writing, so it cannot be sealed")]
     Busy,
-    /// The file is sealed by another algorithm than SHA-256.
-    #[error("the file is sealed by fs-verity algorithm {0}, not SHA-256")]
-    Algorithm(u16),
     /// Anything else.
     #[error("fs-verity failed: {0}")]
     Io(#[source] io::Error),
@@ -56,19 +53,20 @@ const MEASURE: u64 = 0xc004_6686;
 
 fn error(source: io::Error) -> VerityError {
     match source.raw_os_error() {
-        Some(libc::ENOTTY | libc::EOPNOTSUPP) => VerityError::Unsupported,
+        // A kernel without the hash has no fs-verity with it.
+        Some(libc::ENOTTY | libc::EOPNOTSUPP | libc::ENOPKG) => VerityError::Unsupported,
         Some(libc::ENODATA) => VerityError::NotSealed,
         Some(libc::ETXTBSY) => VerityError::Busy,
         _ => VerityError::Io(source),
     }
 }
 
-/// Seals a file that is open for reading and by nobody for writing. `Ok(false)` if it was
-/// sealed before.
-pub fn enable(file: &File) -> Result<bool, VerityError> {
+/// Seals a file that is open for reading and by nobody for writing, by the algorithm of this number
+/// (`FS_VERITY_HASH_ALG_…`). `Ok(false)` if it was sealed before.
+pub fn enable(file: &File, algorithm: u8) -> Result<bool, VerityError> {
     let arg = EnableArg {
         version: 1,
-        hash_algorithm: 1,
+        hash_algorithm: algorithm.into(),
         block_size: 4096,
         salt_size: 0,
         salt_ptr: 0,
@@ -89,9 +87,9 @@ pub fn enable(file: &File) -> Result<bool, VerityError> {
     }
 }
 
-/// The digest that the file is sealed by. The kernel reads the descriptor alone, so this
-/// tells which file it is, not that all its blocks are sound.
-pub fn measure(file: &File) -> Result<[u8; 32], VerityError> {
+/// The digest that the file is sealed by, of 32 bytes (SHA-256) or 64 (SHA-512). The kernel reads the
+/// descriptor alone, so this tells which file it is, not that all its blocks are sound.
+pub fn measure(file: &File) -> Result<Vec<u8>, VerityError> {
     let mut arg = DigestArg {
         algorithm: 0,
         size: 64,
@@ -103,12 +101,8 @@ pub fn measure(file: &File) -> Result<[u8; 32], VerityError> {
     if result != 0 {
         return Err(error(io::Error::last_os_error()));
     }
-    if arg.algorithm != 1 || arg.size != 32 {
-        return Err(VerityError::Algorithm(arg.algorithm));
-    }
-    let mut digest = [0; 32];
-    digest.copy_from_slice(&arg.digest[..32]);
-    Ok(digest)
+    let size = usize::from(arg.size).min(arg.digest.len());
+    Ok(arg.digest[..size].to_vec())
 }
 
 #[cfg(test)]
@@ -129,6 +123,6 @@ mod tests {
         // procfs has none on any kernel.
         let file = File::open("/proc/self/maps").unwrap();
         assert!(matches!(measure(&file), Err(VerityError::Unsupported)));
-        assert!(matches!(enable(&file), Err(VerityError::Unsupported)));
+        assert!(matches!(enable(&file, 1), Err(VerityError::Unsupported)));
     }
 }

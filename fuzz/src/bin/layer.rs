@@ -1,7 +1,7 @@
 //! Layers, and the tree that they make. The first byte chooses how they are compressed.
 #![no_main]
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::dump;
 use elea_formats::form::{Form, canonical};
 use elea_store::Store;
@@ -44,7 +44,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let media = MEDIA[usize::from(*choice) % MEDIA.len()];
     with_store(|store| {
-        let Ok(layer) = store.import_layer(&Digest::sha256(layer), media, layer, &Silent) else {
+        let Ok(layer) = store.import_layer(&Sha256::of(layer), media, layer, &Silent) else {
             return;
         };
         if let Ok(mut tree) = store.assemble(&[layer]) {

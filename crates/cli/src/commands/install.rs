@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let target = Target::inspect(&args.disk, args.size)?;
     let store = context.store_or_new("elea install")?;
+    store.require(elea_host::ALGORITHM)?;
     let bars = context.bars();
     let policy = args.trust.policy(&context.global.root)?;
     let found = places::image(

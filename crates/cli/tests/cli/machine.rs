@@ -165,6 +165,12 @@ fn a_machines_store_is_collected_and_checked_with_its_generations() {
     assert_eq!(ran.code, Some(5), "{ran:?}");
     let name = kernel.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(ran.out.contains(&name[..12]), "{ran:?}");
+
+    // Its initrd and entries know SHA-256 alone.
+    fs::rename(elea.path("machine/elea/store"), elea.path("own")).unwrap();
+    elea.good("--store machine/elea/store store init --algorithm sha512");
+    let words = ["objects by sha512", "sha256 is needed"];
+    elea.bad("--root machine store fsck", 1, &words);
 }
 
 /// A newer release comes from a registry, signed by the key that the machine was installed with.

@@ -4,7 +4,7 @@ use super::control;
 use super::sources::{self, Archive};
 use crate::lock::Error;
 use crate::program::{self, ProgramError};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::progress::Progress;
 use std::fmt::Write as _;
@@ -38,7 +38,7 @@ pub(crate) struct Release {
     /// Its suite and code name.
     pub(crate) names: Vec<String>,
     pub(crate) date: String,
-    pub(crate) digest: Digest,
+    pub(crate) digest: Sha256,
 }
 
 /// What a private apt is for.
@@ -150,7 +150,7 @@ impl Apt {
         &self,
         exact: &[String],
         progress: &dyn Progress,
-    ) -> Result<Vec<(String, String, u64, Digest)>, Error> {
+    ) -> Result<Vec<(String, String, u64, Sha256)>, Error> {
         let mut arguments = vec!["apt-cache", "show", "--"];
         arguments.extend(exact.iter().map(String::as_str));
         let printed = self.run(&arguments, progress)?;
@@ -220,7 +220,7 @@ fn parse_release(bytes: &[u8]) -> Option<Release> {
             .flatten()
             .collect(),
         date: field("Date")?,
-        digest: Digest::sha256(bytes),
+        digest: Sha256::of(bytes),
     })
 }
 

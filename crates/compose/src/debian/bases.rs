@@ -6,7 +6,7 @@
 use super::bootstrap::BOOT_CONTROL;
 use crate::lock::{Error, Lock};
 use crate::program;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::lock::Lock as FileLock;
 use elea_sys::progress::{Progress, Unit};
@@ -46,7 +46,7 @@ impl Bases {
             "epoch": lock.epoch,
             "packages": lock.packages,
         });
-        let key = Digest::sha256(key.to_string().as_bytes());
+        let key = Sha256::of(key.to_string().as_bytes());
         let bases = Self {
             folder: folder.to_owned(),
             name: format!("{boot}-{key}"),

@@ -3,7 +3,7 @@
 use super::cache::{Cache, stop_if_asked};
 use crate::lock::{Error, Lock, Package};
 use crate::program;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use std::ffi::OsStr;
@@ -50,7 +50,7 @@ pub(crate) fn repository(
     let name = format!("{BOOT_PACKAGE}.deb");
     let path = folder.join(&name);
     let content = fs::read(&path).at("read", &path)?;
-    let digest = Digest::sha256(&content);
+    let digest = Sha256::of(&content);
     describe(&mut index, &path, &name, digest, content.len() as u64, log)?;
     let path = folder.join("Packages");
     Ok(fs::write(&path, index).at("write", &path)?)
@@ -60,7 +60,7 @@ fn describe(
     index: &mut String,
     path: &Path,
     name: &str,
-    digest: Digest,
+    digest: Sha256,
     size: u64,
     log: &Path,
 ) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use super::sources::Archive;
 use crate::lock::{Error, Package};
 use crate::program;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use sha2::Digest as _;
@@ -30,12 +30,12 @@ impl Cache {
     }
 
     /// Where a package is or would be.
-    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+    pub(crate) fn path(&self, digest: &Sha256) -> PathBuf {
         self.folder.join(format!("{digest}.deb"))
     }
 
     /// Whether it is there, with the right content.
-    pub(crate) fn has(&self, digest: &Digest) -> Result<bool, Error> {
+    pub(crate) fn has(&self, digest: &Sha256) -> Result<bool, Error> {
         let path = self.path(digest);
         match sha256(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -159,13 +159,13 @@ pub(crate) fn stop_if_asked(progress: &dyn Progress) -> Result<(), Error> {
 }
 
 /// The SHA-256 of a file's content.
-fn sha256(path: &Path) -> Result<Digest, PathError> {
+fn sha256(path: &Path) -> Result<Sha256, PathError> {
     let mut file = File::open(path).at("open", path)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 17];
     loop {
         match file.read(&mut buffer).at("read", path)? {
-            0 => return Ok(Digest::new(hasher.finalize().into())),
+            0 => return Ok(Sha256::new(hasher.finalize().into())),
             n => hasher.update(&buffer[..n]),
         }
     }
@@ -181,7 +181,7 @@ mod tests {
             name: name.into(),
             version: "1".into(),
             architecture: "all".into(),
-            sha256: Digest::sha256(content),
+            sha256: Sha256::of(content),
             size: content.len() as u64,
             archive: "trixie".into(),
             file: format!("pool/{name}.deb"),

@@ -92,7 +92,7 @@ pub(super) fn trust(trust: &Trust, tree: &Tree) -> Result<(), Error> {
     for path in &trust.keys {
         let pem = std::fs::read(path).at("read", path)?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let digest = elea_formats::digest::Digest::sha256(&pem);
+        let digest = elea_formats::digest::Sha256::of(&pem);
         let name = format!(
             "usr/lib/elea/trust.d/{stem}-{}.pub",
             &digest.to_string()[..8]

@@ -193,27 +193,27 @@ fn numbers_of(out: &mut String, title: &str, numbers: &BTreeMap<String, u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use elea_formats::digest::Digest;
+    use elea_formats::digest::Sha256;
 
     fn lock() -> Lock {
         let package = |name: &str| Package {
             name: name.into(),
             version: "1:2.0-1~deb13u1+b2".into(),
             architecture: "amd64".into(),
-            sha256: Digest::sha256(name.as_bytes()),
+            sha256: Sha256::of(name.as_bytes()),
             size: 12,
             archive: "trixie".into(),
             file: format!("pool/main/x/{name}_2.0-1%7edeb13u1_amd64.deb"),
         };
         Lock {
             schema: SCHEMA.into(),
-            request: Digest::sha256(b"request"),
+            request: Sha256::of(b"request"),
             architecture: "amd64".into(),
             epoch: 1_760_000_000,
             archives: vec![Archive {
                 suite: "trixie".into(),
                 date: "Sat, 21 Nov 2026 09:15:44 UTC".into(),
-                release: Digest::sha256(b"release"),
+                release: Sha256::of(b"release"),
             }],
             packages: vec![package("apt"), package("libstdc++6")],
             loader: package("systemd-boot-efi"),

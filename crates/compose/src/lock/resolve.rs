@@ -7,7 +7,7 @@ use crate::debian::bootstrap::{self, BOOT_PACKAGE};
 use crate::debian::cache::Cache;
 use crate::debian::{self, sources};
 use crate::program::ProgramError;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
 }
 
 /// The digest of everything that a config asks of archives.
-fn request(config: &Config) -> Digest {
+fn request(config: &Config) -> Sha256 {
     let asked = serde_json::json!({
         "architecture": config.base.architecture,
         "components": config.base.components,
@@ -73,7 +73,7 @@ fn request(config: &Config) -> Digest {
         "suite": config.base.suite,
         "system": SYSTEM,
     });
-    Digest::sha256(asked.to_string().as_bytes())
+    Sha256::of(asked.to_string().as_bytes())
 }
 
 struct Solver<'a> {
@@ -85,7 +85,7 @@ struct Solver<'a> {
 }
 
 impl Solver<'_> {
-    fn lock(&self, request: Digest) -> Result<Lock, Error> {
+    fn lock(&self, request: Sha256) -> Result<Lock, Error> {
         let base = &self.config.base;
         let log = self.work.join("log");
         let main = debian::archives(self.config, &base.suite)?;
@@ -281,7 +281,7 @@ const OLDEST_LOADER: u32 = 258;
 fn package(
     found: &Found,
     archives: &[sources::Archive],
-    digests: &[(String, String, u64, Digest)],
+    digests: &[(String, String, u64, Sha256)],
 ) -> Result<Package, Error> {
     let answer = |why: &str| Error::Answer {
         about: format!("{} {}", found.name, found.version),

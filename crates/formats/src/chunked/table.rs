@@ -4,7 +4,7 @@
 //! a superset of CRFS's (google/crfs, `stargz/stargz.go`, `TOCEntry`).
 
 use super::ChunkedError;
-use crate::digest::Digest;
+use crate::digest::Sha256;
 use crate::oci::sha256_text;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -27,7 +27,7 @@ pub struct File {
     /// Its size in bytes.
     pub size: u64,
     /// SHA-256 of its content.
-    pub digest: Digest,
+    pub digest: Sha256,
     /// The bytes of the layer that hold it: zstd frames of nothing else.
     pub range: Range<u64>,
 }
@@ -38,7 +38,7 @@ pub struct Table {
     /// The files, in the order of their ranges, which do not overlap.
     pub files: Vec<File>,
     /// SHA-256 of the tar-split, packed.
-    pub split: Option<Digest>,
+    pub split: Option<Sha256>,
 }
 
 impl Table {
@@ -217,7 +217,7 @@ pub struct Entry<'a> {
     pub xattrs: BTreeMap<String, String>,
     /// SHA-256 of the content; an empty file has none.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digest")]
-    pub digest: Option<Digest>,
+    pub digest: Option<Sha256>,
     /// Where the content's frames begin.
     #[serde(skip_serializing_if = "is_zero")]
     pub offset: u64,
@@ -238,7 +238,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 }
 
 #[expect(clippy::ref_option, reason = "serde gives the field by reference")]
-fn digest<S: serde::Serializer>(digest: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+fn digest<S: serde::Serializer>(digest: &Option<Sha256>, to: S) -> Result<S::Ok, S::Error> {
     match digest {
         Some(digest) => sha256_text::serialize(digest, to),
         None => to.serialize_none(),
@@ -273,7 +273,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Ends the table; `split` is the SHA-256 of the tar-split, packed.
-    pub fn finish(mut self, split: &Digest) -> io::Result<W> {
+    pub fn finish(mut self, split: &Sha256) -> io::Result<W> {
         write!(self.to, r#"],"tarSplitDigest":"sha256:{split}"}}"#)?;
         Ok(self.to)
     }
@@ -290,7 +290,7 @@ mod tests {
 
     /// An entry of a file whose digest is that of its name, or of another text.
     fn reg(name: &str, of: &str, size: u64, offset: u64, end: u64) -> String {
-        let digest = Digest::sha256(of.as_bytes());
+        let digest = Sha256::of(of.as_bytes());
         format!(
             r#"{{"type":"reg","name":"{name}","size":{size},"digest":"sha256:{digest}","offset":{offset},"endOffset":{end}}}"#
         )
@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut writer = Writer::new(Vec::new()).unwrap();
-        let digest = Digest::sha256(b"x");
+        let digest = Sha256::of(b"x");
         let mut entry = Entry {
             kind: "reg",
             name: "usr/bin/\"x\"",
@@ -320,7 +320,7 @@ mod tests {
                 ..Entry::default()
             })
             .unwrap();
-        let split = Digest::sha256(b"split");
+        let split = Sha256::of(b"split");
         let text = writer.finish(&split).unwrap();
         let shown = String::from_utf8(text.clone()).unwrap();
         assert!(shown.contains(r#""mode":493"#) && shown.contains(r#""endOffset":30"#));

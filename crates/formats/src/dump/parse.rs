@@ -1,7 +1,7 @@
 //! Text to a tree. A dump may come from anywhere.
 
 use super::{BLOCK_DEVICE, CHAR_DEVICE, DIRECTORY, FIFO, REGULAR, SOCKET, SYMLINK};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::tree::{Content, DirId, Leaf, Meta, Node, Time, Tree};
 use std::collections::BTreeMap;
 
@@ -54,6 +54,16 @@ pub enum Reason {
     /// No line before this one makes its directory.
     #[error("its directory does not come before it")]
     Parent,
+    /// The object has a name of another algorithm than those of the tree that is filled.
+    #[error(
+        "its object is named by {found}, and here they are named by {wanted}; use a store with {found} (`elea store init --algorithm {found}`)"
+    )]
+    Algorithm {
+        /// What the dump has.
+        found: Algorithm,
+        /// What the tree has.
+        wanted: Algorithm,
+    },
     /// The path was there before.
     #[error("the path is there twice")]
     Twice,
@@ -76,9 +86,9 @@ fn wrong(field: &'static str, found: &[u8], needed: &'static str) -> Reason {
     }
 }
 
-/// Parses a dump.
+/// Parses a dump. The tree has the algorithm that the dump has.
 pub fn parse(text: &[u8]) -> std::result::Result<Tree, DumpError> {
-    let mut parser = Parser::new(Tree::new());
+    let mut parser = Parser::of_any(Tree::new());
     for line in text.split_inclusive(|b| *b == b'\n') {
         parser.line(line)?;
     }
@@ -92,17 +102,28 @@ pub const MAX_LINE: usize = 4 * (2 * MAX_PATH + MAX_INLINE) + MAX_ATTRIBUTES_TEX
 #[derive(Debug)]
 pub struct Parser {
     tree: Tree,
+    /// Whether the tree takes the algorithm of the first object.
+    undecided: bool,
     rooted: bool,
     line: usize,
 }
 
 impl Parser {
-    /// Fills this tree, which has nothing in it yet.
+    /// Fills this tree, which has nothing in it yet. Objects that it could not name are refused.
     pub fn new(tree: Tree) -> Self {
         Self {
             tree,
+            undecided: false,
             rooted: false,
             line: 0,
+        }
+    }
+
+    /// The same, but the tree gets the algorithm of the first object.
+    pub fn of_any(tree: Tree) -> Self {
+        Self {
+            undecided: true,
+            ..Self::new(tree)
         }
     }
 
@@ -110,13 +131,26 @@ impl Parser {
     pub fn line(&mut self, line: &[u8]) -> std::result::Result<(), DumpError> {
         self.line += 1;
         let parsed = match line.strip_suffix(b"\n") {
-            Some(line) => parse_line(&mut self.tree, &mut self.rooted, line),
+            Some(line) => self.parse(line),
             None => Err(Reason::Cut),
         };
         parsed.map_err(|reason| DumpError {
             line: self.line,
             reason,
         })
+    }
+
+    fn parse(&mut self, line: &[u8]) -> Result<()> {
+        let has_object = |tree: &Tree| tree.leaves().any(|id| tree.object(id).is_some());
+        match parse_line(&mut self.tree, &mut self.rooted, line) {
+            Err(Reason::Algorithm { found, .. }) if self.undecided && !has_object(&self.tree) => {
+                self.undecided = false;
+                let tree = std::mem::take(&mut self.tree);
+                self.tree = tree.rename_objects(found, |digest| *digest);
+                parse_line(&mut self.tree, &mut self.rooted, line)
+            }
+            parsed => parsed,
+        }
     }
 
     /// The tree, if its lines are complete.
@@ -171,7 +205,13 @@ fn parse_line(tree: &mut Tree, rooted: &mut bool, line: &[u8]) -> Result<()> {
         return put_directory(tree, rooted, &path, &meta);
     }
     let content = match kind {
-        REGULAR => regular(size, payload, content, digest)?,
+        REGULAR => match regular(size, payload, content, digest)? {
+            Content::Object { digest, .. } if digest.algorithm() != tree.algorithm() => {
+                let (found, wanted) = (digest.algorithm(), tree.algorithm());
+                return Err(Reason::Algorithm { found, wanted });
+            }
+            content => content,
+        },
         SYMLINK => {
             refuse(content.is_some(), "content")?;
             refuse(digest != b"-", "digest")?;
@@ -246,7 +286,7 @@ fn regular(
     let digest: Digest = std::str::from_utf8(digest)
         .ok()
         .and_then(|text| text.parse().ok())
-        .ok_or_else(|| wrong("digest", digest, "64 hexadecimal digits"))?;
+        .ok_or_else(|| wrong("digest", digest, "64 or 128 hexadecimal digits"))?;
     if payload.strip_prefix(b"/").unwrap_or(&payload) != digest.object_path().as_bytes() {
         return Err(wrong("payload", &payload, "the object of the digest"));
     }

@@ -1,8 +1,8 @@
 //! Extended attributes: prefixes, the name filter, their bytes.
 
 use super::{ESCAPED, METACOPY, OVERLAY, REDIRECT};
+use crate::digest::{Algorithm, Digest};
 use crate::tree::Xattrs;
-use crate::verity::Algorithm;
 use std::borrow::Cow;
 use xxhash_rust::xxh32::xxh32;
 
@@ -22,12 +22,12 @@ pub(super) const PREFIXES: [(u8, &[u8]); 5] = [
 
 /// An attribute of an inode of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Attribute<'t, A> {
+pub(super) enum Attribute<'t> {
     /// One of the tree, escaped where it must be, or a mark.
     Plain(Plain<'t>),
     /// Where overlayfs finds a file's content, and the digest that it must have.
-    Redirect(A),
-    Metacopy(A),
+    Redirect(Digest),
+    Metacopy(Digest),
 }
 
 /// A name and a value. The order is the one of the format: by full name, then by the length of the
@@ -92,7 +92,14 @@ pub(super) fn size(suffix: usize, value: usize) -> usize {
     (4 + suffix + value).next_multiple_of(4)
 }
 
-impl<A: Algorithm> Attribute<'_, A> {
+/// What stands before the digest that a file's content must have: version, length, flags, algorithm
+/// (`fs/overlayfs/overlayfs.h`, `struct ovl_metacopy`).
+pub(super) fn metacopy_head(algorithm: Algorithm) -> [u8; 4] {
+    let length = u8::try_from(4 + algorithm.bytes()).unwrap_or(u8::MAX);
+    [0, length, 0, algorithm.number()]
+}
+
+impl Attribute<'_> {
     pub(super) fn name(&self) -> &[u8] {
         match self {
             Self::Plain(plain) => &plain.name,
@@ -105,8 +112,8 @@ impl<A: Algorithm> Attribute<'_, A> {
         match self {
             Self::Plain(plain) => plain.value.len(),
             // `/ab/cdef…`
-            Self::Redirect(_) => 2 * A::BYTES + 2,
-            Self::Metacopy(_) => 4 + A::BYTES,
+            Self::Redirect(digest) => 2 * digest.as_bytes().len() + 2,
+            Self::Metacopy(digest) => 4 + digest.as_bytes().len(),
         }
     }
 
@@ -133,18 +140,16 @@ impl<A: Algorithm> Attribute<'_, A> {
             Self::Plain(plain) => out.extend_from_slice(&plain.value),
             Self::Redirect(digest) => {
                 out.push(b'/');
-                for (at, byte) in digest.bytes().iter().enumerate() {
+                for (at, byte) in digest.as_bytes().iter().enumerate() {
                     if at == 1 {
                         out.push(b'/');
                     }
                     out.extend([byte >> 4, byte & 15].map(|d| b"0123456789abcdef"[usize::from(d)]));
                 }
             }
-            // Version, length, flags, algorithm, digest (`fs/overlayfs/overlayfs.h`, `struct ovl_metacopy`).
             Self::Metacopy(digest) => {
-                let length = u8::try_from(4 + A::BYTES).unwrap_or(u8::MAX);
-                out.extend([0, length, 0, A::NUMBER]);
-                out.extend_from_slice(digest.bytes());
+                out.extend(metacopy_head(digest.algorithm()));
+                out.extend_from_slice(digest.as_bytes());
             }
         }
         let size = (out.len() - start).next_multiple_of(4);

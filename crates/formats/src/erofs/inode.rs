@@ -4,8 +4,8 @@ use super::attributes::{Attribute, HEADER, Plain, escaped};
 use super::order::{Order, Source};
 use super::shared::Shared;
 use super::{BLOCK, COMPACT, EXTENDED, OPAQUE, SELINUX, SLOT, Type, Version, WHITEOUT, attributes};
+use crate::digest::Digest;
 use crate::tree::{Content, ContentRef, DirId, MetaRef, Node, Time};
-use crate::verity::Algorithm;
 use std::borrow::Cow;
 
 /// At most so much of a file or directory stands at its inode.
@@ -14,7 +14,7 @@ const MAX_TAIL: usize = BLOCK / 2;
 const MAX_SHARED: usize = 128;
 
 /// An inode.
-pub(super) struct Inode<'t, A> {
+pub(super) struct Inode<'t> {
     pub(super) meta: MetaRef<'t>,
     pub(super) kind: Type,
     pub(super) links: usize,
@@ -22,7 +22,7 @@ pub(super) struct Inode<'t, A> {
     pub(super) size: u64,
     pub(super) body: Body<'t>,
     /// Sorted by name.
-    pub(super) attributes: Vec<Attribute<'t, A>>,
+    pub(super) attributes: Vec<Attribute<'t>>,
 }
 
 /// What an inode holds.
@@ -48,8 +48,8 @@ pub(super) enum Body<'t> {
 }
 
 /// Which of its attributes an inode has beside it, and which in the shared table.
-pub(super) struct Parted<'i, 't, A> {
-    pub(super) own: Vec<&'i Attribute<'t, A>>,
+pub(super) struct Parted<'i, 't> {
+    pub(super) own: Vec<&'i Attribute<'t>>,
     /// Places in the shared table, in bytes.
     pub(super) shared: Vec<usize>,
 }
@@ -57,7 +57,7 @@ pub(super) struct Parted<'i, 't, A> {
 /// The permissions of a stub.
 pub(super) const STUB_MODE: u32 = 0o644;
 
-impl<'t, A: Algorithm> Order<'t, A> {
+impl<'t> Order<'t> {
     /// The metadata of an inode; a stub has the root's owner and times.
     pub(super) fn meta(&self, inode: usize) -> MetaRef<'t> {
         match self.source(inode) {
@@ -71,7 +71,7 @@ impl<'t, A: Algorithm> Order<'t, A> {
     }
 
     /// The attributes of an inode, sorted by name.
-    pub(super) fn attributes(&self, inode: usize, version: Version) -> Vec<Attribute<'t, A>> {
+    pub(super) fn attributes(&self, inode: usize, version: Version) -> Vec<Attribute<'t>> {
         let meta = self.meta(inode);
         let source = self.source(inode);
         if source == Source::Stub {
@@ -96,7 +96,7 @@ impl<'t, A: Algorithm> Order<'t, A> {
         &self,
         inode: usize,
         version: Version,
-    ) -> impl Iterator<Item = (&'static [u8], &'static [u8])> + use<A> {
+    ) -> impl Iterator<Item = (&'static [u8], &'static [u8])> + use<> {
         let (file, parent, root) = match self.source(inode) {
             // A whiteout that is content would hide things in the overlay, so it is escaped.
             Source::Node(Node::Leaf(id)) => (
@@ -115,7 +115,7 @@ impl<'t, A: Algorithm> Order<'t, A> {
     }
 
     /// The object that an inode's content is.
-    pub(super) fn object(&self, inode: usize) -> Option<A> {
+    pub(super) fn object(&self, inode: usize) -> Option<Digest> {
         match self.source(inode) {
             Source::Node(Node::Leaf(id)) => match self.tree.content(id) {
                 Content::Object { digest, .. } => Some(digest),
@@ -130,9 +130,9 @@ impl<'t, A: Algorithm> Order<'t, A> {
         &self,
         number: usize,
         version: Version,
-        shared: &Shared<'t, A>,
+        shared: &Shared<'t>,
         time: Time,
-    ) -> Inode<'t, A> {
+    ) -> Inode<'t> {
         let (kind, links, size, body) = match self.source(number) {
             Source::Stub => (Type::CharDevice, 1, 0, Body::Number(0)),
             Source::Node(Node::Directory(id)) => self.folder(id),
@@ -178,7 +178,7 @@ impl<'t, A: Algorithm> Order<'t, A> {
     }
 }
 
-fn plain<'t, A>(name: &'t [u8], value: &'t [u8]) -> Attribute<'t, A> {
+fn plain<'t>(name: &'t [u8], value: &'t [u8]) -> Attribute<'t> {
     Attribute::Plain(Plain {
         name: Cow::Borrowed(name),
         value: Cow::Borrowed(value),
@@ -187,7 +187,7 @@ fn plain<'t, A>(name: &'t [u8], value: &'t [u8]) -> Attribute<'t, A> {
 
 impl Type {
     /// The type that content has in the image: a whiteout is a regular file.
-    pub(super) fn of_content<A, B>(content: &Content<A, B>) -> Self {
+    pub(super) fn of_content<B>(content: &Content<B>) -> Self {
         match content {
             Content::Inline(_) | Content::Object { .. } | Content::CharDevice(0) => Self::Regular,
             Content::Symlink(_) => Self::Symlink,
@@ -200,7 +200,7 @@ impl Type {
 }
 
 /// The size and the body of a leaf.
-fn of_content<A: Copy>(content: ContentRef<'_, A>) -> (u64, Body<'_>) {
+fn of_content(content: ContentRef<'_>) -> (u64, Body<'_>) {
     match content {
         Content::Inline(data) if !data.is_empty() => {
             let blocks = data.len() / BLOCK + usize::from(data.len() % BLOCK > MAX_TAIL);
@@ -271,7 +271,7 @@ impl Body<'_> {
     }
 }
 
-impl<'t, A: Algorithm> Inode<'t, A> {
+impl<'t> Inode<'t> {
     /// Whether the short inode says it all.
     pub(super) fn is_compact(&self, time: Time) -> bool {
         self.meta.mtime == time
@@ -291,7 +291,7 @@ impl<'t, A: Algorithm> Inode<'t, A> {
     }
 
     /// Which attributes are its own.
-    pub(super) fn part(&self, shared: &Shared<'t, A>) -> Parted<'_, 't, A> {
+    pub(super) fn part(&self, shared: &Shared<'t>) -> Parted<'_, 't> {
         let mut parted = Parted {
             own: Vec::new(),
             shared: Vec::new(),
@@ -306,7 +306,7 @@ impl<'t, A: Algorithm> Inode<'t, A> {
     }
 
     /// The size of its attributes in the image.
-    pub(super) fn attributes_size(&self, parted: &Parted<'_, 't, A>) -> usize {
+    pub(super) fn attributes_size(&self, parted: &Parted<'_, 't>) -> usize {
         if self.attributes.is_empty() {
             return 0;
         }
@@ -317,7 +317,7 @@ impl<'t, A: Algorithm> Inode<'t, A> {
     /// Adds its attributes as the image has them; `shared_at` is where the shared table begins.
     pub(super) fn encode_attributes(
         &self,
-        parted: &Parted<'_, 't, A>,
+        parted: &Parted<'_, 't>,
         shared_at: u64,
         out: &mut Vec<u8>,
     ) {

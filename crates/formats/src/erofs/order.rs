@@ -6,7 +6,6 @@
 use super::Type;
 use crate::table::Table;
 use crate::tree::{Content, DirId, Entries, LeafId, Node, Tree};
-use crate::verity::Algorithm;
 use std::iter::Peekable;
 
 /// The names of the stubs in the root that hide the folders of objects on kernels without data-only layers.
@@ -36,8 +35,8 @@ const STUB: u32 = u32::MAX;
 const NONE: u32 = u32::MAX;
 
 /// The inodes of a tree.
-pub(super) struct Order<'t, A> {
-    pub(super) tree: &'t Tree<A>,
+pub(super) struct Order<'t> {
+    pub(super) tree: &'t Tree,
     /// What each inode is of.
     sources: Table,
     /// Of each directory: its inode, that of its parent, and whether it hides something.
@@ -63,8 +62,8 @@ fn set_field(table: &mut Table, index: usize, at: usize, value: u32) {
     table.get_mut(index)[at * 4..at * 4 + 4].copy_from_slice(&value.to_le_bytes());
 }
 
-impl<'t, A: Algorithm> Order<'t, A> {
-    pub(super) fn of(tree: &'t Tree<A>) -> Self {
+impl<'t> Order<'t> {
+    pub(super) fn of(tree: &'t Tree) -> Self {
         let mut order = Self {
             tree,
             sources: Table::new(tree.room(), 4),
@@ -172,7 +171,7 @@ impl<'t, A: Algorithm> Order<'t, A> {
     }
 
     /// The entries of a directory as the image has them: with `.`, `..` and the stubs, sorted.
-    pub(super) fn entries(&self, directory: DirId) -> Dirents<'_, 't, A> {
+    pub(super) fn entries(&self, directory: DirId) -> Dirents<'_, 't> {
         let me = field(&self.directories, directory.index(), 0);
         let parent = field(&self.directories, directory.index(), 1);
         let mut added: Vec<(&[u8], u32, Type)> = vec![
@@ -215,13 +214,13 @@ pub(super) struct Dirent<'t> {
 }
 
 /// See [`Order::entries`].
-pub(super) struct Dirents<'o, 't, A: Algorithm> {
-    order: &'o Order<'t, A>,
+pub(super) struct Dirents<'o, 't> {
+    order: &'o Order<'t>,
     added: Peekable<std::vec::IntoIter<(&'t [u8], u32, Type)>>,
-    found: Peekable<Entries<'t, A>>,
+    found: Peekable<Entries<'t>>,
 }
 
-impl<'t, A: Algorithm> Iterator for Dirents<'_, 't, A> {
+impl<'t> Iterator for Dirents<'_, 't> {
     type Item = Dirent<'t>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -1,6 +1,6 @@
 //! Bytes to a tree. Everything is checked: an image may come from anywhere.
 
-use super::attributes::{HEADER as ATTRIBUTES_HEADER, PREFIXES};
+use super::attributes::{HEADER as ATTRIBUTES_HEADER, PREFIXES, metacopy_head};
 use super::inode::STUB_MODE;
 use super::order::STUBS;
 use super::{
@@ -8,7 +8,8 @@ use super::{
     METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Type,
     Version, WHITEOUT,
 };
-use crate::digest::Digest;
+use crate::digest::Algorithm;
+use crate::table::memory;
 use crate::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree, Xattrs};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -23,13 +24,23 @@ pub enum ReadError {
     },
     /// A field has a value that no composefs image has.
     #[error(
-        "the image's {what} is {value}: it is no composefs image that elea reads (V0, V1, V2 with SHA-256), or damaged"
+        "the image's {what} is {value}: it is no composefs image that elea reads (V0, V1, V2), or damaged"
     )]
     Invalid {
         /// "magic number", "directory entry".
         what: &'static str,
         /// What was found.
         value: String,
+    },
+    /// Its objects have names of another algorithm than those of the tree that it is read into.
+    #[error(
+        "the image names objects by {found}, and here they are named by {wanted}; use a store with {found} (`elea store init --algorithm {found}`)"
+    )]
+    Algorithm {
+        /// What the image has.
+        found: Algorithm,
+        /// What the tree has.
+        wanted: Algorithm,
     },
     /// The same bytes are used again and again, or folders nest without end.
     #[error("the image's {what} are larger than the image allows")]
@@ -67,14 +78,17 @@ fn target(target: Vec<u8>) -> Result<Vec<u8>, ReadError> {
 
 /// Reads an image of V0, V1 or V2 back into its tree: the stubs and the overlay's own attributes
 /// are taken off, escaped attributes and whiteouts restored. Writing the tree again in the same
-/// version gives the same bytes if the image is canonical.
+/// version gives the same bytes if the image is canonical. The tree has the algorithm that the image has.
 ///
 /// Time and memory are bounded by a small multiple of the size of `image`.
 pub fn read(image: &[u8]) -> Result<Tree, ReadError> {
-    read_into(image, Tree::new())
+    match read_into(image, Tree::new()) {
+        Err(ReadError::Algorithm { found, .. }) => read_into(image, Tree::within(&memory(), found)),
+        read => read,
+    }
 }
 
-/// The same, into a tree that has nothing in it yet: its tables are in the room of that tree.
+/// The same, into a tree that has nothing in it yet, with its room and its algorithm.
 pub fn read_into(image: &[u8], tree: Tree) -> Result<Tree, ReadError> {
     let mut reader = Reader::new(image, tree)?;
     reader.directories()?;
@@ -355,7 +369,9 @@ impl<'a> Reader<'a> {
     fn leaf(&mut self, number: u64, mut inode: Inode) -> Result<LeafId, ReadError> {
         let content = match inode.kind {
             Type::Directory => return Err(invalid("file", &"Directory")),
-            Type::Regular if inode.layout == LAYOUT_CHUNKS => object(&mut inode)?,
+            Type::Regular if inode.layout == LAYOUT_CHUNKS => {
+                object(&mut inode, self.tree.algorithm())?
+            }
             Type::Regular if inode.size == 0 => Content::Inline(Vec::new()),
             Type::Regular => Content::Inline(self.content(&inode, "file")?),
             Type::Symlink => Content::Symlink(target(self.content(&inode, "link")?)?),
@@ -406,17 +422,19 @@ fn entries(block: &[u8]) -> Result<Vec<(&[u8], u64)>, ReadError> {
 }
 
 /// A file whose content is an object, by the overlay's attributes.
-fn object(inode: &mut Inode) -> Result<Content, ReadError> {
+fn object(inode: &mut Inode, wanted: Algorithm) -> Result<Content, ReadError> {
     let metacopy = inode.meta.xattrs.remove(METACOPY).unwrap_or_default();
     let redirect = inode.meta.xattrs.remove(REDIRECT).unwrap_or_default();
-    let digest = metacopy
-        .strip_prefix(&[0, 36, 0, 1])
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
-        .map(Digest::new)
+    let digest = Algorithm::ALL
+        .into_iter()
+        .find_map(|algorithm| algorithm.digest(metacopy.strip_prefix(&metacopy_head(algorithm))?))
         .ok_or_else(|| invalid("metacopy attribute", &metacopy.escape_ascii()))?;
-    let hex = digest.to_string();
-    if redirect != format!("/{}/{}", &hex[..2], &hex[2..]).as_bytes() {
+    if redirect != format!("/{}", digest.object_path()).as_bytes() {
         return Err(invalid("redirect attribute", &redirect.escape_ascii()));
+    }
+    let found = digest.algorithm();
+    if found != wanted {
+        return Err(ReadError::Algorithm { found, wanted });
     }
     Ok(Content::Object {
         digest,

@@ -3,15 +3,15 @@
 use super::attributes::{Attribute, Plain, escaped, size};
 use super::order::{Order, Source};
 use super::{METACOPY, REDIRECT, Version};
+use crate::digest::Digest;
 use crate::tree::{LeafId, Tree};
-use crate::verity::Algorithm;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher as _;
 
 /// The table. Those that name an object are kept as one leaf for each object.
-pub(super) struct Shared<'t, A> {
-    tree: &'t Tree<A>,
+pub(super) struct Shared<'t> {
+    tree: &'t Tree,
     /// With its place in the table.
     plain: HashMap<Plain<'static>, usize>,
     /// The same in the order of the table.
@@ -26,21 +26,21 @@ pub(super) struct Shared<'t, A> {
 }
 
 /// The sizes of the attributes that name objects: without the prefix `trusted.`.
-fn redirect_size<A: Algorithm>() -> usize {
-    size(REDIRECT.len() - 8, 2 * A::BYTES + 2)
+fn redirect_size(tree: &Tree) -> usize {
+    size(REDIRECT.len() - 8, 2 * tree.algorithm().bytes() + 2)
 }
 
-fn metacopy_size<A: Algorithm>() -> usize {
-    size(METACOPY.len() - 8, 4 + A::BYTES)
+fn metacopy_size(tree: &Tree) -> usize {
+    size(METACOPY.len() - 8, 4 + tree.algorithm().bytes())
 }
 
-fn digest<A: Algorithm>(tree: &Tree<A>, leaf: LeafId) -> Option<A> {
+fn digest(tree: &Tree, leaf: LeafId) -> Option<Digest> {
     tree.object(leaf).map(|(digest, _)| digest)
 }
 
-impl<'t, A: Algorithm> Shared<'t, A> {
+impl<'t> Shared<'t> {
     /// Finds them.
-    pub(super) fn of(order: &Order<'t, A>, version: Version) -> Self {
+    pub(super) fn of(order: &Order<'t>, version: Version) -> Self {
         let mut has_acl = false;
         let mut shared = Self {
             tree: order.tree,
@@ -58,17 +58,17 @@ impl<'t, A: Algorithm> Shared<'t, A> {
         let mut place = |name: Option<&[u8]>, at: &mut usize| {
             if redirects.is_none() && name.is_none_or(|name| name < REDIRECT) {
                 redirects = Some(*at);
-                *at += objects * redirect_size::<A>();
+                *at += objects * redirect_size(order.tree);
             }
             if metacopies.is_none() && name.is_none_or(|name| name < METACOPY) {
                 metacopies = Some(*at);
-                *at += objects * metacopy_size::<A>();
+                *at += objects * metacopy_size(order.tree);
             }
         };
         for plain in &shared.order {
             place(Some(&plain.name), &mut at);
             shared.plain.insert(plain.clone(), at);
-            at += Attribute::<A>::Plain(plain.clone()).size();
+            at += Attribute::Plain(plain.clone()).size();
         }
         place(None, &mut at);
         shared.redirects = redirects.unwrap_or_default();
@@ -83,8 +83,8 @@ impl<'t, A: Algorithm> Shared<'t, A> {
     }
 
     /// Where an attribute stands in the table, if it does.
-    pub(super) fn find(&self, attribute: &Attribute<'t, A>) -> Option<usize> {
-        let rank = |wanted: &A| {
+    pub(super) fn find(&self, attribute: &Attribute<'t>) -> Option<usize> {
+        let rank = |wanted: &Digest| {
             let found = self
                 .objects
                 .binary_search_by(|leaf| digest(self.tree, *leaf).cmp(&Some(*wanted)));
@@ -93,10 +93,10 @@ impl<'t, A: Algorithm> Shared<'t, A> {
         match attribute {
             Attribute::Plain(plain) => self.plain.get(plain).copied(),
             Attribute::Redirect(digest) => {
-                Some(self.redirects + rank(digest)? * redirect_size::<A>())
+                Some(self.redirects + rank(digest)? * redirect_size(self.tree))
             }
             Attribute::Metacopy(digest) => {
-                Some(self.metacopies + rank(digest)? * metacopy_size::<A>())
+                Some(self.metacopies + rank(digest)? * metacopy_size(self.tree))
             }
         }
     }
@@ -104,7 +104,7 @@ impl<'t, A: Algorithm> Shared<'t, A> {
     /// Gives the table to `out`, an attribute at a time.
     pub(super) fn encode<E>(&self, mut out: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut bytes = Vec::new();
-        let mut give = |attribute: Attribute<'_, A>, bytes: &mut Vec<u8>| {
+        let mut give = |attribute: Attribute<'_>, bytes: &mut Vec<u8>| {
             bytes.clear();
             attribute.encode(bytes);
             out(bytes)
@@ -122,12 +122,12 @@ impl<'t, A: Algorithm> Shared<'t, A> {
                 for digest in digests() {
                     give(Attribute::Redirect(digest), &mut bytes)?;
                 }
-                at += self.objects.len() * redirect_size::<A>();
+                at += self.objects.len() * redirect_size(self.tree);
             } else if !self.objects.is_empty() && at == self.metacopies {
                 for digest in digests() {
                     give(Attribute::Metacopy(digest), &mut bytes)?;
                 }
-                at += self.objects.len() * metacopy_size::<A>();
+                at += self.objects.len() * metacopy_size(self.tree);
             } else if let Some(next) = plain.next() {
                 give(Attribute::Plain(next.clone()), &mut bytes)?;
                 at += bytes.len();
@@ -140,7 +140,7 @@ impl<'t, A: Algorithm> Shared<'t, A> {
 }
 
 /// One leaf of each object that more than one inode has, by digest.
-fn repeated_objects<A: Algorithm>(order: &Order<'_, A>) -> Vec<LeafId> {
+fn repeated_objects(order: &Order<'_>) -> Vec<LeafId> {
     let tree = order.tree;
     // Sorting the few that can be is done without a look at all the others.
     let several = tree.repeated_objects();
@@ -160,11 +160,7 @@ fn repeated_objects<A: Algorithm>(order: &Order<'_, A>) -> Vec<LeafId> {
 }
 
 /// The other attributes that more than one inode has, in descending order.
-fn repeated<A: Algorithm>(
-    order: &Order<'_, A>,
-    version: Version,
-    has_acl: &mut bool,
-) -> Vec<Plain<'static>> {
+fn repeated(order: &Order<'_>, version: Version, has_acl: &mut bool) -> Vec<Plain<'static>> {
     // Of most, a hash is enough to see that no other inode has it.
     let state = RandomState::new();
     let mut hashes = Vec::new();
@@ -192,11 +188,7 @@ fn repeated<A: Algorithm>(
 
 /// Calls `use_of` for the attributes of all inodes, but those that name objects, with the number of inodes
 /// that have them. The same may come again.
-fn uses<A: Algorithm>(
-    order: &Order<'_, A>,
-    version: Version,
-    mut use_of: impl FnMut(&Plain<'_>, usize),
-) {
+fn uses(order: &Order<'_>, version: Version, mut use_of: impl FnMut(&Plain<'_>, usize)) {
     // Most inodes have the attributes of a set, and nothing more.
     let mut sets: HashMap<u32, (usize, usize)> = HashMap::new();
     for inode in 0..order.len() {

@@ -7,9 +7,10 @@ use super::{
     BLOCK, FEATURES, FIRST_INODE, FLAG_HAS_ACL, HEADER_MAGIC, LAYOUT_CHUNKS, LAYOUT_INLINE,
     LAYOUT_PLAIN, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Version, attributes,
 };
+use crate::digest::Digest;
 use crate::table::Table;
 use crate::tree::{DirId, Time, Tree};
-use crate::verity::{Algorithm, Hasher};
+use crate::verity::Hasher;
 use std::convert::Infallible;
 
 /// The most hole entries that a block of their own takes.
@@ -18,7 +19,7 @@ const MAX_HOLES: usize = BLOCK / 4;
 const PIECE: usize = 64 << 10;
 
 /// Writes the image of a tree into memory: see [`write_to`].
-pub fn write<A: Algorithm>(tree: &Tree<A>, version: Version) -> Vec<u8> {
+pub fn write(tree: &Tree, version: Version) -> Vec<u8> {
     let mut image = Vec::new();
     let done = write_to(tree, version, |piece| {
         image.extend_from_slice(piece);
@@ -30,8 +31,8 @@ pub fn write<A: Algorithm>(tree: &Tree<A>, version: Version) -> Vec<u8> {
 }
 
 /// The fs-verity digest of the image of a tree, which names it; nothing is kept of the image.
-pub fn digest<A: Algorithm>(tree: &Tree<A>, version: Version) -> A {
-    let mut hasher = Hasher::<A>::default();
+pub fn digest(tree: &Tree, version: Version) -> Digest {
+    let mut hasher = Hasher::new(tree.algorithm());
     let done = write_to(tree, version, |piece| {
         hasher.update(piece);
         Ok::<(), Infallible>(())
@@ -47,8 +48,8 @@ pub fn digest<A: Algorithm>(tree: &Tree<A>, version: Version) -> A {
 /// The tree is written as it is: see [`crate::form::canonical`] for what makes two trees
 /// equal. Names longer than 255 bytes, attribute names longer than 255 and values longer
 /// than 65,535 bytes, which no file system has, are not representable.
-pub fn write_to<A: Algorithm, E>(
-    tree: &Tree<A>,
+pub fn write_to<E>(
+    tree: &Tree,
     version: Version,
     out: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -153,16 +154,16 @@ fn short<V: TryInto<u16>>(value: V) -> u16 {
     value.try_into().unwrap_or(u16::MAX)
 }
 
-struct Writer<'t, A> {
-    order: Order<'t, A>,
-    shared: Shared<'t, A>,
+struct Writer<'t> {
+    order: Order<'t>,
+    shared: Shared<'t>,
     version: Version,
     /// The time that compact inodes have.
     time: Time,
 }
 
-impl<'t, A: Algorithm> Writer<'t, A> {
-    fn inode(&self, number: usize) -> Inode<'t, A> {
+impl<'t> Writer<'t> {
+    fn inode(&self, number: usize) -> Inode<'t> {
         self.order
             .inode(number, self.version, &self.shared, self.time)
     }
@@ -235,7 +236,7 @@ impl<'t, A: Algorithm> Writer<'t, A> {
     fn write_inode<E>(
         &self,
         number: usize,
-        inode: &Inode<'t, A>,
+        inode: &Inode<'t>,
         block: u32,
         layout: &Layout,
         out: &mut Out<impl FnMut(&[u8]) -> Result<(), E>>,
@@ -334,7 +335,7 @@ impl<'t, A: Algorithm> Writer<'t, A> {
 
     fn write_blocks<E>(
         &self,
-        inode: &Inode<'t, A>,
+        inode: &Inode<'t>,
         layout: &Layout,
         out: &mut Out<impl FnMut(&[u8]) -> Result<(), E>>,
     ) -> Result<(), E> {

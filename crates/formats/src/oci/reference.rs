@@ -8,7 +8,7 @@ mod prefix;
 pub use prefix::Prefix;
 
 use super::sha256_text;
-use crate::digest::Digest;
+use crate::digest::Sha256;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -60,7 +60,7 @@ pub enum Target {
     /// A tag, `latest` if none was given.
     Tag(String),
     /// A manifest by its digest.
-    Digest(Digest),
+    Digest(Sha256),
 }
 
 /// A text that is not a reference, and why.

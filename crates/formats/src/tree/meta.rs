@@ -51,16 +51,15 @@ impl<X> Meta<X> {
     }
 }
 
-/// What a leaf holds. Objects are named by SHA-256 unless the type says otherwise (see
-/// [`crate::verity::Algorithm`]); bytes are its own, or those of a tree ([`ContentRef`]).
+/// What a leaf holds. Its bytes are its own, or those of a tree ([`ContentRef`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content<A = Digest, B = Vec<u8>> {
+pub enum Content<B = Vec<u8>> {
     /// A small regular file, kept in the image itself. The empty file is always this.
     Inline(B),
     /// A regular file whose content is an object.
     Object {
         /// The object's fs-verity digest.
-        digest: A,
+        digest: Digest,
         /// Its size in bytes.
         size: u64,
     },
@@ -77,11 +76,11 @@ pub enum Content<A = Digest, B = Vec<u8>> {
 }
 
 /// What a leaf of a tree holds.
-pub type ContentRef<'t, A = Digest> = Content<A, &'t [u8]>;
+pub type ContentRef<'t> = Content<&'t [u8]>;
 
-impl<A: Copy, B: AsRef<[u8]>> Content<A, B> {
+impl<B: AsRef<[u8]>> Content<B> {
     /// The same, with bytes that stay where they are.
-    pub fn as_ref(&self) -> ContentRef<'_, A> {
+    pub fn as_ref(&self) -> ContentRef<'_> {
         match self {
             Self::Inline(bytes) => Content::Inline(bytes.as_ref()),
             Self::Symlink(target) => Content::Symlink(target.as_ref()),
@@ -97,23 +96,20 @@ impl<A: Copy, B: AsRef<[u8]>> Content<A, B> {
     }
 }
 
-impl<A: Copy> ContentRef<'_, A> {
+impl ContentRef<'_> {
     /// A value of its own.
-    pub fn to_owned(&self) -> Content<A> {
-        self.map(<[u8]>::to_vec, |digest| digest)
+    pub fn to_owned(&self) -> Content {
+        self.map(<[u8]>::to_vec)
     }
 }
 
-impl<A: Copy, B: Copy> Content<A, B> {
-    /// The same with other bytes, and other names of objects.
-    pub fn map<C, D>(&self, bytes: impl Fn(B) -> D, digest: impl FnOnce(A) -> C) -> Content<C, D> {
+impl<B: Copy> Content<B> {
+    /// The same with other bytes.
+    pub fn map<C>(&self, bytes: impl Fn(B) -> C) -> Content<C> {
         match *self {
             Self::Inline(data) => Content::Inline(bytes(data)),
             Self::Symlink(target) => Content::Symlink(bytes(target)),
-            Self::Object { digest: old, size } => Content::Object {
-                digest: digest(old),
-                size,
-            },
+            Self::Object { digest, size } => Content::Object { digest, size },
             Self::BlockDevice(number) => Content::BlockDevice(number),
             Self::CharDevice(number) => Content::CharDevice(number),
             Self::Fifo => Content::Fifo,
@@ -124,25 +120,25 @@ impl<A: Copy, B: Copy> Content<A, B> {
 
 /// An inode that is not a directory. Hard links are several names of one leaf.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf<A = Digest> {
+pub struct Leaf {
     /// Owner, mode, times, attributes.
     pub meta: Meta,
     /// What it holds.
-    pub content: Content<A>,
+    pub content: Content,
 }
 
 /// A leaf of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeafRef<'t, A = Digest> {
+pub struct LeafRef<'t> {
     /// Owner, mode, times, attributes.
     pub meta: MetaRef<'t>,
     /// What it holds.
-    pub content: ContentRef<'t, A>,
+    pub content: ContentRef<'t>,
 }
 
-impl<A: Copy> LeafRef<'_, A> {
+impl LeafRef<'_> {
     /// A value of its own.
-    pub fn to_owned(&self) -> Leaf<A> {
+    pub fn to_owned(&self) -> Leaf {
         Leaf {
             meta: self.meta.to_owned(),
             content: self.content.to_owned(),

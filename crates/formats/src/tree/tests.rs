@@ -1,4 +1,5 @@
 use super::*;
+use crate::digest::Sha256;
 use std::collections::BTreeMap;
 
 fn meta(mode: u32, attributes: &[(&str, &str)]) -> Meta {
@@ -33,7 +34,7 @@ fn every_kind_of_leaf_comes_back() {
         Content::Inline(Vec::new()),
         Content::Inline(b"x".to_vec()),
         Content::Object {
-            digest: Digest::sha256(b"y"),
+            digest: Sha256::of(b"y").into(),
             size: 1 << 40,
         },
         Content::Symlink(b"to".to_vec()),

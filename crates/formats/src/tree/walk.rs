@@ -1,10 +1,9 @@
 //! Trees from their root to their leaves.
 
 use super::{DirId, Entries, Node, Tree};
-use crate::verity::Algorithm;
 use std::iter::Peekable;
 
-impl<A: Algorithm> Tree<A> {
+impl Tree {
     /// How many names each leaf has, by [`LeafId::index`](super::LeafId::index).
     pub fn count_names(&self) -> Vec<u32> {
         let mut names = vec![0; self.leaves().len()];

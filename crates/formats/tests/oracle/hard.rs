@@ -1,7 +1,7 @@
 //! The hard cases by name.
 
 use crate::{c_oracle, compare_c, compare_crate, crate_oracle};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ fn meta(mode: u32) -> Meta {
 
 fn object(size: u64) -> Content {
     Content::Object {
-        digest: Digest::sha256(&size.to_le_bytes()),
+        digest: Sha256::of(&size.to_le_bytes()).into(),
         size,
     }
 }

@@ -1,7 +1,7 @@
 //! The files that an entry names: what the loader reads, whatever a manifest says.
 
 use elea_formats::bls::Entry;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::generation::MAX_PAYLOAD;
 use elea_sys::PathError;
 use elea_sys::disk::Disk;
@@ -30,9 +30,9 @@ pub fn damage(boot: &dyn Disk, entry: &Entry) -> Result<Option<String>, PathErro
     }
     for (what, path) in files(entry) {
         let relative = path.trim_start_matches('/');
-        let named: Option<Digest> = relative.strip_prefix("elea/").and_then(|n| n.parse().ok());
+        let named: Option<Sha256> = relative.strip_prefix("elea/").and_then(|n| n.parse().ok());
         let content = boot.read_back(relative, MAX_PAYLOAD)?;
-        if named != Some(Digest::sha256(&content)) {
+        if named != Some(Sha256::of(&content)) {
             return Ok(Some(format!(
                 "its {what} {path} on the boot partition is damaged"
             )));
@@ -59,7 +59,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let boot = Folder::new(dir.path().to_owned());
         fs::create_dir(dir.path().join("elea")).unwrap();
-        let file = |content: &[u8]| format!("/elea/{}", Digest::sha256(content));
+        let file = |content: &[u8]| format!("/elea/{}", Sha256::of(content));
         let put = |path: &str, content: &[u8]| {
             fs::write(dir.path().join(path.trim_start_matches('/')), content).unwrap();
         };

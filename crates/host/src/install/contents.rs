@@ -2,8 +2,9 @@
 
 use super::error::Error;
 use crate::apply::{self, Payloads};
+use crate::machine::ALGORITHM;
 use elea_formats::cmdline::{Argument, CommandLine};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::{
     DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MAX_PAYLOAD, Payload, SCHEMA,
 };
@@ -39,7 +40,7 @@ pub struct Contents {
     pub loader: Vec<u8>,
     /// The OCI layers that it was assembled from and that the store has whole: the next
     /// upgrade need not fetch them again.
-    pub layers: Vec<Digest>,
+    pub layers: Vec<Sha256>,
     /// Every object of the image, its own file included, and of the layers, with its size in bytes.
     pub objects: BTreeMap<Digest, u64>,
     /// The kernel, then the initrds.
@@ -48,8 +49,10 @@ pub struct Contents {
 
 impl Contents {
     /// Reads what the store has of an image. Everything comes from the checked image itself;
-    /// whether it is to be trusted is the caller's question, asked before.
+    /// whether it is to be trusted is the caller's question, asked before. A store that names objects as no machine
+    /// does is refused.
     pub fn load(store: &Store, image: &Digest) -> Result<Self, Error> {
+        store.require(ALGORITHM)?;
         let tree = store.tree(image)?;
         let manifest = store.image(image)?;
         let text = store.read_file(&tree, release::PATH, MAX_RELEASE)?;
@@ -65,7 +68,7 @@ impl Contents {
         for path in std::iter::once(&release.kernel).chain(&release.initrds) {
             let content = file(store, &tree, path, MAX_PAYLOAD)?;
             let payload = Payload {
-                sha256: Digest::sha256(&content),
+                sha256: Sha256::of(&content),
                 size: content.len() as u64,
             };
             payloads.push((payload, content));
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_command_line_names_image_root_and_arguments() {
-        let image = Digest::sha256(b"x");
+        let image = Sha256::of(b"x").into();
         let line = options(&image, 7, "u", ["quiet", "a=b c", "panic=20"]).unwrap();
         let begin = format!("composefs.digest=v1-sha256-12:{image} elea.generation=7 root=UUID=u");
         assert_eq!(line, format!("{begin} ro panic=5 quiet a=\"b c\" panic=20"));

@@ -5,6 +5,7 @@
 use super::error::Error;
 use super::layout::ALIGN;
 use super::table;
+use crate::machine::ALGORITHM;
 use elea_formats::digest::Digest;
 use elea_formats::superblock::{self, Kind};
 use elea_sys::device::{self, Device};
@@ -127,12 +128,12 @@ pub fn seal(elea: &Path, progress: &dyn Progress) -> Result<Option<Sealed>, Erro
             path: path.clone(),
             source,
         };
-        if verity::enable(&file).map_err(failed)? {
+        if verity::enable(&file, ALGORITHM.number()).map_err(failed)? {
             result.sealed += 1;
         } else {
             result.before += 1;
         }
-        if Digest::new(verity::measure(&file).map_err(failed)?) != *digest {
+        if verity::measure(&file).map_err(failed)? != digest.as_bytes() {
             result.damaged.push(*digest);
         }
         progress.advance(1);
@@ -168,6 +169,7 @@ fn list(objects: &Path) -> Result<Vec<(Digest, PathBuf)>, PathError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use elea_formats::digest::Sha256;
     use elea_sys::progress::Silent;
 
     #[test]
@@ -180,7 +182,7 @@ mod tests {
     fn what_cannot_be_sealed_keeps_its_marker() {
         // tmpfs has no fs-verity on any kernel.
         let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-        let digest = Digest::sha256(b"x");
+        let digest = Digest::from(Sha256::of(b"x"));
         let path = dir.path().join("store/objects").join(digest.object_path());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "x").unwrap();
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn objects_are_told_from_leftovers() {
         let dir = tempfile::tempdir().unwrap();
-        let digest = Digest::sha256(b"x");
+        let digest = Digest::from(Sha256::of(b"x"));
         let path = dir.path().join(digest.object_path());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "").unwrap();

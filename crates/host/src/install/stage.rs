@@ -6,6 +6,7 @@ use super::error::Error;
 use super::layout::{Filesystem, Sealing, sealed_blocks};
 use super::{Kind, Plan, check};
 use crate::apply::{self, Context};
+use crate::machine::ALGORITHM;
 use crate::plan;
 use crate::upgrade::TRUSTED;
 use crate::view::{Disks, View};
@@ -270,9 +271,9 @@ fn copy_object(
         .open(to)
         .at("create", to)?;
     let mut hasher = if sealed {
-        Hasher::keeping_tree()
+        Hasher::keeping_tree(ALGORITHM)
     } else {
-        Hasher::new()
+        Hasher::new(ALGORITHM)
     };
     let mut buffer = vec![0; PIECE.min(usize::try_from(size + 1).unwrap_or(PIECE))];
     loop {

@@ -3,7 +3,7 @@
 use super::{Plan, Step, record};
 use crate::view::{State, View};
 use elea_formats::bls::{Entry, Owner};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oplog::Event;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,7 +156,7 @@ fn is_evidence_only(view: &View, number: u64) -> bool {
 }
 
 /// The payloads that entries name, other people's entries too.
-pub(super) fn named_payloads(entries: &crate::entries::Entries) -> BTreeSet<Digest> {
+pub(super) fn named_payloads(entries: &crate::entries::Entries) -> BTreeSet<Sha256> {
     let own = entries.own.values().map(|own| own.text.clone());
     let foreign = entries
         .foreign
@@ -165,7 +165,7 @@ pub(super) fn named_payloads(entries: &crate::entries::Entries) -> BTreeSet<Dige
     let mut named = BTreeSet::new();
     for text in own.chain(foreign) {
         let words = text.split_ascii_whitespace();
-        named.extend(words.filter_map(|word| word.strip_prefix("/elea/")?.parse::<Digest>().ok()));
+        named.extend(words.filter_map(|word| word.strip_prefix("/elea/")?.parse::<Sha256>().ok()));
     }
     named
 }

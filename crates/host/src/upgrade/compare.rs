@@ -2,14 +2,14 @@
 
 use super::Outcome;
 use crate::view::{State, View};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::Generation;
 
 /// What is known of an offer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known<'a> {
     /// SHA-256 of its OCI manifest.
-    pub(super) manifest: Digest,
+    pub(super) manifest: Sha256,
     /// Its image, if the signature or label names it.
     pub(super) image: Option<Digest>,
     /// Its version.
@@ -70,8 +70,8 @@ mod tests {
         let text = include_str!("../../../formats/tests/golden/generation-1.json");
         let mut generation: Generation = serde_json::from_str(text).unwrap();
         generation.number = number;
-        generation.image = Digest::sha256(image);
-        generation.oci_manifest = Some(Digest::sha256(&[image, b" manifest"].concat()));
+        generation.image = Sha256::of(image).into();
+        generation.oci_manifest = Some(Sha256::of(&[image, b" manifest"].concat()));
         generation.options = format!("elea.generation={number} ro {}", image.escape_ascii());
         generation
     }
@@ -90,7 +90,7 @@ mod tests {
 
     fn offer(image: &[u8]) -> Known<'static> {
         Known {
-            manifest: Digest::sha256(&[image, b" manifest"].concat()),
+            manifest: Sha256::of(&[image, b" manifest"].concat()),
             image: None,
             version: Some("9"),
         }
@@ -127,7 +127,7 @@ mod tests {
         assert!(matches!(failed, Outcome::FailedBefore { number: 2, .. }));
         // By the image's digest too, and the plan refuses what the offer did not tell.
         let by_image = Known {
-            manifest: Digest::sha256(b"pushed again"),
+            manifest: Sha256::of(b"pushed again"),
             image: Some(second.image),
             version: None,
         };

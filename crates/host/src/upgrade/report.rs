@@ -2,7 +2,7 @@
 
 use crate::diff::{Packages, package_changes};
 use crate::plan::Plan;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::Generation;
 use elea_formats::release::Package;
 use elea_net::Offer;
@@ -56,9 +56,9 @@ pub enum Found {
     /// Trusted keys.
     Signed {
         /// The id of the first.
-        key: Digest,
+        key: Sha256,
         /// The ids of all that count.
-        keys: Vec<Digest>,
+        keys: Vec<Sha256>,
         /// What asked for them.
         rule: String,
     },

@@ -3,7 +3,7 @@
 use crate::disk::{CrashDisk, Dice, Kind, Power};
 use elea_formats::bls::{Counter, Entry, FileName, Owner};
 use elea_formats::booted::{TRY_SCHEMA, Try};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::generation::{Generation, Payload, SCHEMA};
 use elea_formats::oplog::{Cause, Event};
 use elea_formats::release::Health;
@@ -19,7 +19,7 @@ use std::rc::Rc;
 
 /// Kernels and initrds of releases that exist somewhere in the world.
 #[derive(Default)]
-pub(crate) struct World(BTreeMap<Digest, Vec<u8>>);
+pub(crate) struct World(BTreeMap<Sha256, Vec<u8>>);
 
 impl Payloads for World {
     fn payload(&self, payload: &Payload) -> Result<Vec<u8>, Error> {
@@ -32,7 +32,7 @@ impl World {
     fn add(&mut self, content: &str) -> Payload {
         let content = content.repeat(40).into_bytes();
         let payload = Payload {
-            sha256: Digest::sha256(&content),
+            sha256: Sha256::of(&content),
             size: content.len() as u64,
         };
         self.0.insert(payload.sha256, content);
@@ -120,11 +120,11 @@ impl Machine {
         let kernel = self.world.add(&format!("kernel {}", release / 2));
         let initrd = self.world.add(&format!("initrd {release}"));
         self.releases.insert(number, release);
-        let image = Digest::sha256(&[release]);
+        let image = Sha256::of(&[release]);
         Generation {
             schema: SCHEMA.into(),
             number,
-            image,
+            image: image.into(),
             form: "os-1".into(),
             name: "hello".into(),
             version: format!("{release}.0"),
@@ -300,7 +300,7 @@ impl Machine {
             let content = self.boot.read(&format!("elea/{name}"), 1 << 20);
             let content = content.unwrap_or_else(|e| panic!("default entry {path}: {e}"));
             assert_eq!(
-                Digest::sha256(&content).to_string(),
+                Sha256::of(&content).to_string(),
                 name,
                 "a torn payload boots"
             );

@@ -6,7 +6,7 @@ use crate::drivers::Drivers;
 use crate::error::Error;
 use crate::etc;
 use crate::image::{Backing, Image};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::verity::Hasher;
 use elea_sys::At as _;
 use elea_sys::mount::detach;
@@ -86,7 +86,7 @@ fn named_object(path: &Path) -> Option<Digest> {
         rustix::fs::lgetxattr(path, "trusted.overlay.metacopy", value.as_mut_slice()).ok()?;
     let value = value.get(..length)?;
     match value {
-        [0, 36, 0, 1, digest @ ..] => Some(Digest::new(digest.try_into().ok()?)),
+        [0, 36, 0, 1, digest @ ..] => Algorithm::Sha256.digest(digest),
         _ => None,
     }
 }
@@ -95,7 +95,7 @@ fn object(digest: Digest) -> Result<(), String> {
     let path = elea("store/objects").join(digest.object_path());
     let hashed = || -> io::Result<Digest> {
         let mut file = File::open(&path)?;
-        let mut hasher = Hasher::new();
+        let mut hasher = Hasher::new(Algorithm::Sha256);
         let mut buffer = vec![0; 1 << 18];
         loop {
             match file.read(&mut buffer)? {

@@ -3,7 +3,7 @@
 
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{Place, key, options, reference, run, trusting, trusting_public};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_net::{NetError, push, sign};
 use elea_store::trust::{Algorithm, PrivateKey, PublicKey, Refusal, Verdict};
@@ -121,7 +121,7 @@ fn cosign_accepts_our_signatures() {
 struct Offered {
     registry: DockerRegistry,
     image: Digest,
-    manifest: Digest,
+    manifest: Sha256,
 }
 
 impl Offered {

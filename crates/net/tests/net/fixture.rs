@@ -1,6 +1,6 @@
 //! Small systems, stores, and the options that tests use.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::form::Form;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{Health, ImageManifest, Release, SCHEMA};
@@ -233,7 +233,7 @@ pub(crate) fn run(command: &mut Command) -> String {
 }
 
 /// The digest in `sha256:…`.
-pub(crate) fn sha256(text: &str) -> Digest {
+pub(crate) fn sha256(text: &str) -> Sha256 {
     text.strip_prefix("sha256:").unwrap().parse().unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Place, anything, reference};
 use crate::server::{Reply, Server};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_net::NetError;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -30,7 +30,7 @@ fn refused(index: String, others: &[String]) -> NetError {
         .iter()
         .map(|text| {
             (
-                format!("/manifests/sha256:{}", Digest::sha256(text.as_bytes())),
+                format!("/manifests/sha256:{}", Sha256::of(text.as_bytes())),
                 text.clone(),
             )
         })
@@ -78,7 +78,7 @@ fn an_index_without_this_machines_image_says_what_it_has() {
 #[test]
 fn an_index_that_lies_or_turns_in_a_circle_is_refused() {
     let manifest = "{}".to_owned();
-    let digest = Digest::sha256(manifest.as_bytes()).to_string();
+    let digest = Sha256::of(manifest.as_bytes()).to_string();
     let error = refused(
         index(&[entry(&digest, 3, ours())]),
         std::slice::from_ref(&manifest),
@@ -96,7 +96,7 @@ fn an_index_that_lies_or_turns_in_a_circle_is_refused() {
     );
     // An index in an index, which might go on for ever.
     let inner = index(&[entry(&digest, 2, ours())]);
-    let digest = Digest::sha256(inner.as_bytes()).to_string();
+    let digest = Sha256::of(inner.as_bytes()).to_string();
     let outer = index(&[entry(&digest, inner.len(), ours())]);
     let error = refused(outer, &[inner]);
     assert!(matches!(error, NetError::Nested { .. }), "{error}");

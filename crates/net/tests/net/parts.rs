@@ -6,7 +6,7 @@ use crate::fixture::{
 };
 use crate::repair::flip;
 use crate::server::{Asked, Reply, Repository, Server};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::oci::reference::Reference;
 use elea_net::{Options, check, pull, push, repair};
 use elea_store::export::Compression;
@@ -391,5 +391,5 @@ fn tables(place: &Place, image: &str, name: &str) -> Vec<Vec<serde_json::Value>>
 
 /// Where a content is an object.
 fn object(store: &Store, content: &[u8]) -> PathBuf {
-    store.object_path(&elea_formats::verity::measure(content))
+    store.object_path(&elea_formats::verity::measure(Algorithm::Sha256, content))
 }

@@ -6,7 +6,7 @@ use crate::fixture::{
 };
 use crate::server::{Repository, Server};
 use elea_formats::chunked::Position;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::{
     ImageConfig, LABEL_BOOTC, LABEL_FORM, LABEL_IMAGE, Manifest, VERSION, media,
 };
@@ -85,7 +85,7 @@ fn skopeo_and_umoci_read_what_was_pushed() {
     ]));
     for diff_id in &config.rootfs.diff_ids {
         let tar = place.path("unzipped").join(sha256(diff_id).to_string());
-        assert_eq!(Digest::sha256(&fs::read(&tar).unwrap()), sha256(diff_id));
+        assert_eq!(Sha256::of(&fs::read(&tar).unwrap()), sha256(diff_id));
     }
 
     // umoci 0.4 reads gzip.

@@ -1,4 +1,5 @@
 use super::*;
+use elea_formats::digest::Algorithm;
 use elea_formats::dump;
 
 fn tree(text: &str) -> Tree {
@@ -62,7 +63,10 @@ fn every_field_is_told_with_both_values() {
 ";
     let explanation = explain(&tree(&a), &tree(b));
     assert_eq!(explanation.verdict, Verdict::Different);
-    let (abc, abd) = (verity::measure(b"abc"), verity::measure(b"abd"));
+    let (abc, abd) = (
+        verity::measure(Algorithm::Sha256, b"abc"),
+        verity::measure(Algorithm::Sha256, b"abd"),
+    );
     assert_eq!(
         lines(&explanation),
         [
@@ -91,7 +95,7 @@ fn every_field_is_told_with_both_values() {
 /// Each rule of the form is named where it alone made the difference.
 #[test]
 fn the_rules_of_the_form_are_named() {
-    let small = verity::measure(b"abc").to_string();
+    let small = verity::measure(Algorithm::Sha256, b"abc").to_string();
     let capability = |revision: u8, rest: &str| {
         format!(
             "security.capability=\\x00\\x00\\x00\\x{revision:02x}{}{rest}",
@@ -170,7 +174,7 @@ fn the_rules_of_the_form_are_named() {
 /// that has it elsewhere is not in the form.
 #[test]
 fn content_at_another_place_is_the_same_content() {
-    let small = verity::measure(b"abc").to_string();
+    let small = verity::measure(Algorithm::Sha256, b"abc").to_string();
     let object = format!(
         "/ 0 40755 2 0 0 0 0.0 - - -\n/b 3 100644 1 0 0 0 5.0 {}/{} - {small}\n",
         &small[..2],

@@ -8,9 +8,9 @@ use super::tar::{Head, Out, escape};
 use elea_formats::chunked::split::{self, Crc64};
 use elea_formats::chunked::table::{self, Entry};
 use elea_formats::chunked::{FRAME_HEADER, MAX_PACKED, Part, Position, skippable};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::tree::Time;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::io::{self, Write};
 use tar::EntryType;
 use zstd::stream::raw::{Encoder, Operation as _, OutBuffer};
@@ -46,7 +46,7 @@ type Packing = Counted<zstd::Encoder<'static, Vec<u8>>>;
 /// A content that is being written.
 struct Content {
     offset: u64,
-    hash: Sha256,
+    hash: sha2::Sha256,
     checksum: Crc64,
 }
 
@@ -72,7 +72,7 @@ impl<W: Write> Chunks<W> {
             return Ok((self.frames.to, None));
         }
         let (split, split_size) = packed(self.split.into_inner())?;
-        let table = self.table.finish(&Digest::sha256(&split))?;
+        let table = self.table.finish(&Sha256::of(&split))?;
         let (table, size) = packed(table)?;
         let begin = self.frames.written + FRAME_HEADER;
         let length = table.len() as u64;
@@ -82,7 +82,7 @@ impl<W: Write> Chunks<W> {
                 packed: length,
                 size,
             },
-            checksum: Digest::sha256(&table),
+            checksum: Sha256::of(&table),
             split: Some(Part {
                 offset: begin + length + FRAME_HEADER,
                 packed: split.len() as u64,
@@ -161,7 +161,7 @@ impl<W: Write> Out for Chunks<W> {
             self.frames.begin(head.size)?;
             self.content = Some(Content {
                 offset: self.frames.written,
-                hash: Sha256::new(),
+                hash: sha2::Sha256::new(),
                 checksum: Crc64::default(),
             });
         }
@@ -180,7 +180,7 @@ impl<W: Write> Out for Chunks<W> {
         let content = self.content.take();
         if let Some(content) = &content {
             self.frames.end()?;
-            entry.digest = Some(Digest::new(content.hash.clone().finalize().into()));
+            entry.digest = Some(Sha256::new(content.hash.clone().finalize().into()));
             entry.offset = content.offset;
             entry.end_offset = self.frames.written;
         }

@@ -7,7 +7,7 @@
 //! buckets by their names, and what belongs to no package is by itself.
 
 use crate::{Error, Store};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::tree::{Content, ContentRef, DirId, LeafId, Node, Tree, components};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -225,7 +225,7 @@ pub(super) fn plan(tree: &Tree, owners: &Owners) -> Result<Vec<Part>, Error> {
         let group = match owners.source(id) {
             Some(source) if own.contains(source) => Group::Source(source.to_owned()),
             Some(source) => {
-                let bucket = Digest::sha256(source.as_bytes()).as_bytes()[0] % BUCKETS;
+                let bucket = Sha256::of(source.as_bytes()).as_bytes()[0] % BUCKETS;
                 buckets.entry(bucket).or_default().insert(source);
                 Group::Bucket(bucket)
             }
@@ -298,7 +298,7 @@ mod tests {
     use elea_formats::dump;
 
     fn object(path: &str, seed: u8, megabytes: u64) -> String {
-        let digest = Digest::sha256(&[seed]);
+        let digest = elea_formats::digest::Digest::from(Sha256::of(&[seed]));
         format!(
             "{path} {} 100644 1 0 0 0 1.0 {} - {digest}\n",
             megabytes << 20,

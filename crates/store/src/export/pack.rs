@@ -7,14 +7,14 @@ use super::{Compression, Packed};
 use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::chunked::Position;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::tree::{DirId, MetaRef, Node, Time, Tree};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use flate2::GzBuilder;
 use flate2::write::GzEncoder;
 use rayon::prelude::*;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -110,7 +110,7 @@ impl Job<'_> {
     }
 
     /// Writes the tar file of a layer into what packs it: its digest, and what packed it.
-    fn fill<W: Out>(&self, to: W) -> Result<(Digest, W), Error> {
+    fn fill<W: Out>(&self, to: W) -> Result<(Sha256, W), Error> {
         let progress = self.progress;
         let mut archive = Archive::new(self.store, Counted::new(Watched { to, progress }));
         let mut selection = Selection {
@@ -263,7 +263,7 @@ impl<W: Out> Out for Watched<'_, W> {
 #[derive(Debug)]
 pub(super) struct Counted<W> {
     to: W,
-    hash: Sha256,
+    hash: sha2::Sha256,
     pub(super) size: u64,
 }
 
@@ -271,7 +271,7 @@ impl<W: Write> Counted<W> {
     pub(super) fn new(to: W) -> Self {
         Self {
             to,
-            hash: Sha256::new(),
+            hash: sha2::Sha256::new(),
             size: 0,
         }
     }
@@ -282,8 +282,8 @@ impl<W: Write> Counted<W> {
     }
 
     /// The digest of what came, where it went, and its size in bytes.
-    pub(super) fn finish(self) -> (Digest, W, u64) {
-        (Digest::new(self.hash.finalize().into()), self.to, self.size)
+    pub(super) fn finish(self) -> (Sha256, W, u64) {
+        (Sha256::new(self.hash.finalize().into()), self.to, self.size)
     }
 }
 

@@ -212,7 +212,7 @@ impl<'s, W: Out> Archive<'s, W> {
     fn object(&mut self, digest: &Digest, size: u64) -> Result<(), Error> {
         let path = self.store.object_path(digest);
         let mut file = self.store.open_object(digest)?;
-        let mut hasher = elea_formats::verity::Hasher::new();
+        let mut hasher = elea_formats::verity::Hasher::new(self.store.algorithm());
         let mut left = size;
         while left > 0 {
             let limit =

@@ -9,11 +9,9 @@ use crate::Error;
 use crate::layer::{Step, Steps, What};
 use crate::object::{Stream, Writer};
 use crate::store::{has_threads, threads};
-use elea_formats::digest::Digest;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::table::Place;
 use elea_formats::tree::{Content, Leaf};
-use elea_formats::verity::Algorithm as _;
 use elea_sys::At as _;
 use rayon::Scope;
 use std::io::{self, Read};
@@ -94,7 +92,7 @@ fn entries<'s, R: Read>(
     scope: &Scope<'s>,
     waiting: &'s Waiting,
 ) -> Result<Steps, Error> {
-    let mut steps = Steps::new(&writer.store.room());
+    let mut steps = Steps::new(&writer.store.room(), writer.store.algorithm());
     let mut names = 0;
     while let Some(entry) = archive.next()? {
         let attributes = &entry.meta.xattrs;
@@ -224,7 +222,7 @@ fn step_of<R: Read>(
                 waiting.bytes.fetch_add(length, Ordering::Relaxed);
                 late = Some(bytes);
                 Content::Object {
-                    digest: Digest::new([0; Digest::BYTES]),
+                    digest: writer.store.algorithm().zeros(),
                     size,
                 }
             }

@@ -11,6 +11,7 @@ use crate::import::known::{self, Key, Known};
 use crate::import::{WHOLE, content};
 use crate::object::Writer;
 use crate::store::in_parallel;
+use elea_formats::digest::Algorithm;
 use elea_formats::form::INLINE_LIMIT;
 use elea_formats::tree::{Content, DirId, Leaf, LeafId, Meta, Node, Time, Tree};
 use elea_formats::verity::{Hasher, Measured};
@@ -122,6 +123,7 @@ pub(super) struct Kept<'a> {
 struct Reader<'a> {
     /// None if their digests alone are wanted.
     kept: Option<Kept<'a>>,
+    algorithm: Algorithm,
     filesystems: &'a Filesystems,
     progress: &'a dyn Progress,
 }
@@ -136,6 +138,7 @@ pub(super) fn import(
     let filesystems = Filesystems::default();
     let reader = Reader {
         kept,
+        algorithm: tree.algorithm(),
         filesystems: &filesystems,
         progress,
     };
@@ -497,7 +500,7 @@ impl Reader<'_> {
         if seen.status.st_size.cast_unsigned() <= INLINE_LIMIT as u64 {
             return Ok(Content::Inline(self.whole(file, seen, buffer)?.to_vec()));
         }
-        let mut hasher = Hasher::new();
+        let mut hasher = Hasher::new(self.algorithm);
         self.pieces(file, seen, buffer, |piece| {
             hasher.update(piece);
             Ok(())

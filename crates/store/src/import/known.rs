@@ -4,11 +4,11 @@
 //! counts as empty. `docs/formats/file-cache.md` describes it and says why a hit is safe.
 
 use crate::{Store, room};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::table::{Index, Table};
 use elea_sys::durable;
 use rustix::fs::Stat;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
@@ -18,14 +18,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Says what the file is, and its version.
-const MAGIC: [u8; 16] = *b"elea files 1\n\0\0\0";
-/// Bytes of what tells a file's state, and of one entry: that and a digest.
+/// Says what the file is, its version, and how long its digests are.
+const fn magic(algorithm: Algorithm) -> &'static [u8; 16] {
+    match algorithm {
+        Algorithm::Sha256 => b"elea files 1\n\0\0\0",
+        Algorithm::Sha512 => b"elea files 1\n512",
+    }
+}
+/// Bytes of what tells a file's state.
 const KEY: usize = 48;
-const ENTRY: usize = KEY + 32;
+/// Bytes of one entry: that and a digest.
+const fn entry(algorithm: Algorithm) -> usize {
+    KEY + algorithm.bytes()
+}
 /// Bytes of the digest at the end.
 const SUM: usize = 32;
-/// How many entries are kept: 160 MB.
+/// How many entries are kept: 160 MB, with SHA-512 224 MB.
 const LIMIT: usize = 2_000_000;
 /// Seconds that a change must be old. The kernel writes back what was changed through a mapping
 /// after 35 s (`dirty_expire_centisecs` and one more round), and notes the next change only then.
@@ -62,6 +70,7 @@ pub(super) fn filesystem(file: impl AsFd) -> Option<u64> {
 
 /// The cache while it is used.
 pub(super) struct Known {
+    algorithm: Algorithm,
     /// Seconds since 1970 when the import began.
     now: i64,
     /// Oldest first, as in the file.
@@ -77,19 +86,22 @@ impl Known {
     /// What a store knows; nothing if its cache is absent or damaged.
     pub(super) fn load(store: &Store, now: SystemTime) -> Self {
         let room = room::in_folder(&store.path().join("tmp"));
+        let algorithm = store.algorithm();
+        let table = || Table::new(&room, entry(algorithm));
         let mut known = Self {
+            algorithm,
             now: now
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| i64::try_from(time.as_secs()).unwrap_or(0)),
-            old: Table::new(&room, ENTRY),
+            old: table(),
             index: Index::new(&room),
             hasher: RandomState::new(),
             used: Vec::new(),
-            new: Mutex::new(Table::new(&room, ENTRY)),
+            new: Mutex::new(table()),
         };
         // One that is damaged is of no use.
-        if read(&store.path().join("cache/files"), &mut known.old).is_err() {
-            known.old = Table::new(&room, ENTRY);
+        if read(&store.path().join("cache/files"), algorithm, &mut known.old).is_err() {
+            known.old = table();
         }
         for number in 0..known.old.len() {
             let hash = known.hash(&known.old.get(number)[..KEY]);
@@ -132,9 +144,7 @@ impl Known {
     pub(super) fn find(&self, key: &Key) -> Option<Digest> {
         let place = self.place(&key.encode())?;
         self.used[place].store(true, Ordering::Relaxed);
-        let mut digest = [0; 32];
-        digest.copy_from_slice(&self.old.get(place)[KEY..]);
-        Some(Digest::new(digest))
+        self.algorithm.digest(&self.old.get(place)[KEY..])
     }
 
     /// Says what the content of a file in this state is.
@@ -149,7 +159,7 @@ impl Known {
     pub(super) fn save(mut self, store: &Store) {
         let new = std::mem::replace(
             self.new.get_mut().unwrap_or_else(PoisonError::into_inner),
-            Table::new(&elea_formats::table::memory(), ENTRY),
+            Table::new(&elea_formats::table::memory(), entry(self.algorithm)),
         );
         if new.is_empty() {
             return;
@@ -172,48 +182,54 @@ impl Known {
         let count = entries().count();
         let _ = write(
             &store.path().join("cache"),
+            self.algorithm,
             entries().skip(count.saturating_sub(LIMIT)),
         );
     }
 }
 
 /// Reads the entries of a cache; an error if it is not as it was written.
-fn read(path: &Path, into: &mut Table) -> io::Result<()> {
+fn read(path: &Path, algorithm: Algorithm, into: &mut Table) -> io::Result<()> {
+    let width = entry(algorithm);
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let entries = size
-        .checked_sub((MAGIC.len() + SUM) as u64)
-        .filter(|rest| rest % ENTRY as u64 == 0 && *rest <= (LIMIT * ENTRY) as u64)
+        .checked_sub((magic(algorithm).len() + SUM) as u64)
+        .filter(|rest| rest % width as u64 == 0 && *rest <= (LIMIT * width) as u64)
         .ok_or(io::ErrorKind::InvalidData)?
-        / ENTRY as u64;
+        / width as u64;
     let mut file = BufReader::with_capacity(1 << 18, file);
-    let mut hasher = Sha256::new();
-    let mut magic = [0; MAGIC.len()];
-    file.read_exact(&mut magic)?;
-    hasher.update(magic);
-    let mut entry = [0; ENTRY];
+    let mut hasher = sha2::Sha256::new();
+    let mut head = [0; 16];
+    file.read_exact(&mut head)?;
+    hasher.update(head);
+    let mut entry = vec![0; width];
     for _ in 0..entries {
         file.read_exact(&mut entry)?;
-        hasher.update(entry);
+        hasher.update(&entry);
         into.push(&entry);
     }
     let mut sum = [0; SUM];
     file.read_exact(&mut sum)?;
-    if magic != MAGIC || hasher.finalize()[..] != sum {
+    if head != *magic(algorithm) || hasher.finalize()[..] != sum {
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(())
 }
 
 /// Whole or not at all, and after everything that it tells of is durable. Its name need not be.
-fn write<'e>(folder: &Path, entries: impl Iterator<Item = &'e [u8]>) -> io::Result<()> {
+fn write<'e>(
+    folder: &Path,
+    algorithm: Algorithm,
+    entries: impl Iterator<Item = &'e [u8]>,
+) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let file = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(folder)?;
-    let mut hasher = Sha256::new();
+    let mut hasher = sha2::Sha256::new();
     let mut out = BufWriter::with_capacity(1 << 18, file.as_file());
-    for part in std::iter::once(&MAGIC[..]).chain(entries) {
+    for part in std::iter::once(&magic(algorithm)[..]).chain(entries) {
         hasher.update(part);
         out.write_all(part)?;
     }

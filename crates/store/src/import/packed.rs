@@ -1,9 +1,9 @@
 //! Bytes as they come, hashed on the way, and what they hold once unpacked.
 
 use crate::Error;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::progress::Progress;
-use sha2::{Digest as _, Sha256};
+use sha2::Digest as _;
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Memory that a packed archive may ask for, in bytes: zstd's and xz's windows.
@@ -14,20 +14,20 @@ const MAX_XZ_MEMORY: u64 = 256 << 20;
 #[derive(Debug)]
 pub(crate) struct Hashing<R> {
     from: R,
-    hash: Sha256,
+    hash: sha2::Sha256,
 }
 
 impl<R> Hashing<R> {
     pub(crate) fn new(from: R) -> Self {
         Self {
             from,
-            hash: Sha256::new(),
+            hash: sha2::Sha256::new(),
         }
     }
 
     /// The digest of everything that was read, and what it was read from.
-    pub(crate) fn finish(self) -> (Digest, R) {
-        (Digest::new(self.hash.finalize().into()), self.from)
+    pub(crate) fn finish(self) -> (Sha256, R) {
+        (Sha256::new(self.hash.finalize().into()), self.from)
     }
 }
 

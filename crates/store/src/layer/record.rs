@@ -1,14 +1,18 @@
 //! The file that says what a layer does; `docs/formats/layer.md`.
 
 use super::{Step, Steps, What};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest, Sha256};
 use elea_formats::tree::{Content, Leaf, Meta, Time};
-use elea_formats::verity::Algorithm as _;
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 
-/// The first line of the file.
-const MAGIC: &[u8] = b"elea.layer/1\n";
+/// The first line of the file; the second one is what stores with SHA-512 have.
+const fn magic(algorithm: Algorithm) -> &'static [u8] {
+    match algorithm {
+        Algorithm::Sha256 => b"elea.layer/1\n",
+        Algorithm::Sha512 => b"elea.layer/1 sha512\n",
+    }
+}
 /// The largest content of one that is read, in bytes.
 const MAX: u64 = 1 << 30;
 
@@ -16,9 +20,9 @@ const MAX: u64 = 1 << 30;
 const MAX_TEXT: u32 = 16 << 20;
 
 /// Writes the file of a layer.
-pub(super) fn write(to: impl Write, diff_id: &Digest, steps: &Steps) -> io::Result<()> {
+pub(super) fn write(to: impl Write, diff_id: &Sha256, steps: &Steps) -> io::Result<()> {
     let mut to = BufWriter::new(to);
-    to.write_all(MAGIC)?;
+    to.write_all(magic(steps.algorithm()))?;
     let mut encoder = zstd::stream::write::Encoder::new(to, 3)?;
     encoder.include_checksum(true)?;
     encoder.write_all(diff_id.as_bytes())?;
@@ -30,22 +34,27 @@ pub(super) fn write(to: impl Write, diff_id: &Digest, steps: &Steps) -> io::Resu
     encoder.finish()?.flush()
 }
 
-/// Reads the file of a layer; an error if it is damaged or of another version.
-pub(super) fn read(file: impl Read, mut steps: Steps) -> io::Result<(Digest, Steps)> {
+/// Reads the file of a layer; an error if it is damaged, of another version, or of another algorithm than the
+/// steps that are filled.
+pub(super) fn read(file: impl Read, mut steps: Steps) -> io::Result<(Sha256, Steps)> {
     let mut file = BufReader::new(file);
-    let mut magic = [0; MAGIC.len()];
-    file.read_exact(&mut magic)?;
-    if magic != MAGIC {
+    let wanted = magic(steps.algorithm());
+    let mut found = vec![0; wanted.len()];
+    file.read_exact(&mut found)?;
+    if found != wanted {
         return Err(wrong("it is of another version"));
     }
     let decoder = zstd::stream::read::Decoder::with_buffer(file)?;
-    let mut from = In(BufReader::new(decoder.take(MAX)));
-    let diff_id = from.digest()?;
+    let mut from = In {
+        from: BufReader::new(decoder.take(MAX)),
+        algorithm: steps.algorithm(),
+    };
+    let diff_id = from.array().map(Sha256::new)?;
     for _ in 0..from.u32()? {
         steps.push(&from.step()?);
     }
     // The frame's checksum is compared at its end.
-    if from.0.read(&mut [0])? != 0 {
+    if from.from.read(&mut [0])? != 0 {
         return Err(wrong("something stands behind its entries"));
     }
     Ok((diff_id, steps))
@@ -63,15 +72,17 @@ pub(super) fn encode(step: &Step) -> Vec<u8> {
 }
 
 /// The entry that [`encode`] gave.
-pub(super) fn decode(bytes: &[u8]) -> io::Result<Step> {
-    In(bytes).step()
+pub(super) fn decode(bytes: &[u8], algorithm: Algorithm) -> io::Result<Step> {
+    let from = bytes;
+    In { from, algorithm }.step()
 }
 
 /// Puts the object into the encoded entry of a file that is one.
 pub(super) fn set_object(entry: &mut [u8], digest: &Digest, size: u64) {
-    let (_, object) = entry.split_at_mut(entry.len() - Digest::BYTES - 8);
-    let (name, length) = object.split_at_mut(Digest::BYTES);
-    name.copy_from_slice(digest.as_bytes());
+    let digest = digest.as_bytes();
+    let (_, object) = entry.split_at_mut(entry.len() - digest.len() - 8);
+    let (name, length) = object.split_at_mut(digest.len());
+    name.copy_from_slice(digest);
     length.copy_from_slice(&size.to_le_bytes());
 }
 
@@ -150,12 +161,15 @@ impl Out {
     }
 }
 
-struct In<R>(R);
+struct In<R> {
+    from: R,
+    algorithm: Algorithm,
+}
 
 impl<R: Read> In<R> {
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut array = [0; N];
-        self.0.read_exact(&mut array)?;
+        self.from.read_exact(&mut array)?;
         Ok(array)
     }
 
@@ -168,7 +182,11 @@ impl<R: Read> In<R> {
     }
 
     fn digest(&mut self) -> io::Result<Digest> {
-        self.array().map(Digest::new)
+        let mut bytes = [0; 64];
+        let bytes = &mut bytes[..self.algorithm.bytes()];
+        self.from.read_exact(bytes)?;
+        let digest = self.algorithm.digest(bytes);
+        digest.ok_or_else(|| wrong("a digest in it is of another length"))
     }
 
     fn bytes(&mut self) -> io::Result<Vec<u8>> {
@@ -177,7 +195,9 @@ impl<R: Read> In<R> {
             return Err(wrong("a text in it is too long"));
         }
         let mut bytes = Vec::new();
-        let read = (&mut self.0).take(length.into()).read_to_end(&mut bytes)?;
+        let read = (&mut self.from)
+            .take(length.into())
+            .read_to_end(&mut bytes)?;
         if read != length as usize {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -236,13 +256,22 @@ mod tests {
     use super::*;
     use elea_formats::table::memory;
 
-    fn round(file: &[u8]) -> Option<(Digest, Vec<Step>)> {
-        let (diff_id, steps) = read(file, Steps::new(&memory())).ok()?;
+    fn round(file: &[u8], algorithm: Algorithm) -> Option<(Sha256, Vec<Step>)> {
+        let (diff_id, steps) = read(file, Steps::new(&memory(), algorithm)).ok()?;
         Some((diff_id, steps.iter().collect()))
     }
 
     #[test]
     fn every_kind_of_entry_round_trips_and_damage_is_seen() {
+        for (algorithm, other) in [
+            (Algorithm::Sha256, Algorithm::Sha512),
+            (Algorithm::Sha512, Algorithm::Sha256),
+        ] {
+            round_trips(algorithm, other);
+        }
+    }
+
+    fn round_trips(algorithm: Algorithm, other: Algorithm) {
         let meta = Meta {
             mode: 0o4755,
             uid: 1 << 31,
@@ -253,11 +282,11 @@ mod tests {
             },
             xattrs: BTreeMap::from([(b"user.a".to_vec(), b"\0\n".to_vec())]),
         };
-        let digest = Digest::sha256(b"x");
+        let diff_id = Sha256::of(b"x");
         let contents = [
             Content::Inline(b"hello".to_vec()),
             Content::Object {
-                digest,
+                digest: elea_formats::verity::measure(algorithm, b"x"),
                 size: 1 << 40,
             },
             Content::Symlink(b"../x".to_vec()),
@@ -285,22 +314,23 @@ mod tests {
         })
         .collect();
         steps[0].path.clear();
-        let mut kept = Steps::new(&memory());
+        let mut kept = Steps::new(&memory(), algorithm);
         for step in &steps {
             kept.push(step);
         }
         let mut file = Vec::new();
-        write(&mut file, &digest, &kept).unwrap();
-        let whole = Some((digest, steps));
-        assert_eq!(round(&file), whole);
+        write(&mut file, &diff_id, &kept).unwrap();
+        let whole = Some((diff_id, steps));
+        assert_eq!(round(&file, algorithm), whole);
+        assert_eq!(round(&file, other), None);
         for cut in 0..file.len() {
-            assert_eq!(round(&file[..cut]), None, "{cut}");
+            assert_eq!(round(&file[..cut], algorithm), None, "{cut}");
         }
         for place in 0..file.len() {
             let mut damaged = file.clone();
             damaged[place] ^= 1;
             // The frame's own header has bits that mean nothing.
-            let read = round(&damaged);
+            let read = round(&damaged, algorithm);
             assert!(read.is_none() || read == whole, "{place}");
         }
     }

@@ -1,26 +1,32 @@
 //! The entries of a layer, encoded as in its record: a layer may have millions, and they may be in a file.
 
 use super::{Step, What, record};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::table::{Bytes, Place, Room};
 use std::sync::Arc;
 
 /// What a layer does, in the order of its entries.
 #[derive(Debug, Clone)]
 pub(crate) struct Steps {
+    algorithm: Algorithm,
     runs: Bytes,
     count: usize,
     hides: bool,
 }
 
 impl Steps {
-    /// No entries yet; large ones will be in this room.
-    pub(crate) fn new(room: &Arc<dyn Room>) -> Self {
+    /// No entries yet; large ones will be in this room. Their objects are named by this algorithm.
+    pub(crate) fn new(room: &Arc<dyn Room>, algorithm: Algorithm) -> Self {
         Self {
+            algorithm,
             runs: Bytes::new(room),
             count: 0,
             hides: false,
         }
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -46,8 +52,9 @@ impl Steps {
 
     /// The entries.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Step> {
-        let steps = self.runs.iter().map(record::decode);
-        steps.map(|step| step.expect("what was encoded can be decoded"))
+        let steps = self.runs.iter();
+        let decode = |run| record::decode(run, self.algorithm);
+        steps.map(move |run| decode(run).expect("what was encoded can be decoded"))
     }
 
     /// The entries as they stand in a layer's record.

@@ -9,9 +9,9 @@ use crate::import::archive::large;
 use crate::import::packed::Hashing;
 use crate::import::{self, WHOLE};
 use crate::store::{in_parallel, list};
-use crate::{Error, Store, gc};
+use crate::{Error, Store};
 use elea_formats::chunked::table::File;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::Content;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -31,9 +31,9 @@ struct Found {
     /// Objects that nobody has hashed yet, by their size.
     unread: HashMap<u64, Vec<Digest>>,
     /// Objects by the SHA-256 of their content.
-    objects: HashMap<Digest, Digest>,
+    objects: HashMap<Sha256, Digest>,
     /// Contents that are too small for objects.
-    small: HashMap<Digest, Vec<u8>>,
+    small: HashMap<Sha256, Vec<u8>>,
 }
 
 impl Store {
@@ -43,7 +43,7 @@ impl Store {
         let mut found = Found::default();
         for folder in list(&self.path().join("objects"))? {
             for path in list(&folder)? {
-                if let Some(object) = gc::object_name(&folder, &path)
+                if let Some(object) = self.object_name(&folder, &path)
                     && let Some(size) = self.object_size(&object)
                     && !self.suspects(&object)
                 {
@@ -53,7 +53,7 @@ impl Store {
         }
         for layer in self.known_layers()? {
             for bytes in layer.small() {
-                found.small.entry(Digest::sha256(&bytes)).or_insert(bytes);
+                found.small.entry(Sha256::of(&bytes)).or_insert(bytes);
             }
         }
         Ok(Contents {
@@ -145,7 +145,7 @@ impl Contents {
     }
 
     /// A content that is here.
-    pub(super) fn open(&self, digest: &Digest, size: u64) -> Option<Box<dyn Read>> {
+    pub(super) fn open(&self, digest: &Sha256, size: u64) -> Option<Box<dyn Read>> {
         let found = self.found();
         if let Some(bytes) = found.small.get(digest) {
             return Some(Box::new(io::Cursor::new(bytes.clone())));

@@ -1,10 +1,9 @@
-//! Objects, and which of several holders hold each: 52 bytes an object, however many hold it, and they may be in
+//! Objects, and which of several holders hold each: 52 bytes an object (with SHA-512 84), however many hold it, and they may be in
 //! a file.
 
 use super::Sum;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::table::{Map, Room, read_u32, read_u64};
-use elea_formats::verity::Algorithm as _;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -42,13 +41,13 @@ pub(super) struct Set {
 
 impl Sets {
     /// No objects yet.
-    pub(super) fn new(room: &Arc<dyn Room>) -> Self {
+    pub(super) fn new(room: &Arc<dyn Room>, algorithm: Algorithm) -> Self {
         let nobody = Known {
             smaller: 0,
             holder: u32::MAX,
         };
         Self {
-            objects: Map::new(room, Digest::BYTES, SET + 4),
+            objects: Map::new(room, algorithm.bytes(), SET + 4),
             known: vec![nobody],
             with: HashMap::new(),
             held: Vec::new(),
@@ -138,8 +137,8 @@ mod tests {
 
     #[test]
     fn objects_of_the_same_holders_are_one_set() {
-        let digest = |seed: u8| Digest::new([seed; 32]);
-        let mut sets = Sets::new(&elea_formats::table::memory());
+        let digest = |seed: u8| Algorithm::Sha256.digest(&[seed; 32]).unwrap();
+        let mut sets = Sets::new(&elea_formats::table::memory(), Algorithm::Sha256);
         for seed in 1..=5 {
             sets.add(&digest(seed), u64::from(seed));
         }

@@ -1,7 +1,7 @@
 //! The verdict on a candidate image, as a pure function.
 
 use super::{Demand, Rule, Rules, Signers};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::Release;
 use elea_formats::signature::{self, Claims, PayloadError};
@@ -35,7 +35,7 @@ pub struct Candidate<'a> {
     /// Where it comes from; the path of a layout or archive is absolute.
     pub reference: &'a Reference,
     /// SHA-256 of its OCI manifest.
-    pub manifest: Digest,
+    pub manifest: Sha256,
     /// The signatures that were found with it.
     pub signatures: &'a [Signature],
 }
@@ -57,9 +57,9 @@ pub enum Verdict {
     /// Trusted keys.
     Signed {
         /// The ids of those that signed, at least as many as the rule asks for.
-        keys: Vec<Digest>,
+        keys: Vec<Sha256>,
         /// What they signed.
-        claims: Claims,
+        claims: Box<Claims>,
         /// What asked for it: a rule's name.
         rule: String,
     },
@@ -72,7 +72,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The ids of the keys that vouch for it.
-    pub fn keys(&self) -> &[Digest] {
+    pub fn keys(&self) -> &[Sha256] {
         match self {
             Self::Signed { keys, .. } => keys,
             Self::Unsigned { .. } => &[],
@@ -106,7 +106,7 @@ pub enum Refusal {
     )]
     Unsigned {
         /// The candidate's manifest.
-        manifest: Digest,
+        manifest: Sha256,
         /// What asks for signatures.
         rule: String,
     },
@@ -149,9 +149,9 @@ pub enum Refusal {
     )]
     OtherManifest {
         /// The candidate's manifest.
-        manifest: Digest,
+        manifest: Sha256,
         /// The one that is signed.
-        signed: Digest,
+        signed: Sha256,
     },
     /// A trusted key signed it for another repository.
     #[error(
@@ -297,7 +297,7 @@ fn signed(candidate: &Candidate<'_>, rule: &Rule, signers: &Signers) -> Result<V
         keys: known,
         rule: name(),
     };
-    let mut holding: Vec<(Digest, Claims)> = Vec::new();
+    let mut holding: Vec<(Sha256, Claims)> = Vec::new();
     for Signature { payload, signature } in candidate.signatures {
         let Some(key) = keys.who_signed(payload, signature) else {
             continue;
@@ -314,11 +314,11 @@ fn signed(candidate: &Candidate<'_>, rule: &Rule, signers: &Signers) -> Result<V
     for (_, claims) in &holding {
         let agree = |other: &Claims| other.elea.is_none() || other.elea == claims.elea;
         let together = holding.iter().filter(|(_, other)| agree(other));
-        let keys: BTreeSet<Digest> = together.map(|(key, _)| *key).collect();
+        let keys: BTreeSet<Sha256> = together.map(|(key, _)| *key).collect();
         if keys.len() >= *threshold {
             return Ok(Verdict::Signed {
                 keys: keys.into_iter().collect(),
-                claims: claims.clone(),
+                claims: Box::new(claims.clone()),
                 rule: name(),
             });
         }

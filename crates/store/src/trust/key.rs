@@ -5,7 +5,7 @@
 //! `cosign public-key` write. cosign's own private keys are behind a password.
 
 use super::{pem, sealed};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_sys::{At as _, PathError};
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -163,8 +163,8 @@ impl PublicKey {
     }
 
     /// The key's name for people and logs: SHA-256 of its DER form.
-    pub fn id(&self) -> Digest {
-        Digest::sha256(&self.to_der())
+    pub fn id(&self) -> Sha256 {
+        Sha256::of(&self.to_der())
     }
 
     /// Whether this key made `signature` over `message`.

@@ -1,7 +1,7 @@
 //! Damage is found and named.
 
 use crate::sample::{import, origin, sample};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_formats::tree::{Content, Node};
 use elea_store::Store;
@@ -120,7 +120,7 @@ fn a_damaged_image_file_is_named() {
 #[test]
 fn names_that_lead_nowhere_are_named() {
     type Damage = fn(&Store, &Digest);
-    let gone = Digest::sha256(b"gone");
+    let gone = Digest::from(Sha256::of(b"gone"));
     let dangling = format!("objects/{}", gone.object_path());
     let cases: [(Damage, String, &str); 6] = [
         (
@@ -130,7 +130,7 @@ fn names_that_lead_nowhere_are_named() {
         ),
         (
             |store, _| {
-                let gone = Digest::sha256(b"gone");
+                let gone = Digest::from(Sha256::of(b"gone"));
                 let to = format!("../objects/{}", gone.object_path());
                 symlink(to, store.path().join(format!("images/{gone}"))).unwrap();
                 let folder = store.path().join(format!("manifests/{gone}"));
@@ -145,7 +145,7 @@ fn names_that_lead_nowhere_are_named() {
         ),
         (
             |store, _| {
-                let to = format!("../images/{}", Digest::sha256(b"gone"));
+                let to = format!("../images/{}", Sha256::of(b"gone"));
                 symlink(to, store.path().join("refs/lost")).unwrap();
             },
             "refs/lost".into(),
@@ -172,7 +172,7 @@ fn names_that_lead_nowhere_are_named() {
         ),
         (
             |store, _| {
-                let gone = Digest::sha256(b"gone");
+                let gone = Digest::from(Sha256::of(b"gone"));
                 fs::create_dir(store.path().join(format!("manifests/{gone}"))).unwrap();
             },
             "manifests/".into(),
@@ -191,5 +191,5 @@ fn names_that_lead_nowhere_are_named() {
         assert!(found.to_str().unwrap().starts_with(&path), "{found:?}");
         assert!(findings[0].what.contains(words), "{}", findings[0].what);
     }
-    assert_ne!(gone, Digest::sha256(b""));
+    assert_ne!(gone, Sha256::of(b"").into());
 }

@@ -2,7 +2,7 @@
 
 use crate::mounts::{compare, dump_of, in_namespace};
 use crate::sample::{import, is_root, origin, sample, system};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::{Form, canonical};
 use elea_formats::tree::{Content, Node, Tree};
 use elea_formats::{dump, erofs};
@@ -144,7 +144,7 @@ fn mount_composefs_mounts_our_images() {
             compare(&found, &dump::encode(&expected));
             // The digest is the kernel's to say: without fs-verity there is none.
             let right = c.mount(&format!("{base},digest={image}"), &file, &target);
-            let other = Digest::sha256(b"another");
+            let other = Sha256::of(b"another");
             let wrong = c.mount(&format!("{base},digest={other}"), &file, &target);
             let wrong = wrong.unwrap_err();
             let file = fs::File::open(&file).unwrap();

@@ -4,7 +4,7 @@
 //! `golden/tree-1.tar` is a layer; `golden/store-1` is the store that it was imported into, without its
 //! empty folders and with modes that any checkout gives.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_store::trust::Signature;
 use elea_store::{Origin, Store, export};
@@ -77,10 +77,10 @@ fn unpacked(record: &[u8]) -> Vec<u8> {
     [&record[..line], &packed].concat()
 }
 
-fn the_origin(blob: Digest) -> Origin {
+fn the_origin(blob: Sha256) -> Origin {
     Origin {
         source: "registry:localhost:5000/hello:1.0".into(),
-        oci_manifest: Some(Digest::sha256(b"manifest")),
+        oci_manifest: Some(Sha256::of(b"manifest")),
         layers: vec![blob],
         signatures: vec![Signature {
             payload: b"payload".to_vec(),
@@ -97,7 +97,7 @@ fn a_store_of_the_first_version_is_sound() {
     let wanted = NAMES.map(|name| (name.to_owned(), image()));
     assert_eq!(store.refs().unwrap(), BTreeMap::from(wanted));
     let manifest = store.image(&image()).unwrap();
-    let blob = Digest::sha256(TAR);
+    let blob = Sha256::of(TAR);
     let origin = the_origin(blob);
     assert_eq!(manifest.source, origin.source);
     assert_eq!(manifest.oci_manifest, origin.oci_manifest);
@@ -125,7 +125,7 @@ fn a_store_of_today_is_the_one_of_the_first_version() {
     let store = Store::init(&dir.path().join("store")).unwrap();
     made(&store);
     let (mut ours, mut golden) = (contents(store.path()), contents(&golden()));
-    let record = PathBuf::from(format!("manifests/layers/{}", Digest::sha256(TAR)));
+    let record = PathBuf::from(format!("manifests/layers/{}", Sha256::of(TAR)));
     for all in [&mut ours, &mut golden] {
         let Some(Content::File(bytes)) = all.get_mut(&record) else {
             panic!("no {}", record.display())
@@ -141,7 +141,7 @@ fn a_store_of_today_is_the_one_of_the_first_version() {
 
 /// Makes the golden store: the layer, its image, three names.
 fn made(store: &Store) {
-    let blob = Digest::sha256(TAR);
+    let blob = Sha256::of(TAR);
     let kind = "application/vnd.oci.image.layer.v1.tar";
     let layer = store.import_layer(&blob, kind, TAR, &Silent).unwrap();
     let tree = store.assemble(&[layer]).unwrap();

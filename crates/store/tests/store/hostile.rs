@@ -1,6 +1,6 @@
 //! Archives that mean harm.
 
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::dump;
 use elea_formats::oci::media;
 use elea_formats::tree::Tree;
@@ -73,7 +73,7 @@ fn layers(tars: &[Vec<u8>]) -> Result<String, Error> {
     with_store(|store| {
         let mut layers = Vec::new();
         for tar in tars {
-            let digest = Digest::sha256(tar);
+            let digest = Sha256::of(tar);
             layers.push(store.import_layer(&digest, media::LAYER, tar.as_slice(), &Silent)?);
         }
         store.assemble(&layers).map(|tree| dump::encode(&tree))
@@ -354,7 +354,7 @@ fn layers_replace_kinds_and_keep_links() {
 #[test]
 fn a_blob_that_is_another_is_refused_and_not_remembered() {
     let tar = Tar::default().file("a", &"long ".repeat(100)).end();
-    let other = Digest::sha256(b"other");
+    let other = Sha256::of(b"other");
     with_store(|store| {
         let error = store
             .import_layer(&other, media::LAYER, tar.as_slice(), &Silent)
@@ -373,7 +373,7 @@ fn a_blob_that_is_another_is_refused_and_not_remembered() {
         // Bytes behind the archive are part of the blob.
         let mut longer = tar.clone();
         longer.extend(b"trailer");
-        let digest = Digest::sha256(&longer);
+        let digest = Sha256::of(&longer);
         store
             .import_layer(&digest, media::LAYER, longer.as_slice(), &Silent)
             .unwrap();
@@ -404,7 +404,7 @@ fn who_has_enough_is_heard() {
     with_store(|store| {
         let error = store.import_tar(tar.as_slice(), &Impatient).unwrap_err();
         assert!(matches!(error, Error::Cancelled), "{error}");
-        let digest = Digest::sha256(&tar);
+        let digest = Sha256::of(&tar);
         let error = store
             .import_layer(&digest, media::LAYER, tar.as_slice(), &Impatient)
             .unwrap_err();

@@ -1,6 +1,7 @@
 //! Folders in, images out.
 
 use crate::sample::{import, origin, sample};
+use elea_formats::digest::Algorithm;
 use elea_formats::dump;
 use elea_formats::form::Form;
 use elea_formats::tree::{Content, DirId, Leaf, Meta, Node, Tree};
@@ -120,7 +121,7 @@ fn names_lead_to_images() {
         store.refs().unwrap().into_iter().collect::<Vec<_>>(),
         [(name.to_owned(), image)]
     );
-    let other = elea_formats::digest::Digest::sha256(b"");
+    let other = elea_formats::digest::Sha256::of(b"").into();
     assert!(matches!(
         store.set_ref("x", &other),
         Err(Error::NoImage { .. })
@@ -171,7 +172,7 @@ fn a_tree_without_contents_needs_its_objects() {
         let leaf = Leaf {
             meta: Meta::default(),
             content: Content::Object {
-                digest: verity::measure(content),
+                digest: verity::measure(Algorithm::Sha256, content),
                 size: content.len() as u64,
             },
         };
@@ -181,12 +182,12 @@ fn a_tree_without_contents_needs_its_objects() {
         let error = store.seal(tree.clone(), form, &origin()).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Error::NoObjects { count: 3, .. }), "{text}");
-        let first = verity::measure(&contents[0]).short();
+        let first = verity::measure(Algorithm::Sha256, &contents[0]).short();
         assert!(text.contains(&format!("`/file0` ({first})")), "{text}");
         assert_eq!(store.images().unwrap(), []);
     }
     for content in &contents {
-        let path = store.object_path(&verity::measure(content));
+        let path = store.object_path(&verity::measure(Algorithm::Sha256, content));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }

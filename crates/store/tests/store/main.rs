@@ -20,6 +20,7 @@ mod power;
 mod repair;
 mod roads;
 mod sample;
+mod sha512;
 mod squash;
 mod stats;
 mod together;

@@ -3,7 +3,7 @@
 use crate::sample::{import, run, sample};
 use elea_formats::chunked::table::{File, Table};
 use elea_formats::chunked::{Part, Position};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::Descriptor;
 use elea_store::export::{self, Compression, Packed};
 use elea_store::parts::Outline;
@@ -105,7 +105,7 @@ fn zstd_reads_the_whole_and_every_part() {
     let Some(tar) = unpacked(&fixture.bytes, folder) else {
         return;
     };
-    assert_eq!(Digest::sha256(&tar), fixture.packed.diff_id);
+    assert_eq!(Sha256::of(&tar), fixture.packed.diff_id);
     let table = unpacked(fixture.part(&fixture.position.table), folder).unwrap();
     assert_eq!(table.len() as u64, fixture.position.table.size);
     let split = unpacked(fixture.part(&fixture.position.split.unwrap()), folder).unwrap();
@@ -123,7 +123,7 @@ fn zstd_reads_the_whole_and_every_part() {
     for file in &table.files {
         let content = unpacked(fixture.at(&file.range), folder).unwrap();
         assert_eq!(content.len() as u64, file.size, "{}", file.name);
-        assert_eq!(Digest::sha256(&content), file.digest, "{}", file.name);
+        assert_eq!(Sha256::of(&content), file.digest, "{}", file.name);
     }
 }
 
@@ -197,7 +197,7 @@ fn large_contents_come_too() {
     let store = fixture.empty_store("empty");
     let contents = store.contents().unwrap();
     let lie = File {
-        digest: Digest::sha256(b"another"),
+        digest: Sha256::of(b"another"),
         ..file.clone()
     };
     let packed = fixture.at(&file.range);

@@ -2,7 +2,7 @@
 
 use crate::check::{Fixture, fixture, rewrite};
 use crate::sample::{import, origin};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Sha256};
 use elea_formats::form::Form;
 use elea_store::Store;
 use elea_store::export::{self, Compression};
@@ -22,7 +22,7 @@ fn flip(path: &Path) {
 /// The object of `usr/lib/big`, which is larger than what is read whole.
 fn big(fixture: &Fixture) -> std::path::PathBuf {
     let content = vec![7; 9 << 20];
-    let digest = elea_formats::verity::measure(&content);
+    let digest = elea_formats::verity::measure(Algorithm::Sha256, &content);
     fixture.store.object_path(&digest)
 }
 
@@ -137,11 +137,11 @@ fn damages() -> Damages {
             symlink("x", f.store.path().join("images/.new-1-1")).unwrap();
         }),
         ("leftover", |f| {
-            let gone = Digest::sha256(b"gone");
+            let gone = Sha256::of(b"gone");
             fs::create_dir(f.store.path().join(format!("manifests/{gone}"))).unwrap();
         }),
         ("of no use", |f| {
-            let gone = f.store.object_path(&Digest::sha256(b"gone"));
+            let gone = f.store.object_path(&Sha256::of(b"gone").into());
             fs::create_dir_all(gone.parent().unwrap()).unwrap();
             fs::write(gone, "other").unwrap();
         }),
@@ -198,7 +198,7 @@ fn contents_are_found_in_any_folder_by_what_they_are() {
 #[test]
 fn what_is_nowhere_is_left_and_named_and_nothing_is_invented() {
     let fixture = fixture();
-    let gone = Digest::sha256(b"gone");
+    let gone = Sha256::of(b"gone");
     let refs = fixture.store.path().join("refs");
     symlink(format!("../images/{gone}"), refs.join("lost")).unwrap();
     flip(&fixture.object);

@@ -1,7 +1,7 @@
 //! The same tree by every road has the same name.
 
 use crate::sample::{import, is_root, origin, run, sample, system};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::dump;
 use elea_formats::form::{Form, canonical};
 use elea_formats::oci::media;
@@ -63,7 +63,7 @@ fn a_folder_is_read_without_a_store_as_it_is_imported() {
         fs::write(source.join(format!("of-{size}")), content).unwrap();
     }
     let store = Store::init(&dir.path().join("store")).unwrap();
-    let read = elea_store::read_dir(&source, dir.path(), &Silent).unwrap();
+    let read = elea_store::read_dir(&source, dir.path(), store.algorithm(), &Silent).unwrap();
     let imported = import(&store, &source);
     assert_eq!(dump::encode(&read), dump::encode(&imported));
 }
@@ -181,7 +181,7 @@ fn layout(folder: &Path, packed: &[export::Packed]) {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let put = |text: &str| {
-        let digest = Digest::sha256(text.as_bytes());
+        let digest = Sha256::of(text.as_bytes());
         fs::write(blobs.join(digest.to_string()), text).unwrap();
         (digest, text.len())
     };
@@ -227,7 +227,7 @@ fn read_layout(store: &Store, folder: &Path, tag: &str) -> Vec<Layer> {
         .iter()
         .find(|m| m["annotations"]["org.opencontainers.image.ref.name"] == tag);
     let blob = |descriptor: &serde_json::Value| {
-        let digest: Digest = descriptor["digest"].as_str().unwrap()["sha256:".len()..]
+        let digest: Sha256 = descriptor["digest"].as_str().unwrap()["sha256:".len()..]
             .parse()
             .unwrap();
         (digest, folder.join(format!("blobs/sha256/{digest}")))

@@ -2,7 +2,7 @@
 
 use crate::collect::{image, tree};
 use crate::sample::origin;
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::form::Form;
 use elea_store::stats::{Cost, Keeper, Stats, Sum};
 use elea_store::{Origin, Store, export};
@@ -151,7 +151,10 @@ fn commands_at_work_hold_and_what_is_not_there_is_counted() {
     let found = stats(&store, &[]);
     assert_eq!(found.free.objects, found.objects);
     // An object that is lost costs nothing and is said to be missing.
-    let object = store.object_path(&elea_formats::verity::measure(&[b'h'; 1000]));
+    let object = store.object_path(&elea_formats::verity::measure(
+        Algorithm::Sha256,
+        &[b'h'; 1000],
+    ));
     fs::remove_file(object).unwrap();
     let found = stats(&store, &[]);
     assert_eq!((found.missing, cost(&found, &held).total.count), (1, 1));

@@ -4,7 +4,7 @@
 
 use crate::mounts::in_namespace;
 use crate::sample::{import, origin};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_store::{Origin, Store};
 use elea_sys::mount::detach;
@@ -92,7 +92,7 @@ fn bring(store: &Store, name: &str, folder: &Path, layer: Option<&Path>, dice: &
 
 fn layer_of(store: &Store, path: &Path, origin: &mut Origin) -> elea_store::layer::Layer {
     let bytes = fs::read(path).unwrap();
-    let blob = Digest::sha256(&bytes);
+    let blob = Sha256::of(&bytes);
     origin.layers.push(blob);
     let media_type = "application/vnd.oci.image.layer.v1.tar";
     store.layer(&blob).unwrap().unwrap_or_else(|| {

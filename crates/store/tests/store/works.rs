@@ -2,7 +2,7 @@
 
 use crate::check::rewrite;
 use crate::sample::{import, origin};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_store::repair::{Plan, Repair, Source};
 use elea_store::{Damage, Finding, Store};
@@ -99,7 +99,7 @@ fn layer_and_name(place: &Path) {
     let store = store(place);
     let _lease = store.lease("pull").unwrap();
     let bytes = fs::read(place.join("layer.tar")).unwrap();
-    let blob = Digest::sha256(&bytes);
+    let blob = Sha256::of(&bytes);
     let media_type = "application/vnd.oci.image.layer.v1.tar";
     let layer = match store.layer(&blob).unwrap() {
         Some(layer) => layer,

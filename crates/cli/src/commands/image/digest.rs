@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::options::Network;
 use crate::{places, text};
-use elea_formats::digest::{Digest, Digest512};
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::erofs::Version;
 use elea_formats::form::{self, Form, INLINE_LIMIT, oci};
 use elea_formats::oci::reference::Reference;
@@ -21,12 +21,16 @@ pub(crate) struct Args {
     /// forms oci and oci-boot oci:DIR:TAG, oci-archive:FILE or registry:HOST/NAME:TAG
     #[arg(value_name = "SRC")]
     source: Reference,
-    /// The form that is digested: os-1, raw; or as composefs-rs does it, with SHA-512: oci, oci-boot
+    /// The form that is digested: os-1, raw; or as composefs-rs does it: oci, oci-boot
     #[arg(long, default_value_t)]
     form: Asked,
     /// The format of the image: v1, v0
     #[arg(long, default_value_t)]
     format: Version,
+    /// What names objects, and the image: sha256 or sha512 [default: what the source has, else sha256; for the
+    /// forms of composefs-rs sha512]
+    #[arg(long)]
+    algorithm: Option<Algorithm>,
     #[command(flatten)]
     network: Network,
 }
@@ -82,14 +86,13 @@ struct Shown {
     source: String,
     form: &'static str,
     format: String,
-    /// SHA-256 for the forms `raw` and `os-1`, SHA-512 for those of composefs-rs.
-    image: String,
+    image: Digest,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let image = match args.form {
-        Asked::Ours(form) => of(&args.source, form, args.format, context)?.to_string(),
-        Asked::Oci | Asked::OciBoot => of_layers(args, context)?.to_string(),
+        Asked::Ours(form) => of(&args.source, form, args.format, args.algorithm, context)?,
+        Asked::Oci | Asked::OciBoot => of_layers(args, context)?,
     };
     let shown = Shown {
         schema: "elea.image-digest/1",
@@ -101,33 +104,37 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     context.show(&shown, |shown| format!("{}\n", shown.image))
 }
 
-/// The digest of a tree in a form. Nothing is left in any store.
+/// The digest of a tree in a form, by the algorithm that is asked for, or else by the one that the source has.
+/// Nothing is left in any store.
 pub(super) fn of(
     source: &Reference,
     form: Form,
     format: Version,
+    algorithm: Option<Algorithm>,
     context: &Context,
 ) -> Outcome<Digest> {
     let unknown = |digest: &Digest| Err(elea_store::Error::NoObject { digest: *digest });
-    if let Some(tree) = places::described(source)? {
+    if let Some(tree) = places::described(source, algorithm)? {
         if form == Form::Os1 {
             needs_no_content(source, &tree)?;
         }
         return measure(tree, form, format, unknown);
     }
     if let Reference::Directory(path) = source {
-        let tree = elea_store::read_dir(path, &places::scratch(), &context.bars())?;
+        let algorithm = algorithm.unwrap_or_default();
+        let tree = elea_store::read_dir(path, &places::scratch(), algorithm, &context.bars())?;
         return measure(tree, form, format, unknown);
     }
-    places::digested(source, context, |store| {
-        let (tree, _) = places::tree(store, source, &context.bars())?;
+    places::digested(source, algorithm.unwrap_or_default(), context, |store| {
+        let (mut tree, _) = places::tree(store, source, &context.bars())?;
         let load = |digest: &Digest| store.read_object(digest, INLINE_LIMIT as u64);
-        measure(tree, form, format, load)
+        bring(&mut tree, form, load)?;
+        Ok(store.digest_by(algorithm.unwrap_or(store.algorithm()), &tree, format)?)
     })
 }
 
 /// What composefs-rs computes for an OCI image. Nothing is left in any store.
-fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
+fn of_layers(args: &Args, context: &Context) -> Outcome<Digest> {
     let source = &args.source;
     if !matches!(
         source,
@@ -137,7 +144,8 @@ fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
             "the forms oci and oci-boot are of layers: oci:, oci-archive: and registry: are read";
         return Err(places::unsuitable(source, suitable));
     }
-    places::digested(source, context, |store| {
+    let algorithm = args.algorithm.unwrap_or(Algorithm::Sha512);
+    places::digested(source, algorithm, context, |store| {
         let layers = elea_net::look(source, store, &args.network.options()?, &context.bars())?;
         let mut tree = store.assemble_in_order(&layers)?;
         let refused = |e: oci::NoOciForm| Failure::new(Code::Failed, format!("{source}: {e}"));
@@ -146,7 +154,6 @@ fn of_layers(args: &Args, context: &Context) -> Outcome<Digest512> {
             oci::bootable(&mut tree).map_err(refused)?;
             store.label(&mut tree)?;
         }
-        let tree: Tree<Digest512> = store.rename_objects(tree)?;
         Ok(erofs::digest(&tree, args.format))
     })
 }
@@ -158,11 +165,22 @@ pub(super) fn measure(
     format: Version,
     load: impl FnMut(&Digest) -> Result<Vec<u8>, elea_store::Error>,
 ) -> Outcome<Digest> {
-    form::canonical(&mut tree, form);
-    if form == Form::Os1 {
-        form::settle(&mut tree, load, |bytes| Ok(verity::measure(bytes)))?;
-    }
+    bring(&mut tree, form, load)?;
     Ok(erofs::digest(&tree, format))
+}
+
+/// Brings a tree into a form.
+fn bring(
+    tree: &mut Tree,
+    form: Form,
+    load: impl FnMut(&Digest) -> Result<Vec<u8>, elea_store::Error>,
+) -> Outcome<()> {
+    form::canonical(tree, form);
+    if form == Form::Os1 {
+        let algorithm = tree.algorithm();
+        form::settle(tree, load, |bytes| Ok(verity::measure(algorithm, bytes)))?;
+    }
+    Ok(())
 }
 
 /// How many paths an error names.

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn side(source: &Reference, context: &Context) -> Outcome<(Side, Tree)> {
-    places::digested(source, context, |store: &Store| {
+    places::digested(source, context.algorithm(), context, |store: &Store| {
         let (image, form, tree) = if let Reference::Store(name) = source {
             let image = store.resolve(name)?;
             (image, store.image(&image)?.form, store.tree(&image)?)

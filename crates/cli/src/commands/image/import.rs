@@ -28,7 +28,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if args.dry_run {
-        let image = digest::of(&args.source, args.form, Version::V1, context)?;
+        let algorithm = Some(context.algorithm());
+        let image = digest::of(&args.source, args.form, Version::V1, algorithm, context)?;
         let name = args.name.as_deref().unwrap_or("without a name");
         context.say(&format!("would import {} as {image}, {name}", args.source));
         return Ok(Code::Done);

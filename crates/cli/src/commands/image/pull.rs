@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::options::{Network, Trust};
 use crate::{places, text};
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::ImageManifest;
 use serde::Serialize;
@@ -37,7 +37,7 @@ struct Shown {
     layers_fetched: usize,
     layers_reused: usize,
     /// The ids of the keys that vouch for it.
-    signed_by: Vec<Digest>,
+    signed_by: Vec<Sha256>,
     /// What decided that it may be taken.
     rule: String,
 }

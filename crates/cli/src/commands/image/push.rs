@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Network, Packing};
 use crate::{password, text};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_store::trust::PrivateKey;
 use serde::Serialize;
@@ -42,7 +42,7 @@ struct Shown {
     /// Bytes that were there already.
     present: u64,
     /// The id of the key that signed.
-    signed_by: Option<Digest>,
+    signed_by: Option<Sha256>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {

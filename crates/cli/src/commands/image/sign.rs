@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::options::Network;
 use crate::password;
-use elea_formats::digest::Digest;
+use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Reference;
 use elea_store::trust::PrivateKey;
 use serde::Serialize;
@@ -31,7 +31,7 @@ struct Shown {
     schema: &'static str,
     reference: String,
     manifest: String,
-    key: Digest,
+    key: Sha256,
     /// False if this key had signed the same before.
     added: bool,
 }

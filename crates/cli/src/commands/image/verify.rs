@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Network, Trust};
 use crate::{places, text};
-use elea_formats::digest::Digest;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_store::trust::Verdict;
 use serde::Serialize;
@@ -26,9 +26,9 @@ struct Shown {
     schema: &'static str,
     reference: String,
     /// The id of the first trusted key; none for what needs no signature here.
-    key: Option<Digest>,
+    key: Option<Sha256>,
     /// The ids of all that count.
-    keys: Vec<Digest>,
+    keys: Vec<Sha256>,
     /// What decided.
     rule: String,
     manifest: Option<String>,
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         }
     }
     context.show(&shown, |s| {
-        let keys: Vec<_> = s.keys.iter().map(Digest::to_string).collect();
+        let keys: Vec<_> = s.keys.iter().map(Sha256::to_string).collect();
         let signed = if keys.is_empty() {
             "nobody, which is allowed here".into()
         } else {

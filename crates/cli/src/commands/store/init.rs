@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
+use elea_formats::digest::Algorithm;
 use elea_store::Store;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -9,6 +10,10 @@ use std::path::PathBuf;
 /// Make an empty store
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What names its objects and images: sha256, which machines have, or sha512, as composefs-rs's own
+    /// repositories do
+    #[arg(long, default_value_t)]
+    algorithm: Algorithm,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -18,6 +23,7 @@ pub(crate) struct Args {
 struct Shown {
     schema: &'static str,
     store: PathBuf,
+    algorithm: &'static str,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -26,10 +32,11 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         context.say(&format!("would make an empty store in {}", path.display()));
         return Ok(Code::Done);
     }
-    Store::init(&path)?;
+    Store::init_with(&path, args.algorithm)?;
     let shown = Shown {
         schema: "elea.store/1",
         store: path,
+        algorithm: args.algorithm.name(),
     };
     context.show(&shown, |shown| {
         format!("{} is an empty store\n", shown.store.display())

@@ -1,6 +1,7 @@
 use super::*;
 use crate::Store;
 use crate::import::dir;
+use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::tree::{Content, Tree};
 use elea_sys::progress::Silent;
 use std::time::Duration;
@@ -42,7 +43,7 @@ fn digest(tree: &Tree) -> Digest {
 }
 
 fn measure(byte: u8) -> Digest {
-    elea_formats::verity::measure(&[byte; 1000])
+    elea_formats::verity::measure(Algorithm::Sha256, &[byte; 1000])
 }
 
 /// Makes the store believe that the file holds `b`.
@@ -109,7 +110,7 @@ fn a_damaged_cache_is_empty() {
     forge(dir.path(), &store);
     let path = store.path().join("cache/files");
     let whole = fs::read(&path).unwrap();
-    assert_eq!(whole.len(), MAGIC.len() + ENTRY + SUM);
+    assert_eq!(whole.len(), 16 + entry(Algorithm::Sha256) + SUM);
     let count = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         Known::load(&store, SystemTime::now()).old.len()
@@ -153,6 +154,39 @@ fn what_was_of_no_use_goes_first() {
 }
 
 #[test]
+fn a_cache_has_the_digests_of_its_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = Key {
+        filesystem: 1,
+        inode: 2,
+        size: 3,
+        changed: (4, 5),
+        modified: (6, 7),
+    };
+    let [one, other] = Algorithm::ALL.map(|algorithm| {
+        let store = Store::init_with(&dir.path().join(algorithm.name()), algorithm).unwrap();
+        let digest = elea_formats::verity::measure(algorithm, b"x");
+        let known = Known::load(&store, SystemTime::now());
+        known.learn(key, digest);
+        known.save(&store);
+        let known = Known::load(&store, SystemTime::now());
+        assert_eq!(known.find(&key), Some(digest));
+        store
+    });
+    // Seven entries of one have the size of five of the other, so the size alone does not tell them apart.
+    let file = |store: &Store| store.path().join("cache/files");
+    let whole = fs::read(file(&one)).unwrap();
+    fs::write(file(&other), &whole).unwrap();
+    assert!(Known::load(&other, SystemTime::now()).old.is_empty());
+    let swapped = [&whole[..16], &whole[16..96].repeat(7)].concat();
+    let sum = sha2::Sha256::digest(&swapped);
+    fs::write(file(&other), [&swapped, &sum[..]].concat()).unwrap();
+    assert!(Known::load(&other, SystemTime::now()).old.is_empty());
+    fs::write(file(&one), [&swapped, &sum[..]].concat()).unwrap();
+    assert_eq!(Known::load(&one, SystemTime::now()).old.len(), 7);
+}
+
+#[test]
 fn a_cache_of_the_first_version_is_read_and_written() {
     let golden = include_bytes!("../../../tests/golden/file-cache-1");
     let dir = tempfile::tempdir().unwrap();
@@ -168,7 +202,7 @@ fn a_cache_of_the_first_version_is_read_and_written() {
         changed: (1_795_704_000, 123_456_789),
         modified: (1_795_703_000, 0),
     };
-    assert_eq!(known.find(&first), Some(Digest::new([0x11; 32])));
+    assert_eq!(known.find(&first), Algorithm::Sha256.digest(&[0x11; 32]));
     let second = Key {
         changed: (-5, 999_999_999),
         ..first

@@ -40,12 +40,12 @@ fn case() -> Case {
         key,
         claims: Claims {
             repository: "localhost:5000/hello".into(),
-            manifest: Digest::sha256(b"manifest"),
+            manifest: Sha256::of(b"manifest"),
             elea: Some(Identity {
                 name: "hello".into(),
                 version: "2.0".into(),
                 epoch: 1,
-                image: Digest::sha256(b"image"),
+                image: Sha256::of(b"image").into(),
                 form: "os-1".into(),
             }),
         },
@@ -75,7 +75,7 @@ impl Case {
             reference: &format!("registry:{}:stable", self.repository)
                 .parse()
                 .unwrap(),
-            manifest: Digest::sha256(b"manifest"),
+            manifest: Sha256::of(b"manifest"),
             signatures,
         };
         judge(&candidate, self.running.as_ref(), &self.policy)
@@ -94,7 +94,7 @@ fn a_newer_release_by_a_trusted_key_is_accepted() {
     };
     assert_eq!(keys, [case.key.public().id()]);
     assert_eq!(rule, "trust.d");
-    assert_eq!(claims, case.claims);
+    assert_eq!(*claims, case.claims);
     // The right signature among others.
     let other = PrivateKey::generate(Algorithm::Ed25519).unwrap();
     let all = [case.signed(&other), case.signed(&case.key)];
@@ -145,7 +145,7 @@ fn signatures_that_vouch_for_nothing_are_refused() {
 #[test]
 fn a_signature_for_something_else_is_refused() {
     let mut case = case();
-    case.claims.manifest = Digest::sha256(b"another");
+    case.claims.manifest = Sha256::of(b"another");
     assert!(matches!(case.judge(), Err(Refusal::OtherManifest { .. })));
     let mut case = self::case();
     case.claims.repository = "localhost:5000/other".into();
@@ -248,12 +248,12 @@ fn rules(text: &str, named: &[PublicKey]) -> Rules {
 fn by(key: usize, repository: &str, version: Option<&str>) -> Signature {
     let payload = signature::encode(&Claims {
         repository: repository.into(),
-        manifest: Digest::sha256(b"manifest"),
+        manifest: Sha256::of(b"manifest"),
         elea: version.map(|version| Identity {
             name: "hello".into(),
             version: version.into(),
             epoch: 1,
-            image: Digest::sha256(b"image"),
+            image: Sha256::of(b"image").into(),
             form: "os-1".into(),
         }),
     });
@@ -264,7 +264,7 @@ fn by(key: usize, repository: &str, version: Option<&str>) -> Signature {
 fn judged(policy: &Policy, reference: &str, signatures: &[Signature]) -> Result<Verdict, Refusal> {
     let candidate = Candidate {
         reference: &reference.parse().unwrap(),
-        manifest: Digest::sha256(b"manifest"),
+        manifest: Sha256::of(b"manifest"),
         signatures,
     };
     judge(&candidate, None, policy)
