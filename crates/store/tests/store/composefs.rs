@@ -1,7 +1,7 @@
 //! The C programs of composefs on our images and objects: `composefs-info` and `mount.composefs`.
 
 use crate::mounts::{compare, dump_of, in_namespace};
-use crate::sample::{import, is_root, origin, sample, system};
+use crate::sample::{import, made, origin, system};
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::{Form, canonical};
 use elea_formats::tree::{Content, Node, Tree};
@@ -11,7 +11,7 @@ use elea_sys::mount::detach;
 use elea_testkit::oracle::Composefs;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn programs() -> Option<Composefs> {
     let found = Composefs::find();
@@ -34,17 +34,6 @@ fn objects(tree: &Tree) -> BTreeSet<Digest> {
         _ => None,
     });
     digests.collect()
-}
-
-/// A tree of the sample, with all that root may make if this is root.
-fn made(dir: &Path) -> PathBuf {
-    let source = dir.join("source");
-    if is_root() {
-        system(&source);
-    } else {
-        sample(&source);
-    }
-    source
 }
 
 #[test]

@@ -6,7 +6,7 @@ use elea_sys::progress::Silent;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) fn origin() -> Origin {
@@ -98,6 +98,17 @@ fn acl() -> Vec<u8> {
         value.extend(id.to_le_bytes());
     }
     value
+}
+
+/// Makes a folder with all that this process may make: [`system`] for root, else [`sample`].
+pub(crate) fn made(dir: &Path) -> PathBuf {
+    let source = dir.join("source");
+    if is_root() {
+        system(&source);
+    } else {
+        sample(&source);
+    }
+    source
 }
 
 /// Everything that a system may hold, as root.

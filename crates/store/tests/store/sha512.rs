@@ -2,7 +2,7 @@
 
 use crate::check::rewrite;
 use crate::mounts::{compare, dump_of, in_namespace};
-use crate::sample::{import, is_root, origin, run, sample, system};
+use crate::sample::{import, made, origin, run, sample};
 use elea_formats::digest::{Algorithm, Digest, Sha256};
 use elea_formats::form::{Form, canonical};
 use elea_formats::tree::{Content, Node, Tree};
@@ -14,22 +14,11 @@ use elea_sys::mount::detach;
 use elea_sys::progress::Silent;
 use elea_testkit::oracle::Oracle;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 fn store(at: &Path) -> Store {
     Store::init_with(at, Algorithm::Sha512).unwrap()
-}
-
-/// A folder with all that this process may make.
-fn source(dir: &Path) -> PathBuf {
-    let source = dir.join("source");
-    if is_root() {
-        system(&source);
-    } else {
-        sample(&source);
-    }
-    source
 }
 
 fn seal(store: &Store, tree: Tree) -> Digest {
@@ -58,7 +47,7 @@ fn ask(words: &[&str], input: Option<&Path>) -> Option<Result<Vec<u8>, String>> 
 #[test]
 fn every_road_gives_one_image() {
     let dir = tempfile::tempdir().unwrap();
-    let source = source(dir.path());
+    let source = made(dir.path());
     let here = store(&dir.path().join("store"));
     let tree = import(&here, &source);
     let image = seal(&here, tree.clone());
@@ -152,7 +141,7 @@ fn it_is_a_composefs_repository() {
 #[test]
 fn a_mounted_image_is_the_tree() {
     in_namespace(|dir| {
-        let source = source(dir);
+        let source = made(dir);
         let here = store(&dir.join("store"));
         let mut tree = import(&here, &source);
         let image = seal(&here, tree.clone());
