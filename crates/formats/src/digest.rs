@@ -160,8 +160,9 @@ impl Digest {
 
     /// The path of an object of this name below an `objects` folder: `ab/cdef…`.
     pub fn object_path(&self) -> String {
-        let hex = self.to_string();
-        format!("{}/{}", &hex[..2], &hex[2..])
+        let mut path = self.to_string();
+        path.insert(2, '/');
+        path
     }
 
     /// The first twelve digits, for people.
@@ -225,9 +226,17 @@ impl<const N: usize> Sha<N> {
     }
 }
 
+/// The digits of names.
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl<const N: usize> fmt::Display for Sha<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+        // At once, not digit by digit: names of objects are made by the ten thousand.
+        let mut digits = [[0; 2]; N];
+        for (into, byte) in digits.iter_mut().zip(self.0) {
+            *into = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+        }
+        f.write_str(std::str::from_utf8(digits.as_flattened()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -18,7 +18,9 @@ use serde::Serialize;
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirEntryExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A download that nobody went on with for so long is given up.
@@ -26,8 +28,10 @@ const PARTIAL: Duration = Duration::from_hours(7 * 24);
 /// How long objects are removed before the others have the lock again.
 const TURN: Duration = Duration::from_millis(10);
 
-/// How many folders of objects are swept side by side.
-const TOGETHER: usize = 16;
+/// As many objects are removed in the order of their inodes.
+const WINDOW: usize = 1 << 18;
+/// How many of them a thread takes at once.
+const RUN: usize = 4;
 
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -184,73 +188,109 @@ impl Store {
         collected: &mut Collected,
         progress: &dyn Progress,
     ) -> Result<(), Error> {
+        let mut unkept = Vec::new();
         let folders = list(&self.path().join("objects"))?;
-        for folders in folders.chunks(TOGETHER) {
-            let unkept = |folder: &PathBuf| self.unkept(folder, &kept.objects);
-            let mut gone = folders.iter().map(unkept).collect::<Result<Vec<_>, _>>()?;
-            while gone.iter().any(|folder| !folder.is_empty()) {
+        for (number, folder) in folders.iter().enumerate() {
+            unkept.extend(self.unkept(folder, &kept.objects)?);
+            if unkept.len() < WINDOW && number + 1 < folders.len() {
+                continue;
+            }
+            // File systems keep inodes in tables: each block of them is changed once, and freed space is
+            // next to what was freed before.
+            unkept.sort_unstable_by_key(|object| object.inode);
+            let next = AtomicUsize::new(0);
+            while next.load(Ordering::Relaxed) < unkept.len() {
                 let lock = if dry_run { None } else { Some(kept.lock()?) };
                 let turn = Turn {
                     begun: Instant::now(),
+                    store: self,
                     kept: &kept.objects,
+                    unkept: &unkept,
+                    next: &next,
                     dry_run,
                     progress,
                 };
-                // Folders are swept side by side: the kernel locks one for each name that goes.
-                let swept = gone.par_iter_mut().map(|folder| turn.sweep(folder));
+                let swept = (0..rayon::current_num_threads())
+                    .into_par_iter()
+                    .map(|_| turn.sweep());
                 let (objects, bytes) =
                     swept.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
                 collected.objects += objects;
                 collected.bytes += bytes;
                 drop(lock);
             }
+            unkept.clear();
         }
         Ok(())
     }
 
     /// The objects of a folder that nothing is known to keep.
-    fn unkept(&self, folder: &Path, kept: &Map) -> Result<Vec<(Digest, PathBuf)>, PathError> {
-        let named = list(folder)?
-            .into_iter()
-            .filter_map(|path| Some((self.object_name(folder, &path)?, path)));
-        Ok(named
-            .filter(|(digest, _)| !kept.contains(digest.as_bytes()))
-            .collect())
+    fn unkept(&self, folder: &Path, kept: &Map) -> Result<Vec<Unkept>, PathError> {
+        let mut unkept = Vec::new();
+        let entries = match fs::read_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(unkept),
+            entries => entries.at("list", folder)?,
+        };
+        for entry in entries {
+            let entry = entry.at("list", folder)?;
+            if let Some(digest) = self.object_name(folder, Path::new(&entry.file_name()))
+                && !kept.contains(digest.as_bytes())
+            {
+                let inode = entry.ino();
+                unkept.push(Unkept { inode, digest });
+            }
+        }
+        Ok(unkept)
     }
+}
+
+/// An object that nothing was known to keep when it was listed.
+struct Unkept {
+    inode: u64,
+    digest: Digest,
 }
 
 /// A while with the lock.
 struct Turn<'a> {
     begun: Instant,
+    store: &'a Store,
     kept: &'a Map,
+    unkept: &'a [Unkept],
+    /// The first of them that no thread has taken.
+    next: &'a AtomicUsize,
     dry_run: bool,
     progress: &'a dyn Progress,
 }
 
 impl Turn<'_> {
-    /// Removes objects of one folder until none is left or others have to have the lock; how many, and their
-    /// size in bytes.
-    fn sweep(&self, gone: &mut Vec<(Digest, PathBuf)>) -> Result<(u64, u64), Error> {
+    /// Removes objects until none is left or others have to have the lock; how many, and their size in bytes.
+    fn sweep(&self) -> Result<(u64, u64), Error> {
         let (mut objects, mut bytes) = (0, 0);
-        while self.begun.elapsed() < TURN
-            && let Some((digest, path)) = gone.pop()
-        {
-            if self.progress.cancelled() {
-                return Err(Error::Cancelled);
+        while self.begun.elapsed() < TURN {
+            let first = self.next.fetch_add(RUN, Ordering::Relaxed);
+            let rest = self.unkept.get(first..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
             }
-            if self.kept.contains(digest.as_bytes()) {
-                continue;
-            }
-            let status = match fs::symlink_metadata(&path) {
-                // Another collection was here.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                status => status.at("look at", &path)?,
-            };
-            objects += 1;
-            bytes += status.len();
-            self.progress.advance(1);
-            if !self.dry_run {
-                fs::remove_file(&path).at("remove", &path)?;
+            for Unkept { digest, .. } in rest.iter().take(RUN) {
+                if self.progress.cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                if self.kept.contains(digest.as_bytes()) {
+                    continue;
+                }
+                let path = self.store.object_path(digest);
+                let status = match fs::symlink_metadata(&path) {
+                    // Another collection was here.
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                    status => status.at("look at", &path)?,
+                };
+                objects += 1;
+                bytes += status.len();
+                self.progress.advance(1);
+                if !self.dry_run {
+                    fs::remove_file(&path).at("remove", &path)?;
+                }
             }
         }
         Ok((objects, bytes))

@@ -1,6 +1,6 @@
 //! Images: sealed, listed, read.
 
-use crate::object::Writer;
+use crate::object::{Writer, are_there};
 use crate::refs::link;
 use crate::store::list;
 use crate::trust::Signature;
@@ -109,7 +109,7 @@ impl Store {
         // not be.
         let (is_described, is_named) = (folder.is_dir(), self.has_image(&digest));
         // Everything that the name will stand for, then what describes it, then the name.
-        durable::sync_filesystem(self.path())?;
+        self.sync()?;
         if !is_described {
             fs::create_dir_all(&folder).at("create", &folder)?;
             durable::sync_folder(&self.path().join("manifests"))?;
@@ -158,22 +158,26 @@ impl Store {
         let several = tree.repeated_objects();
         let mut seen = BTreeSet::new();
         let (mut files, mut bytes) = (0, 0);
-        for (id, names) in tree.leaves().zip(tree.count_names()) {
-            if names == 0 {
-                continue;
-            }
-            files += 1;
-            let Some((digest, size)) = tree.object(id) else {
-                continue;
-            };
-            if several.contains(&digest.start()) && !seen.insert((digest, size)) {
-                continue;
-            }
-            // One that is named with another size is refused, too.
-            if self.object_size(&digest) != Some(size) {
-                return Err(self.missing(tree));
-            }
-            bytes += size;
+        let objects = tree
+            .leaves()
+            .zip(tree.count_names())
+            .filter_map(|(id, names)| {
+                if names == 0 {
+                    return None;
+                }
+                files += 1;
+                let (digest, size) = tree.object(id)?;
+                if several.contains(&digest.start()) && !seen.insert((digest, size)) {
+                    return None;
+                }
+                bytes += size;
+                Some((digest, size))
+            });
+        // One that is named with another size is refused, too.
+        if !are_there(objects, |digest, size| {
+            self.object_size(digest) == Some(size)
+        })? {
+            return Err(self.missing(tree));
         }
         Ok((files, bytes))
     }

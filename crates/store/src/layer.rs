@@ -3,7 +3,7 @@
 mod record;
 mod steps;
 
-use crate::object::Writer;
+use crate::object::{Writer, are_there};
 use crate::store::list;
 use crate::store::write_after_all;
 use crate::{Error, Store};
@@ -94,23 +94,23 @@ impl Store {
         };
         // None where nothing can be written: then nothing is collected either.
         let writer = self.writer().ok();
-        let there = if let Some(writer) = writer {
+        if let Some(writer) = &writer {
             writer.keep("layer", [*blob])?;
             writer.keep("object", layer.objects().map(|(digest, _)| digest))?;
-            layer
-                .objects()
-                .all(|(digest, size)| writer.has(&digest, size))
-        } else {
-            layer
-                .objects()
-                .all(|(digest, size)| self.object_size(&digest) == Some(size))
-        };
+        }
+        let there = are_there(layer.objects(), |digest, size| match &writer {
+            Some(writer) => writer.has(digest, size),
+            None => self.object_size(digest) == Some(size),
+        })?;
         Ok(there.then_some(layer))
     }
 
     /// What is written down of a layer, whether or not its objects are there.
     pub(crate) fn load_layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
+        if self.behind.has_unnamed() && !path.exists() {
+            self.sync()?;
+        }
         let file = match File::open(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.at("open", &path)?,
@@ -129,7 +129,7 @@ impl Store {
     pub(crate) fn save_layer(&self, writer: &Writer<'_>, layer: &Layer) -> Result<(), Error> {
         writer.keep("layer", [layer.blob])?;
         let path = self.layer_path(&layer.blob);
-        Ok(write_after_all(self.path(), &path, |file| {
+        Ok(write_after_all(self, path, |file| {
             record::write(file, &layer.diff_id, &layer.steps)
         })?)
     }

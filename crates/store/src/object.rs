@@ -1,13 +1,15 @@
 //! Objects: the contents of files, named by their fs-verity digests.
 
 use crate::lease::Own;
+use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
 use elea_formats::table::{Room, Slab};
 use elea_formats::verity::{self, Hasher};
 use elea_sys::verity::VerityError;
 use elea_sys::{At as _, PathError};
-use rustix::fs::{Advice, FlockOperation};
+use rayon::prelude::*;
+use rustix::fs::FlockOperation;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
@@ -132,6 +134,27 @@ impl Store {
     }
 }
 
+/// Whether all of these are there, looked at on every core.
+pub(crate) fn are_there(
+    objects: impl Iterator<Item = (Digest, u64)> + Send,
+    is_there: impl Fn(&Digest, u64) -> bool + Sync,
+) -> Result<bool, Error> {
+    let mut objects = objects;
+    let look = || {
+        loop {
+            let some: Vec<_> = objects.by_ref().take(LOOKED).collect();
+            let are_there = some.par_iter().with_min_len(LOOKED / 16);
+            if !are_there.all(|(digest, size)| is_there(digest, *size)) {
+                return Ok(false);
+            }
+            if some.len() < LOOKED {
+                return Ok(true);
+            }
+        }
+    };
+    in_parallel(look)
+}
+
 /// How often and how long a file that somebody still has open is waited for.
 const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
@@ -146,12 +169,11 @@ const PIECE: usize = 1 << 20;
 /// As many digests are written to a lease at once.
 const KEPT: usize = 1024;
 
+/// As many objects are looked for at once.
+const LOOKED: usize = 4096;
+
 /// How much is compared at once, in bytes.
 const COMPARED: usize = 16 << 10;
-
-/// Content of this size, in bytes, is on its way to the disk before all of an import is there; what is smaller
-/// goes better together.
-const LARGE: u64 = 256 << 10;
 
 /// Numbers the temporary files of this process.
 static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -342,10 +364,6 @@ impl<'w, 's> NewObject<'w, 's> {
 
     /// Gives it its name, which a lease has already.
     fn place(mut self, digest: &Digest, size: u64) -> Result<(), Error> {
-        if size >= LARGE {
-            // The kernel begins to write what is dirty; the sync at the end waits for less.
-            let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
-        }
         self.seal()?;
         let to = self.writer.store.object_path(digest);
         let renamed = match fs::rename(&self.path, &to) {
@@ -358,6 +376,7 @@ impl<'w, 's> NewObject<'w, 's> {
         };
         renamed.at("rename into place", &to)?;
         self.placed = true;
+        self.writer.store.behind.wrote(size);
         self.writer.store.acquit(digest);
         Ok(())
     }

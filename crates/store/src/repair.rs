@@ -15,8 +15,8 @@ use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::{self, Form};
 use elea_formats::release::ImageManifest;
 use elea_formats::{erofs, verity};
+use elea_sys::At as _;
 use elea_sys::progress::Progress;
-use elea_sys::{At as _, durable};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -339,7 +339,7 @@ impl Repair {
 
     /// Makes everything durable.
     pub fn finish(&self) -> Result<(), Error> {
-        Ok(durable::sync_filesystem(self.store.path())?)
+        self.store.sync()
     }
 
     /// Strikes out what was written anew meanwhile, and says where it came from.

@@ -4,6 +4,7 @@ use crate::fsck::is_unfinished;
 use crate::object::Writer;
 use crate::{Error, meta};
 use elea_formats::digest::{Algorithm, Digest};
+use elea_sys::behind::Behind;
 use elea_sys::{At as _, PathError, durable};
 use rustix::fs::{Access, AtFlags, CWD, FlockOperation};
 use rustix::io::Errno;
@@ -34,6 +35,8 @@ pub struct Store {
     unknown: Arc<Vec<String>>,
     /// The files of the leases that live in this process.
     pub(crate) leases: Arc<Mutex<Vec<Arc<File>>>>,
+    /// What is written goes to the disk meanwhile.
+    pub(crate) behind: Arc<Behind>,
     /// Whether the file system has no fs-verity, once that is known.
     pub(crate) unsealable: Arc<AtomicBool>,
     /// Objects that a check found damaged and nobody has replaced yet.
@@ -93,9 +96,16 @@ impl Store {
             algorithm,
             unknown: Arc::new(unknown),
             leases: Arc::default(),
+            behind: Arc::new(Behind::new(path)),
             unsealable: Arc::default(),
             suspects: Arc::default(),
         })
+    }
+
+    /// Makes all that was added durable, and with it what is known of files and layers. Sealing an image does so, and
+    /// letting go of the store's last clone.
+    pub fn sync(&self) -> Result<(), Error> {
+        Ok(self.behind.sync()?)
     }
 
     /// Opens a store and makes it if it is absent.
@@ -289,24 +299,21 @@ pub(crate) fn threads() -> Result<rayon::ThreadPool, Error> {
         .build()?)
 }
 
-/// Writes a file that is believed without a look at the objects that it tells of: they are durable
-/// before it has its name. The name need not be.
+/// Writes a file that is believed without a look at the objects that it tells of: it gets its name at the next sync,
+/// when they are durable. The name need not be.
 pub(crate) fn write_after_all(
-    store: &Path,
-    at: &Path,
+    store: &Store,
+    at: PathBuf,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), PathError> {
-    let folder = store.join("tmp");
+    let folder = store.path().join("tmp");
     let mut file = tempfile::Builder::new()
         .prefix(&format!("{}-", std::process::id()))
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(&folder)
         .at("create a file in", &folder)?;
-    write(file.as_file_mut()).at("write", at)?;
-    durable::sync_filesystem(store)?;
-    file.persist(at)
-        .map_err(|e| e.error)
-        .at("rename into place", at)?;
+    write(file.as_file_mut()).at("write", &at)?;
+    store.behind.name_after(file, at);
     Ok(())
 }
 

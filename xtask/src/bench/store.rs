@@ -3,6 +3,7 @@
 mod checks;
 mod collect;
 pub(super) mod curve;
+mod disk;
 mod imports;
 mod pulls;
 mod rows;
@@ -122,7 +123,8 @@ pub(super) fn measure(works: &Works, wanted: &Wanted) -> Result<()> {
     }
     let oracle = oracle();
     let place = works.folder.join("stores");
-    clear(&place)?;
+    // Unmounted when all is measured, or something fails.
+    let _disk = disk::Disk::mount(&works.folder.join("stores.img"), &place)?;
     let original = match &wanted.tree {
         Some(tree) => tree.clone(),
         None => super::import::release_tree(works)?,
@@ -174,7 +176,7 @@ pub(super) fn measure(works: &Works, wanted: &Wanted) -> Result<()> {
         talk::headline("pulls");
         keep(&pulls::measure(&bench, wanted)?)?;
     }
-    clear(&bench.place)
+    Ok(())
 }
 
 /// The composefs crate as a program, built where that can be done.
@@ -213,7 +215,7 @@ const DROP: &str = "sync; echo 3 > /proc/sys/vm/drop_caches";
 pub(super) fn document(folder: &Path) -> Result<()> {
     let mut text = String::from(
         "# The store, and other people's\n\n\
-         Written by `cargo xtask bench store`. Everyone takes part in each round, in turn, on one file system and with the same tree;\n\
+         Written by `cargo xtask bench store`. Everyone takes part in each round, in turn, on one ext4 (with a journal, in a file that is read and written directly) and with the same tree;\n\
          each figure is the median, with the least and the most in brackets. What was written is durable when the clock stops. `README.md` says more.\n\n",
     );
     text += &report::machine(report::STORES)?;

@@ -6,7 +6,6 @@
 use crate::{Store, room};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_formats::table::{Index, Table};
-use elea_sys::durable;
 use rustix::fs::Stat;
 use sha2::Digest as _;
 use std::fs::{self, File};
@@ -17,6 +16,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tempfile::NamedTempFile;
 
 /// Says what the file is, its version, and how long its digests are.
 const fn magic(algorithm: Algorithm) -> &'static [u8; 16] {
@@ -154,8 +154,9 @@ impl Known {
         }
     }
 
-    /// Writes the cache if there is something new. One that cannot be written is no failure of
-    /// the import: the next one reads more.
+    /// Writes the cache if there is something new, as it will be from the next sync of the store on: its entries
+    /// are believed without a look at the objects' contents. One that cannot be written is no failure of the import:
+    /// the next one reads more.
     pub(super) fn save(mut self, store: &Store) {
         let new = std::mem::replace(
             self.new.get_mut().unwrap_or_else(PoisonError::into_inner),
@@ -180,11 +181,11 @@ impl Known {
         let old = kept(false).chain(kept(true)).map(|n| self.old.get(n));
         let entries = || old.clone().chain((0..new.len()).map(|n| new.get(n)));
         let count = entries().count();
-        let _ = write(
-            &store.path().join("cache"),
-            self.algorithm,
-            entries().skip(count.saturating_sub(LIMIT)),
-        );
+        let folder = store.path().join("cache");
+        let kept = entries().skip(count.saturating_sub(LIMIT));
+        if let Ok(file) = write(&folder, self.algorithm, kept) {
+            store.behind.name_after(file, folder.join("files"));
+        }
     }
 }
 
@@ -217,12 +218,12 @@ fn read(path: &Path, algorithm: Algorithm, into: &mut Table) -> io::Result<()> {
     Ok(())
 }
 
-/// Whole or not at all, and after everything that it tells of is durable. Its name need not be.
+/// A file with these entries, without its name.
 fn write<'e>(
     folder: &Path,
     algorithm: Algorithm,
     entries: impl Iterator<Item = &'e [u8]>,
-) -> io::Result<()> {
+) -> io::Result<NamedTempFile> {
     fs::create_dir_all(folder)?;
     let file = tempfile::Builder::new()
         .prefix(".new-")
@@ -236,10 +237,7 @@ fn write<'e>(
     out.write_all(&hasher.finalize())?;
     out.flush()?;
     drop(out);
-    // Its entries are believed without a look at the objects' contents.
-    durable::sync_filesystem(folder).map_err(io::Error::other)?;
-    file.persist(folder.join("files"))?;
-    Ok(())
+    Ok(file)
 }
 
 impl Key {

@@ -60,6 +60,7 @@ fn with_store<T>(test: impl FnOnce(&Store) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::init(&dir.path().join("store")).unwrap();
     let result = test(&store);
+    store.sync().unwrap();
     let left = std::fs::read_dir(store.path().join("tmp")).unwrap().count();
     assert_eq!(left, 0, "temporary files are gone");
     result

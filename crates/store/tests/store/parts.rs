@@ -158,6 +158,7 @@ fn a_layer_is_put_together_of_what_is_here_and_what_is_added() {
     );
     assert_eq!(whole.unwrap().diff_id, layer.diff_id);
     let record = |store: &Store| {
+        store.sync().unwrap();
         let path = store.path().join(format!("manifests/layers/{blob}"));
         fs::read(path).unwrap()
     };

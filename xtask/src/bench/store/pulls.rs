@@ -7,16 +7,16 @@ use crate::works::Release;
 use crate::{Result, talk};
 
 /// One who pulls: the name, the program that has to be there, and the pull of `$version`, durable at its end.
-const PULLERS: [[&str; 3]; 4] = [
+const PULLERS: [[&str; 3]; 5] = [
     [
         OURS,
         "",
         r#"exec "$elea" -q --store "$place/s" image pull "registry:$host/hello:$version" --key "$key" --name "v$version""#,
     ],
     [
-        "`skopeo copy`, `umoci unpack`",
+        "`skopeo copy`, `umoci unpack`; one layer",
         "umoci",
-        r#"skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$host/hello:$version" "oci:$place/layout:$version"
+        r#"skopeo --insecure-policy copy -q --src-tls-verify=false "docker://$host/one:$version" "oci:$place/layout:$version"
            umoci unpack --image "$place/layout:$version" "$place/$version" >/dev/null 2>&1; sync -f "$place""#,
     ],
     [
@@ -27,22 +27,48 @@ const PULLERS: [[&str; 3]; 4] = [
                "docker://$host/hello:$version" >/dev/null; sync -f "$place""#,
     ],
     [
+        "`podman pull`; one layer",
+        "podman",
+        r#"printf '{"default":[{"type":"insecureAcceptAnything"}]}' > "$place/policy"
+           podman --root "$place/p" --runroot "$place/run" pull -q --tls-verify=false --signature-policy "$place/policy" \
+               "docker://$host/one:$version" >/dev/null; sync -f "$place""#,
+    ],
+    [
         CRATE,
         "composefs",
         r#"exec "$oracle" pull "docker://$host/hello:$version" "$place/repository""#,
     ],
 ];
 
+/// The same release in one gzip layer, as a build with other tools ends: `umoci` of Debian 12 reads no zstd.
+const ONE_LAYER: &str = r#"
+"$elea" -q --store "$store" image export "hello:$version" "tar:$place/tree.tar"
+[ -e "$place/layout" ] || umoci init --layout "$place/layout"
+umoci new --image "$place/layout:$version"
+umoci raw add-layer --image "$place/layout:$version" "$place/tree.tar"
+skopeo --insecure-policy copy -q --dest-tls-verify=false "oci:$place/layout:$version" "docker://$host/one:$version"
+rm "$place/tree.tar"
+"#;
+
 /// podman mounts its folder on itself.
 const UNMOUNT: &str = r#"umount "$place/p/overlay" 2>/dev/null || true"#;
 
 /// Measures the rows `pull` and `next`.
 pub(super) fn measure(bench: &Bench<'_>, wanted: &Wanted) -> Result<Table> {
+    let one = bench.folder("one")?;
     for release in [Release::First, Release::Second] {
         if !bench.works.has(release) {
             bench.works.build(release)?;
         }
         bench.works.publish(release)?;
+        if bench.has("umoci") {
+            let text = format!(
+                "version={} store='{}'\n{ONE_LAYER}",
+                release.version(),
+                bench.works.store().display()
+            );
+            bench.script(&text, &one)?;
+        }
     }
     let mut table = Table::default();
     let rows = [("pull", Release::First), ("next", Release::Second)];

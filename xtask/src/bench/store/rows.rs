@@ -77,7 +77,7 @@ pub(super) const ALL: &[Row] = &[
         work: "OCI pull, cold",
         goals: &[fastest(0.5)],
         how: "Release 1.0 of `examples/hello`, pushed by `elea image push`, from a `docker-registry` on loopback into an empty store, and unpacked. \
-              `elea` checks its signature too.",
+              `elea` checks its signature too. \"One layer\": the same release as one gzip layer, made by `umoci raw add-layer`, as a build with other tools ends.",
     },
     Row {
         name: "next",
@@ -90,7 +90,8 @@ pub(super) const ALL: &[Row] = &[
             },
             fastest(0.3),
         ],
-        how: "Release 2.0 (a package, a file and a service more) into what has 1.0; bytes by the registry's access log. `umoci` unpacks the whole image anew.",
+        how: "Release 2.0 (a package, a file and a service more) into what has 1.0; bytes by the registry's access log. `umoci` unpacks the whole image anew. \
+              The other peers profit from the layers that `elea image push` cuts; \"one layer\" is what they fetch where nobody does.",
     },
     Row {
         name: "fsck",

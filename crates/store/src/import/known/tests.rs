@@ -31,6 +31,7 @@ fn import(dir: &Path, store: &Store, seconds: u64) -> Tree {
     };
     let tree = dir::import(Some(kept), &dir.join("tree"), Tree::new(), &Silent).unwrap();
     known.save(store);
+    store.sync().unwrap();
     tree
 }
 
@@ -56,6 +57,7 @@ fn forge(dir: &Path, store: &Store) {
     let key = known.key(filesystem(&file), &status).unwrap();
     known.learn(key, measure(b'b'));
     known.save(store);
+    store.sync().unwrap();
 }
 
 #[test]
@@ -142,11 +144,13 @@ fn what_was_of_no_use_goes_first() {
     known.learn(key(1), measure(b'a'));
     known.learn(key(2), measure(b'b'));
     known.save(&store);
+    store.sync().unwrap();
     let known = Known::load(&store, SystemTime::now());
     assert_eq!(known.find(&key(1)), Some(measure(b'a')));
     assert_eq!(known.find(&key(3)), None);
     known.learn(key(3), measure(b'c'));
     known.save(&store);
+    store.sync().unwrap();
     let known = Known::load(&store, SystemTime::now());
     let inode = |n| elea_formats::table::read_u64(known.old.get(n), 8);
     let order: Vec<_> = (0..known.old.len()).map(inode).collect();
@@ -169,6 +173,7 @@ fn a_cache_has_the_digests_of_its_store() {
         let known = Known::load(&store, SystemTime::now());
         known.learn(key, digest);
         known.save(&store);
+        store.sync().unwrap();
         let known = Known::load(&store, SystemTime::now());
         assert_eq!(known.find(&key), Some(digest));
         store
@@ -215,6 +220,7 @@ fn a_cache_of_the_first_version_is_read_and_written() {
         empty.new.lock().unwrap().push(entry);
     }
     empty.save(&store);
+    store.sync().unwrap();
     assert_eq!(fs::read(&path).unwrap(), golden);
     assert_eq!(&known.old.get(1)[24..32], &second.encode()[24..32]);
 }
