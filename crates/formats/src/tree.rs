@@ -375,8 +375,32 @@ impl Tree {
         }
     }
 
+    /// Puts the names of every directory in their order, so that they need not be sorted each time that they are
+    /// asked for.
+    pub fn sort(&mut self) {
+        for directory in 0..self.directories.len() {
+            let sorted = self.sorted(DirId(numbered(directory)));
+            let mut next = NONE;
+            for entry in sorted.iter().rev() {
+                self.entries.get_mut(*entry as usize)[4..8].copy_from_slice(&next.to_le_bytes());
+                next = *entry;
+            }
+            let last = sorted.last().copied().unwrap_or(NONE);
+            let ends = &mut self.directories.get_mut(directory)[16..];
+            ends[..4].copy_from_slice(&next.to_le_bytes());
+            ends[4..8].copy_from_slice(&last.to_le_bytes());
+        }
+    }
+
     /// The names in a directory, without `.` and `..`, sorted by their bytes.
     pub fn entries(&self, directory: DirId) -> Entries<'_> {
+        Entries {
+            tree: self,
+            sorted: self.sorted(directory).into_iter(),
+        }
+    }
+
+    fn sorted(&self, directory: DirId) -> Vec<u32> {
         let mut sorted = Vec::new();
         let mut next = read_u32(self.directories.get(directory.index()), 16);
         while next != NONE {
@@ -388,10 +412,7 @@ impl Tree {
         }
         // Mostly they came in this order.
         sorted.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
-        Entries {
-            tree: self,
-            sorted: sorted.into_iter(),
-        }
+        sorted
     }
 
     /// What stands at a path, without following symbolic links. `/`, doubled and leading

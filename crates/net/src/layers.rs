@@ -51,10 +51,12 @@ pub(crate) fn is_whole(store: &Store, image: &Digest) -> bool {
             .is_ok_and(|objects| objects.keys().all(|object| store.has_object(object)))
 }
 
-/// A layer that the store knows and that unpacks to what is wanted.
-fn known(store: &Store, wanted: &Wanted) -> Result<Option<Layer>, NetError> {
-    let layer = store.layer(&wanted.layer.digest)?;
-    Ok(layer.filter(|layer| layer.diff_id == wanted.diff_id))
+/// Of each: the layer that the store knows and that unpacks to what is wanted.
+fn known(store: &Store, wanted: &[Wanted]) -> Result<Vec<Option<Layer>>, NetError> {
+    let blobs: Vec<Sha256> = wanted.iter().map(|wanted| wanted.layer.digest).collect();
+    let layers = store.layers(&blobs)?.into_iter().zip(wanted);
+    let right = layers.map(|(layer, wanted)| layer.filter(|layer| layer.diff_id == wanted.diff_id));
+    Ok(right.collect())
 }
 
 /// The layers that the store does not know.
@@ -62,13 +64,12 @@ pub(crate) fn missing<'a>(
     store: &Store,
     wanted: &'a [Wanted],
 ) -> Result<Vec<&'a Descriptor>, NetError> {
-    let mut missing = Vec::new();
-    for wanted in wanted {
-        if known(store, wanted)?.is_none() {
-            missing.push(&wanted.layer);
-        }
-    }
-    Ok(missing)
+    let known = known(store, wanted)?;
+    let missing = wanted
+        .iter()
+        .zip(known)
+        .filter(|(_, known)| known.is_none());
+    Ok(missing.map(|(wanted, _)| &wanted.layer).collect())
 }
 
 /// Brings all layers into the store, `options.parallel` at a time.
@@ -82,12 +83,12 @@ pub(crate) fn bring(
 ) -> Result<Brought, NetError> {
     let mut have = BTreeMap::new();
     let mut queue: VecDeque<&Wanted> = VecDeque::new();
-    for one in wanted {
+    for (one, known) in wanted.iter().zip(known(store, wanted)?) {
         let digest = one.layer.digest;
         if have.contains_key(&digest) || queue.iter().any(|q| q.layer.digest == digest) {
             continue;
         }
-        match known(store, one)? {
+        match known {
             Some(layer) => {
                 have.insert(digest, layer);
             }
@@ -238,7 +239,8 @@ impl Work<'_> {
                     {
                         break blob;
                     }
-                    if let Some(layer) = known(self.store, wanted)? {
+                    let known = known(self.store, std::slice::from_ref(wanted))?;
+                    if let Some(layer) = known.into_iter().flatten().next() {
                         return Ok((layer, received));
                     }
                 };

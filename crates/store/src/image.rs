@@ -77,6 +77,7 @@ impl Store {
         self.require(tree.algorithm())?;
         let writer = self.writer()?;
         form::canonical(&mut tree, form);
+        tree.sort();
         if form == Form::Os1 {
             self.settle(&writer, &mut tree)?;
         }
@@ -137,6 +138,8 @@ impl Store {
         let writer = self.writer()?;
         writer.keep("image", [*digest])?;
         self.image(digest)?;
+        // What is written down of them has its name before it is named.
+        self.sync()?;
         save_layers(&self.manifest_folder(digest), layers)
     }
 

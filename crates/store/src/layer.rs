@@ -4,12 +4,12 @@ mod record;
 mod steps;
 
 use crate::object::{Writer, are_there};
-use crate::store::list;
-use crate::store::write_after_all;
+use crate::store::{in_parallel, list, write_after_all};
 use crate::{Error, Store};
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::{Content, Leaf, Meta};
 use elea_sys::At as _;
+use rayon::prelude::*;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -105,10 +105,15 @@ impl Store {
         Ok(there.then_some(layer))
     }
 
+    /// The same of several layers, in their order, looked at on every core.
+    pub fn layers(&self, blobs: &[Sha256]) -> Result<Vec<Option<Layer>>, Error> {
+        in_parallel(|| blobs.par_iter().map(|blob| self.layer(blob)).collect())
+    }
+
     /// What is written down of a layer, whether or not its objects are there.
     pub(crate) fn load_layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
-        if self.behind.has_unnamed() && !path.exists() {
+        if self.behind.will_name(&path) {
             self.sync()?;
         }
         let file = match File::open(&path) {

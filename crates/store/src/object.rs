@@ -140,10 +140,17 @@ pub(crate) fn are_there(
     is_there: impl Fn(&Digest, u64) -> bool + Sync,
 ) -> Result<bool, Error> {
     let mut objects = objects;
-    let look = || {
+    let first: Vec<_> = objects.by_ref().take(FEW).collect();
+    if !first.iter().all(|(digest, size)| is_there(digest, *size)) {
+        return Ok(false);
+    }
+    if first.len() < FEW {
+        return Ok(true);
+    }
+    in_parallel(|| {
         loop {
             let some: Vec<_> = objects.by_ref().take(LOOKED).collect();
-            let are_there = some.par_iter().with_min_len(LOOKED / 16);
+            let are_there = some.par_iter().with_min_len(FEW);
             if !are_there.all(|(digest, size)| is_there(digest, *size)) {
                 return Ok(false);
             }
@@ -151,8 +158,7 @@ pub(crate) fn are_there(
                 return Ok(true);
             }
         }
-    };
-    in_parallel(look)
+    })
 }
 
 /// How often and how long a file that somebody still has open is waited for.
@@ -171,6 +177,8 @@ const KEPT: usize = 1024;
 
 /// As many objects are looked for at once.
 const LOOKED: usize = 4096;
+/// Threads for fewer cost more than they save.
+const FEW: usize = 256;
 
 /// How much is compared at once, in bytes.
 const COMPARED: usize = 16 << 10;

@@ -3,10 +3,11 @@
 use crate::durable::sync_filesystem;
 use crate::{At as _, PathError};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tempfile::NamedTempFile;
 
@@ -26,8 +27,8 @@ pub struct Behind {
     written: AtomicU64,
     running: Mutex<Option<JoinHandle<Result<(), PathError>>>>,
     waiting: Mutex<Vec<Unnamed>>,
-    /// Files that were handed over and have no name yet.
-    unnamed: Arc<AtomicUsize>,
+    /// Names that files wait for.
+    names: Arc<Mutex<HashSet<PathBuf>>>,
     /// The number of the error that a sync behind was told, or zero.
     failed: AtomicI32,
 }
@@ -47,7 +48,7 @@ impl Behind {
             written: AtomicU64::new(0),
             running: Mutex::new(None),
             waiting: Mutex::default(),
-            unnamed: Arc::default(),
+            names: Arc::default(),
             failed: AtomicI32::new(0),
         }
     }
@@ -65,8 +66,8 @@ impl Behind {
         }
         self.take(running.take());
         self.written.store(0, Ordering::Relaxed);
-        let (path, waiting, unnamed) = (self.path.clone(), self.waiting(), self.unnamed.clone());
-        let sync = move || settle(&path, waiting, &unnamed);
+        let (path, waiting, names) = (self.path.clone(), self.waiting(), self.names.clone());
+        let sync = move || settle(&path, waiting, &names);
         // Without a thread all is left for the sync that counts.
         *running = std::thread::Builder::new()
             .name("sync".into())
@@ -77,29 +78,25 @@ impl Behind {
     /// Gives a file this name once all that was written before is durable: at the next sync, behind or not. A file
     /// that somebody has taken away by then gets none.
     pub fn name_after(&self, file: NamedTempFile, at: PathBuf) {
-        self.unnamed.fetch_add(1, Ordering::Relaxed);
-        let waiting = self.waiting.lock();
-        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
-        waiting.push(Unnamed { file, at });
+        lock(&self.names).insert(at.clone());
+        lock(&self.waiting).push(Unnamed { file, at });
     }
 
-    /// Whether files wait for their names.
-    pub fn has_unnamed(&self) -> bool {
-        self.unnamed.load(Ordering::Relaxed) > 0
+    /// Whether a file waits for this name.
+    pub fn will_name(&self, at: &Path) -> bool {
+        lock(&self.names).contains(at)
     }
 
     fn waiting(&self) -> Vec<Unnamed> {
-        let waiting = self.waiting.lock();
-        std::mem::take(&mut *waiting.unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *lock(&self.waiting))
     }
 
     /// Makes all that was written before durable, and gives names to what waits for them.
     pub fn sync(&self) -> Result<(), PathError> {
-        let running = self.running.lock();
-        let running = running.unwrap_or_else(PoisonError::into_inner).take();
+        let running = lock(&self.running).take();
         self.take(running);
         self.written.store(0, Ordering::Relaxed);
-        settle(&self.path, self.waiting(), &self.unnamed)?;
+        settle(&self.path, self.waiting(), &self.names)?;
         match self.failed.load(Ordering::Relaxed) {
             0 => Ok(()),
             number => {
@@ -125,26 +122,34 @@ impl Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        if self.has_unnamed() {
+        if !lock(&self.names).is_empty() {
             // They are worth keeping, but nobody is left to be told.
             let _ = self.sync();
         }
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A sync, and the names after it.
-fn settle(path: &Path, waiting: Vec<Unnamed>, unnamed: &AtomicUsize) -> Result<(), PathError> {
-    let count = waiting.len();
-    let named = sync_filesystem(path).and_then(|()| {
-        waiting.into_iter().try_for_each(|Unnamed { file, at }| {
-            match file.persist(&at).map_err(|e| e.error) {
+fn settle(
+    path: &Path,
+    waiting: Vec<Unnamed>,
+    names: &Mutex<HashSet<PathBuf>>,
+) -> Result<(), PathError> {
+    let mut ended = sync_filesystem(path);
+    for Unnamed { file, at } in waiting {
+        if ended.is_ok() {
+            ended = match file.persist(&at).map_err(|e| e.error) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
                 named => named.map(drop).at("rename into place", &at),
-            }
-        })
-    });
-    unnamed.fetch_sub(count, Ordering::Relaxed);
-    named
+            };
+        }
+        lock(names).remove(&at);
+    }
+    ended
 }
 
 #[cfg(test)]
@@ -163,15 +168,15 @@ mod tests {
         let [first, second, last, gone] = ["1", "2", "3", "4"].map(|name| dir.path().join(name));
         let behind = Behind::new(dir.path());
         behind.name_after(unnamed(dir.path(), "first"), first.clone());
-        assert!(behind.has_unnamed() && !first.exists());
+        assert!(behind.will_name(&first) && !first.exists());
         behind.sync().unwrap();
-        assert!(!behind.has_unnamed() && first.exists());
+        assert!(!behind.will_name(&first) && first.exists());
         // Much is written: the next sync comes by itself.
         behind.name_after(unnamed(dir.path(), "second"), second.clone());
         behind.wrote(STEP - 1);
         assert!(behind.running.lock().unwrap().is_none());
         behind.wrote(1);
-        while behind.has_unnamed() {
+        while behind.will_name(&second) {
             std::thread::yield_now();
         }
         assert_eq!(std::fs::read(&second).unwrap(), b"second");

@@ -18,6 +18,8 @@ pub(super) struct Shared<'t> {
     order: Vec<Plain<'static>>,
     /// Leaves with one object each, by digest; where their attributes begin in the table.
     objects: Vec<LeafId>,
+    /// How their digests begin: most of what is looked for is not among them.
+    starts: HashSet<u64>,
     redirects: usize,
     metacopies: usize,
     size: usize,
@@ -47,11 +49,14 @@ impl<'t> Shared<'t> {
             plain: HashMap::new(),
             order: repeated(order, version, &mut has_acl),
             objects: repeated_objects(order),
+            starts: HashSet::new(),
             redirects: 0,
             metacopies: 0,
             size: 0,
             has_acl,
         };
+        let digests = shared.objects.iter().filter_map(|l| digest(order.tree, *l));
+        shared.starts = digests.map(|digest| digest.start()).collect();
         let (mut redirects, mut metacopies) = (None, None);
         let objects = shared.objects.len();
         let mut at = 0;
@@ -85,6 +90,9 @@ impl<'t> Shared<'t> {
     /// Where an attribute stands in the table, if it does.
     pub(super) fn find(&self, attribute: &Attribute<'t>) -> Option<usize> {
         let rank = |wanted: &Digest| {
+            if !self.starts.contains(&wanted.start()) {
+                return None;
+            }
             let found = self
                 .objects
                 .binary_search_by(|leaf| digest(self.tree, *leaf).cmp(&Some(*wanted)));

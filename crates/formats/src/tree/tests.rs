@@ -159,3 +159,34 @@ fn two_trees_are_walked_side_by_side() {
             .into()
     );
 }
+
+#[test]
+fn sorted_names_are_kept_and_more_come_after_them() {
+    let mut tree = Tree::new();
+    let leaf = tree.add_leaf(&Leaf {
+        meta: Meta::default(),
+        content: Content::Fifo,
+    });
+    let below = tree.add_directory(DirId::ROOT, b"m", &Meta::default());
+    for name in [&b"z"[..], b"b", b"a", b"y"] {
+        tree.append(DirId::ROOT, name, Node::Leaf(leaf));
+    }
+    tree.remove(DirId::ROOT, b"y");
+    tree.remove(DirId::ROOT, b"z");
+    tree.sort();
+    tree.insert(DirId::ROOT, b"y", Node::Leaf(leaf));
+    // One that had no name at all.
+    tree.insert(below, b"x", Node::Leaf(leaf));
+    let names = |tree: &Tree, directory| -> Vec<Vec<u8>> {
+        let entries = tree.entries(directory);
+        entries.map(|(name, _)| name.to_vec()).collect()
+    };
+    assert_eq!(names(&tree, DirId::ROOT), [&b"a"[..], b"b", b"m", b"y"]);
+    assert_eq!(names(&tree, below), [b"x"]);
+    tree.clear(below);
+    tree.sort();
+    assert_eq!(names(&tree, below), [] as [Vec<u8>; 0]);
+    tree.insert(below, b"x", Node::Leaf(leaf));
+    assert_eq!(names(&tree, below), [b"x"]);
+    assert_eq!(tree.get(b"m/x"), Some(Node::Leaf(leaf)));
+}

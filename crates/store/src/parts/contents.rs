@@ -16,6 +16,7 @@ use elea_formats::tree::Content;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What the store has, as far as somebody asked for it.
@@ -41,14 +42,20 @@ impl Store {
     /// a check found damaged is not there.
     pub fn contents(&self) -> Result<Contents, Error> {
         let mut found = Found::default();
-        for folder in list(&self.path().join("objects"))? {
-            for path in list(&folder)? {
-                if let Some(object) = self.object_name(&folder, &path)
-                    && let Some(size) = self.object_size(&object)
-                    && !self.suspects(&object)
-                {
-                    found.unread.entry(size).or_default().push(object);
-                }
+        let sizes = |folder: &PathBuf| {
+            let paths = list(folder)?.into_iter();
+            let sizes = paths.filter_map(|path| {
+                let object = self.object_name(folder, &path)?;
+                Some((self.object_size(&object)?, object))
+            });
+            Ok(sizes.collect())
+        };
+        let folders = list(&self.path().join("objects"))?;
+        let sizes: Vec<Vec<_>> =
+            in_parallel(|| folders.par_iter().map(sizes).collect::<Result<_, Error>>())?;
+        for (size, object) in sizes.into_iter().flatten() {
+            if !self.suspects(&object) {
+                found.unread.entry(size).or_default().push(object);
             }
         }
         for layer in self.known_layers()? {
