@@ -80,7 +80,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         fs::create_dir_all(&corpus).map_err(|e| cannot(&corpus, &e))?;
         sow(target, &corpus, &folder)?;
         let program = folder.join("target").join(HOST).join("release");
-        let scratch = folder.join("scratch");
+        let scratch = folder.join("scratch").join(target);
         fs::create_dir_all(&scratch).map_err(|e| cannot(&scratch, &e))?;
         let mut fuzzer = Command::new(program.join(target));
         fuzzer

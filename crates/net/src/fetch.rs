@@ -25,84 +25,177 @@ const PIECE: usize = 128 << 10;
 /// An attempt that brings at least this many bytes starts the count of attempts anew.
 const ENOUGH: u64 = 256 << 10;
 
-/// A complete blob in the folder of partial blobs; removed by [`Blob::remove`] once it was used.
+/// The place of a blob in the folder of partial blobs, locked for all others.
 #[derive(Debug)]
-pub(crate) struct Blob {
+pub(crate) struct Place {
     path: PathBuf,
     file: File,
+}
+
+/// A complete blob.
+#[derive(Debug)]
+pub(crate) struct Blob {
+    pub(crate) place: Place,
     /// Bytes that came over the network for it now.
     pub(crate) received: u64,
 }
 
+/// The place of a blob that is in the store. Whoever waits for it waits until this is dropped, and then looks there:
+/// what the store writes down of a layer has its name only after a sync.
+#[derive(Debug)]
+pub(crate) struct Spent(Place);
+
 impl Blob {
     /// The content, from its start.
     pub(crate) fn reader(&self) -> Result<&File, PathError> {
-        (&self.file).rewind().at("read", &self.path)?;
-        Ok(&self.file)
+        (&self.place.file).rewind().at("read", &self.place.path)?;
+        Ok(&self.place.file)
     }
+}
 
-    /// Removes the file.
-    pub(crate) fn remove(self) -> Result<(), PathError> {
-        fs::remove_file(&self.path).at("remove", &self.path)
+impl Drop for Spent {
+    fn drop(&mut self) {
+        // An empty one that stays is gone with the next pull.
+        let _ = fs::remove_file(&self.0.path);
     }
 }
 
 /// What is known of the part that is on disk.
-struct Part {
-    file: File,
+struct Part<'p> {
+    path: &'p Path,
+    file: &'p File,
     hasher: sha2::Sha256,
     length: u64,
     /// Bytes that came over the network, those of failed attempts too.
     received: u64,
 }
 
-/// Fetches a blob into `folder`, continuing what is there, and checks its digest. None if somebody
-/// else had it in hands meanwhile: then it may be in the store by now.
-pub(crate) fn fetch(
-    registry: &Registry,
-    descriptor: &Descriptor,
-    folder: &Path,
-    progress: &dyn Progress,
-) -> Result<Option<Blob>, NetError> {
-    let path = folder.join(descriptor.digest.to_string());
-    let Some(mut part) = open_part(&path, descriptor, progress)? else {
-        return Ok(None);
-    };
-    let mut attempt = 0;
-    let mut damaged = false;
-    loop {
-        let before = part.length;
-        let place = registry.place();
-        if before < descriptor.size {
-            attempt += 1;
-            if let Err(failed) = proceed(registry, descriptor, &mut part, &path, progress) {
-                if part.length.saturating_sub(before) >= ENOUGH {
-                    attempt = 1;
+impl Place {
+    /// Waits until nobody else has the blob in hands: then it may be in the store. `waits` is called again and
+    /// again until then.
+    pub(crate) fn lock(
+        folder: &Path,
+        blob: &Sha256,
+        progress: &dyn Progress,
+        waits: &dyn Fn() -> Result<(), NetError>,
+    ) -> Result<Self, NetError> {
+        let path = folder.join(blob.to_string());
+        loop {
+            let file = OpenOptions::new()
+                .create(true)
+                .read(true)
+                .write(true)
+                .truncate(false)
+                .open(&path)
+                .at("open", &path)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // Another process may have finished and removed it in between.
+                Ok(()) if is_at(&file, &path) => return Ok(Self { path, file }),
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    if progress.cancelled() {
+                        return Err(NetError::Cancelled);
+                    }
+                    waits()?;
+                    std::thread::sleep(Duration::from_millis(100));
                 }
-                registry.pause(place, attempt, failed, progress)?;
-                continue;
+                locked => locked.at("lock", &path)?,
             }
         }
-        let actual = Sha256::new(part.hasher.clone().finalize().into());
-        if actual == descriptor.digest {
-            return Ok(Some(Blob {
-                path,
-                file: part.file,
-                received: part.received,
-            }));
+    }
+
+    /// Gives its room back, once the blob is in the store.
+    pub(crate) fn spend(self) -> Result<Spent, PathError> {
+        self.file.set_len(0).at("empty", &self.path)?;
+        Ok(Spent(self))
+    }
+
+    /// Fetches the blob, continuing what is there, and checks its digest.
+    pub(crate) fn fetch(
+        self,
+        registry: &Registry,
+        descriptor: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<Blob, NetError> {
+        let received = self.complete(registry, descriptor, progress)?;
+        Ok(Blob {
+            place: self,
+            received,
+        })
+    }
+
+    /// The same; bytes that came.
+    fn complete(
+        &self,
+        registry: &Registry,
+        descriptor: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<u64, NetError> {
+        let path = &self.path;
+        let mut part = self.part(descriptor, progress)?;
+        let mut attempt = 0;
+        let mut damaged = false;
+        loop {
+            let before = part.length;
+            let place = registry.place();
+            if before < descriptor.size {
+                attempt += 1;
+                if let Err(failed) = proceed(registry, descriptor, &mut part, progress) {
+                    if part.length.saturating_sub(before) >= ENOUGH {
+                        attempt = 1;
+                    }
+                    registry.pause(place, attempt, failed, progress)?;
+                    continue;
+                }
+            }
+            let actual = Sha256::new(part.hasher.clone().finalize().into());
+            if actual == descriptor.digest {
+                return Ok(part.received);
+            }
+            // The part that was there before may be what is wrong: once more from the start.
+            part.restart()?;
+            let error = NetError::Digest {
+                what: format!("blob sha256:{}", descriptor.digest),
+                expected: descriptor.digest,
+                actual,
+            };
+            if (damaged || before == 0) && !registry.leave(place, &error, progress) {
+                fs::remove_file(path).at("remove", path)?;
+                return Err(error);
+            }
+            damaged = true;
         }
-        // The part that was there before may be what is wrong: once more from the start.
-        part.restart(&path)?;
-        let error = NetError::Digest {
-            what: format!("blob sha256:{}", descriptor.digest),
-            expected: descriptor.digest,
-            actual,
+    }
+
+    /// What is there, hashed.
+    fn part(&self, descriptor: &Descriptor, progress: &dyn Progress) -> Result<Part<'_>, NetError> {
+        let path = &self.path;
+        let mut part = Part {
+            path,
+            file: &self.file,
+            hasher: sha2::Sha256::new(),
+            length: 0,
+            received: 0,
         };
-        if (damaged || before == 0) && !registry.leave(place, &error, progress) {
-            fs::remove_file(&path).at("remove", &path)?;
-            return Err(error);
+        let there = part.file.metadata().at("read", path)?.len();
+        if there > descriptor.size {
+            part.restart()?;
+            return Ok(part);
         }
-        damaged = true;
+        let mut piece = vec![0; PIECE];
+        loop {
+            if progress.cancelled() {
+                return Err(NetError::Cancelled);
+            }
+            let count = part.file.read(&mut piece).at("read", path)?;
+            if count == 0 {
+                break;
+            }
+            part.hasher.update(&piece[..count]);
+            part.length += count as u64;
+        }
+        progress.advance(part.length);
+        Ok(part)
     }
 }
 
@@ -171,69 +264,6 @@ fn proceed_part(
     Ok(true)
 }
 
-/// Opens the partial blob, alone among all processes, and hashes what is there; none if it had to wait.
-fn open_part(
-    path: &Path,
-    descriptor: &Descriptor,
-    progress: &dyn Progress,
-) -> Result<Option<Part>, NetError> {
-    let mut waited = false;
-    let file = loop {
-        let file = OpenOptions::new()
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
-            .at("open", path)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if waited => {
-                // If the other one has finished and removed it, this is a new, empty one.
-                if is_at(&file, path) && file.metadata().at("read", path)?.len() == 0 {
-                    fs::remove_file(path).at("remove", path)?;
-                }
-                return Ok(None);
-            }
-            // Another process may have finished and removed it in between.
-            Ok(()) if is_at(&file, path) => break file,
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                waited = true;
-                if progress.cancelled() {
-                    return Err(NetError::Cancelled);
-                }
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            locked => locked.at("lock", path)?,
-        }
-    };
-    let mut part = Part {
-        file,
-        hasher: sha2::Sha256::new(),
-        length: 0,
-        received: 0,
-    };
-    let there = part.file.metadata().at("read", path)?.len();
-    if there > descriptor.size {
-        part.restart(path)?;
-        return Ok(Some(part));
-    }
-    let mut piece = vec![0; PIECE];
-    loop {
-        if progress.cancelled() {
-            return Err(NetError::Cancelled);
-        }
-        let count = part.file.read(&mut piece).at("read", path)?;
-        if count == 0 {
-            break;
-        }
-        part.hasher.update(&piece[..count]);
-        part.length += count as u64;
-    }
-    progress.advance(part.length);
-    Ok(Some(part))
-}
-
 /// Whether `path` still names this file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
@@ -242,10 +272,10 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-impl Part {
-    fn restart(&mut self, path: &Path) -> Result<(), PathError> {
-        self.file.set_len(0).at("truncate", path)?;
-        self.file.rewind().at("truncate", path)?;
+impl Part<'_> {
+    fn restart(&mut self) -> Result<(), PathError> {
+        self.file.set_len(0).at("truncate", self.path)?;
+        self.file.rewind().at("truncate", self.path)?;
         self.hasher = sha2::Sha256::new();
         self.length = 0;
         Ok(())
@@ -256,13 +286,12 @@ impl Part {
 fn proceed(
     registry: &Registry,
     descriptor: &Descriptor,
-    part: &mut Part,
-    path: &Path,
+    part: &mut Part<'_>,
     progress: &dyn Progress,
 ) -> Result<(), Failed> {
     let (response, start) = registry.blob(descriptor, part.length, progress)?;
     if start != part.length {
-        part.restart(path)?;
+        part.restart()?;
     }
     let what = format!("blob sha256:{}", descriptor.digest);
     let mut stream = registry.http().stream(response, &what)?;
@@ -271,13 +300,13 @@ fn proceed(
         let count = piece.len() as u64;
         part.received += count;
         if part.length + count > descriptor.size {
-            part.restart(path)?;
+            part.restart()?;
             return Err(Failed::from(NetError::TooLarge {
                 what,
                 limit: descriptor.size,
             }));
         }
-        part.file.write_all(&piece).at("write", path)?;
+        part.file.write_all(&piece).at("write", part.path)?;
         part.hasher.update(&piece);
         part.length += count;
         progress.advance(count);

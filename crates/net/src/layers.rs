@@ -1,7 +1,7 @@
 //! Layers into the store: what it knows is left alone, the rest comes several at a time.
 
 use crate::chunked;
-use crate::fetch;
+use crate::fetch::{Place, Spent};
 use crate::partial;
 use crate::source::Source;
 use crate::{NetError, Options};
@@ -23,11 +23,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// their gzip size.
 const UNPACKED: u64 = 3;
 
+/// As many blobs that were used are kept open at once.
+const MAX_HELD: usize = 64;
+
 /// A layer, and the SHA-256 of the tar file that must come out of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Wanted {
     pub(crate) layer: Descriptor,
     pub(crate) diff_id: Sha256,
+    /// What the store has written down of it; whether its objects are there was not looked at.
+    pub(crate) recorded: Option<Layer>,
+}
+
+impl Wanted {
+    /// What the store has written down of it, perhaps since it was asked.
+    fn recorded_by_now(&self, store: &Store) -> Result<Option<Layer>, NetError> {
+        if self.recorded.is_some() {
+            return Ok(self.recorded.clone());
+        }
+        let recorded = store.recorded_layer(&self.layer.digest)?;
+        Ok(recorded.filter(|layer| layer.diff_id == self.diff_id))
+    }
 }
 
 /// What [`bring`] did.
@@ -41,6 +57,8 @@ pub(crate) struct Brought {
     pub(crate) fetched: usize,
     /// How many the store knew.
     pub(crate) reused: usize,
+    /// To be kept until the store was synced: another pull may wait for one of them.
+    pub(crate) held: Vec<Spent>,
 }
 
 /// Whether the store has an image and everything that it names.
@@ -49,27 +67,6 @@ pub(crate) fn is_whole(store: &Store, image: &Digest) -> bool {
         && store
             .objects_of(image)
             .is_ok_and(|objects| objects.keys().all(|object| store.has_object(object)))
-}
-
-/// Of each: the layer that the store knows and that unpacks to what is wanted.
-fn known(store: &Store, wanted: &[Wanted]) -> Result<Vec<Option<Layer>>, NetError> {
-    let blobs: Vec<Sha256> = wanted.iter().map(|wanted| wanted.layer.digest).collect();
-    let layers = store.layers(&blobs)?.into_iter().zip(wanted);
-    let right = layers.map(|(layer, wanted)| layer.filter(|layer| layer.diff_id == wanted.diff_id));
-    Ok(right.collect())
-}
-
-/// The layers that the store does not know.
-pub(crate) fn missing<'a>(
-    store: &Store,
-    wanted: &'a [Wanted],
-) -> Result<Vec<&'a Descriptor>, NetError> {
-    let known = known(store, wanted)?;
-    let missing = wanted
-        .iter()
-        .zip(known)
-        .filter(|(_, known)| known.is_none());
-    Ok(missing.map(|(wanted, _)| &wanted.layer).collect())
 }
 
 /// Brings all layers into the store, `options.parallel` at a time.
@@ -81,9 +78,11 @@ pub(crate) fn bring(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Brought, NetError> {
-    let mut have = BTreeMap::new();
+    let mut have: BTreeMap<Sha256, Layer> = BTreeMap::new();
     let mut queue: VecDeque<&Wanted> = VecDeque::new();
-    for (one, known) in wanted.iter().zip(known(store, wanted)?) {
+    let recorded = wanted.iter().map(|one| one.recorded_by_now(store));
+    let recorded = recorded.collect::<Result<_, NetError>>()?;
+    for (one, known) in wanted.iter().zip(store.whole_layers(recorded)?) {
         let digest = one.layer.digest;
         if have.contains_key(&digest) || queue.iter().any(|q| q.layer.digest == digest) {
             continue;
@@ -104,7 +103,7 @@ pub(crate) fn bring(
     let folder = partial::folder(store)?;
     let in_parts = |one: &&Wanted| chunked::has_table(&one.layer);
     let contents = match source {
-        Source::Registry(_) if queue.iter().any(in_parts) => Some(store.contents()?),
+        Source::Registry(_) if queue.iter().any(in_parts) => Some(store.contents(have.values())?),
         _ => None,
     };
     let work = Work {
@@ -123,6 +122,7 @@ pub(crate) fn bring(
             received: 0,
             error: None,
         }),
+        held: Mutex::default(),
     };
     if fetched > 0 {
         progress.start("fetching", Some(size), Unit::Bytes);
@@ -134,10 +134,8 @@ pub(crate) fn bring(
         });
         progress.finish();
     }
-    let done = work
-        .done
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
+    let done = into_inner(work.done);
+    let held = into_inner(work.held);
     if let Some(error) = done.error {
         return Err(error.in_store(store.path()));
     }
@@ -151,6 +149,7 @@ pub(crate) fn bring(
         received: done.received,
         fetched,
         reused,
+        held,
     })
 }
 
@@ -179,6 +178,7 @@ struct Work<'a> {
     listener: Listener<'a>,
     queue: Mutex<VecDeque<&'a Wanted>>,
     done: Mutex<Done>,
+    held: Mutex<Vec<Spent>>,
 }
 
 struct Done {
@@ -233,21 +233,21 @@ impl Work<'_> {
                         return Ok((layer, received));
                     }
                 }
-                let blob = loop {
-                    if let Some(blob) =
-                        fetch::fetch(registry, descriptor, self.folder, &self.listener)?
-                    {
-                        break blob;
-                    }
-                    let known = known(self.store, std::slice::from_ref(wanted))?;
-                    if let Some(layer) = known.into_iter().flatten().next() {
+                let waits = || self.release();
+                let place = Place::lock(self.folder, &descriptor.digest, &self.listener, &waits)?;
+                // Another pull may have brought it meanwhile.
+                if let Some(recorded) = wanted.recorded_by_now(self.store)? {
+                    let whole = self.store.whole_layers(vec![Some(recorded)])?;
+                    if let Some(layer) = whole.into_iter().flatten().next() {
+                        drop(place.spend()?);
                         return Ok((layer, received));
                     }
-                };
+                }
+                let blob = place.fetch(registry, descriptor, &self.listener)?;
                 // Several are unpacked at once under one bar, which counts what comes.
                 let layer = self.import(descriptor, blob.reader()?, &Quiet(&self.listener))?;
                 received += blob.received;
-                blob.remove()?;
+                self.hold(blob.place.spend()?)?;
                 (layer, received)
             }
             Source::Layout(layout) => {
@@ -270,6 +270,29 @@ impl Work<'_> {
             });
         }
         Ok((layer, received))
+    }
+
+    /// Keeps a blob that was used.
+    fn hold(&self, spent: Spent) -> Result<(), NetError> {
+        let count = {
+            let mut held = lock(&self.held);
+            held.push(spent);
+            held.len()
+        };
+        if count < MAX_HELD {
+            return Ok(());
+        }
+        self.release()
+    }
+
+    /// Lets go of blobs that were used, once what they became is in the store for others too. Whoever waits for
+    /// another pull has to: that may wait for this one.
+    fn release(&self) -> Result<(), NetError> {
+        let held = std::mem::take(&mut *lock(&self.held));
+        if !held.is_empty() {
+            self.store.sync()?;
+        }
+        Ok(())
     }
 
     /// Compares the digest of a local blob. The store does so too, but damaged bytes may fail to unpack
@@ -316,6 +339,10 @@ impl Work<'_> {
             progress,
         )?)
     }
+}
+
+fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

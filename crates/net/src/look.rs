@@ -19,7 +19,7 @@ pub fn look(
     let image = Image::locate(reference, options)?;
     let opened = image.open(progress)?;
     let config = image.config(&opened, progress)?;
-    let wanted = wanted(&image.reference, &opened, &config)?;
+    let wanted = wanted(store, &image.reference, &opened, &config)?;
     let what = &image.reference;
     let brought = layers::bring(&image.source, what, &wanted, store, options, progress)?;
     Ok(brought.layers)

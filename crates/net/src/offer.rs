@@ -37,8 +37,8 @@ pub struct Offer {
     pub layers: Vec<Descriptor>,
     /// Bytes of all its layers as they are stored there.
     pub total: u64,
-    /// Bytes of the layers that the store does not know; 0 when the image is here. Of a layer with a table
-    /// fewer are fetched.
+    /// Bytes of the layers that the store knows nothing of; 0 when the image is here. Of a layer with a table
+    /// fewer are fetched, and one whose objects are damaged comes again.
     pub missing: u64,
     /// The image's digest as the signature, or else the label, names it.
     pub image: Option<Digest>,
@@ -71,15 +71,16 @@ pub fn check(
     let config = image.config(&opened, progress)?;
     check_release(config.release.as_ref(), &verdict, running, policy)?;
     let (claimed, form) = claimed(&image.reference, &config, &verdict)?;
-    let wanted = wanted(&image.reference, &opened, &config)?;
+    let wanted = wanted(store, &image.reference, &opened, &config)?;
     let here = match claimed {
         Some(digest) => layers::is_whole(store, &digest),
         None => false,
     };
+    let unknown = wanted.iter().filter(|one| one.recorded.is_none());
     let missing = if here {
         0
     } else {
-        size_of(layers::missing(store, &wanted)?)
+        size_of(unknown.map(|one| &one.layer))
     };
     let layers = opened.manifest.layers;
     Ok(Offer {
@@ -210,8 +211,9 @@ fn claimed(
     Ok((digest, form))
 }
 
-/// The layers with the digests that the config says they unpack to.
+/// The layers with the digests that the config says they unpack to, and what the store knows of them.
 pub(crate) fn wanted(
+    store: &Store,
     what: &str,
     opened: &Opened,
     config: &ImageConfig,
@@ -225,18 +227,19 @@ pub(crate) fn wanted(
             named: named.len(),
         });
     }
-    layers
-        .iter()
-        .zip(named)
-        .map(|(layer, diff_id)| {
-            let digest = sha256_text::parse(diff_id).ok_or_else(|| NetError::NoDigest {
-                what: what.to_owned(),
-                label: diff_id.chars().take(80).collect(),
-            })?;
-            Ok(Wanted {
-                layer: layer.clone(),
-                diff_id: digest,
-            })
+    let blobs: Vec<Sha256> = layers.iter().map(|layer| layer.digest).collect();
+    let recorded = store.recorded_layers(&blobs)?;
+    let all = layers.iter().zip(named).zip(recorded);
+    all.map(|((layer, diff_id), recorded)| {
+        let diff_id = sha256_text::parse(diff_id).ok_or_else(|| NetError::NoDigest {
+            what: what.to_owned(),
+            label: diff_id.chars().take(80).collect(),
+        })?;
+        Ok(Wanted {
+            layer: layer.clone(),
+            diff_id,
+            recorded: recorded.filter(|recorded| recorded.diff_id == diff_id),
         })
-        .collect()
+    })
+    .collect()
 }

@@ -8,14 +8,10 @@ use elea_formats::digest::Sha256;
 use elea_formats::erofs;
 use elea_formats::form::canonical;
 use elea_formats::oci::reference::Reference;
-use elea_formats::release::{self, ImageManifest, Release};
-use elea_formats::tree::Tree;
+use elea_formats::release::{ImageManifest, Release};
 use elea_store::trust::{Policy, Running, check_release};
 use elea_store::{Error as StoreError, Lease, Origin, Store};
 use elea_sys::progress::{Progress, Unit};
-
-/// The largest `release.json` that is read, in bytes.
-const MAX_RELEASE: u64 = 4 << 20;
 
 /// What a pull did.
 #[derive(Debug)]
@@ -63,6 +59,7 @@ pub fn pull(
     let brought = layers::bring(&source, &what, &offer.wanted, store, options, progress)?;
     let image = assemble(offer, &what, &brought.layers, store, judge, progress)
         .map_err(|error| error.in_store(store.path()))?;
+    drop(brought.held);
     Ok(Pulled {
         image,
         fetched: brought.received,
@@ -116,37 +113,38 @@ fn assemble(
 ) -> Result<ImageManifest, NetError> {
     progress.start("assembling", None, Unit::Items);
     let mut tree = store.assemble(layers)?;
-    canonical(&mut tree, offer.form);
-    if let Some(expected) = offer.image {
-        let made = store.digest_by(expected.algorithm(), &tree, erofs::Version::V1)?;
-        if made != expected {
-            return Err(NetError::Image {
-                what: what.to_owned(),
-                expected: expected.to_string(),
-                made: made.to_string(),
-            });
+    // By an algorithm that names nothing here it is not the digest of the file that is written.
+    let made = match offer.image.map(|expected| expected.algorithm()) {
+        Some(algorithm) if algorithm != store.algorithm() => {
+            canonical(&mut tree, offer.form);
+            Some(store.digest_by(algorithm, &tree, erofs::Version::V1)?)
         }
+        _ => None,
+    };
+    let image = store
+        .write_image(tree, offer.form)
+        .map_err(|error| match error {
+            StoreError::Document { source, .. } => NetError::Release {
+                what: what.to_owned(),
+                source,
+            },
+            error => error.into(),
+        })?;
+    let made = made.unwrap_or(image.digest());
+    if let Some(expected) = offer.image.filter(|expected| *expected != made) {
+        return Err(NetError::Image {
+            what: what.to_owned(),
+            expected: expected.to_string(),
+            made: made.to_string(),
+        });
     }
-    judge(find_release(store, &tree, what)?.as_ref())?;
+    judge(image.release())?;
     if progress.cancelled() {
         return Err(NetError::Cancelled);
     }
-    let image = store.seal(tree, offer.form, &origin(offer))?;
+    let image = image.name(&origin(offer))?;
     progress.finish();
     Ok(image)
-}
-
-/// The release in a tree, if it holds one.
-fn find_release(store: &Store, tree: &Tree, what: &str) -> Result<Option<Release>, NetError> {
-    let Some(text) = store.read_file(tree, release::PATH, MAX_RELEASE)? else {
-        return Ok(None);
-    };
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|source| NetError::Release {
-            what: what.to_owned(),
-            source,
-        })
 }
 
 fn origin(offer: &Offer) -> Origin {

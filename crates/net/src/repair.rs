@@ -136,7 +136,7 @@ fn layers_of(
     let opened = image.open(progress)?;
     let config = image.config(&opened, progress)?;
     // A tag may have moved on; a layer is the same wherever its digest is named.
-    let mut wanted = offer::wanted(source, &opened, &config)?;
+    let mut wanted = offer::wanted(repair.store(), source, &opened, &config)?;
     wanted.retain(|one| blobs.contains(&one.layer.digest));
     if wanted.is_empty() {
         return Err(NetError::NotFound {
@@ -151,5 +151,6 @@ fn layers_of(
         options,
         progress,
     )?;
+    repair.store().sync()?;
     Ok(brought.received)
 }

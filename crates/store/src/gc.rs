@@ -27,6 +27,8 @@ use std::time::{Duration, Instant, SystemTime};
 const PARTIAL: Duration = Duration::from_hours(7 * 24);
 /// How long objects are removed before the others have the lock again.
 const TURN: Duration = Duration::from_millis(10);
+/// How long they have for taking it: whoever is woken has it only if nobody asks for it again at once.
+const BREATH: Duration = Duration::from_micros(200);
 
 /// As many objects are removed in the order of their inodes.
 const WINDOW: usize = 1 << 18;
@@ -217,7 +219,10 @@ impl Store {
                     swept.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
                 collected.objects += objects;
                 collected.bytes += bytes;
-                drop(lock);
+                if lock.is_some() {
+                    drop(lock);
+                    std::thread::sleep(BREATH);
+                }
             }
             unkept.clear();
         }
@@ -380,7 +385,7 @@ impl<'s> Kept<'s> {
             self.read_images.insert(image);
         }
         for blob in self.unread_layers().collect::<Vec<_>>() {
-            if let Some(layer) = self.store.load_layer(&blob)? {
+            if let Some(layer) = self.store.recorded_layer(&blob)? {
                 for (object, _) in layer.objects() {
                     self.objects.entry(object.as_bytes());
                 }

@@ -53,11 +53,16 @@ pub(crate) enum What {
 impl Layer {
     /// The objects that it names, with their sizes in bytes.
     pub fn objects(&self) -> impl Iterator<Item = (Digest, u64)> {
+        self.files().map(|(_, digest, size)| (digest, size))
+    }
+
+    /// The same with their paths.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (Vec<u8>, Digest, u64)> {
         self.steps.iter().filter_map(|step| match step.what {
             What::Leaf(Leaf {
                 content: Content::Object { digest, size },
                 ..
-            }) => Some((digest, size)),
+            }) => Some((step.path, digest, size)),
             _ => None,
         })
     }
@@ -80,38 +85,20 @@ pub(crate) fn layer_name(path: &Path) -> Option<Sha256> {
 }
 
 impl Store {
-    /// Every layer that is written down, one at a time.
-    pub(crate) fn known_layers(&self) -> Result<impl Iterator<Item = Layer>, Error> {
+    /// The layers that are written down.
+    pub(crate) fn layer_names(&self) -> Result<impl Iterator<Item = Sha256>, Error> {
         let paths = list(&self.path().join("manifests/layers"))?;
-        let blobs = paths.into_iter().filter_map(|path| layer_name(&path));
-        Ok(blobs.filter_map(|blob| self.load_layer(&blob).ok().flatten()))
+        Ok(paths.into_iter().filter_map(|path| layer_name(&path)))
     }
 
     /// A layer that was imported before and whose objects are all there.
     pub fn layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
-        let Some(layer) = self.load_layer(blob)? else {
-            return Ok(None);
-        };
-        // None where nothing can be written: then nothing is collected either.
-        let writer = self.writer().ok();
-        if let Some(writer) = &writer {
-            writer.keep("layer", [*blob])?;
-            writer.keep("object", layer.objects().map(|(digest, _)| digest))?;
-        }
-        let there = are_there(layer.objects(), |digest, size| match &writer {
-            Some(writer) => writer.has(digest, size),
-            None => self.object_size(digest) == Some(size),
-        })?;
-        Ok(there.then_some(layer))
-    }
-
-    /// The same of several layers, in their order, looked at on every core.
-    pub fn layers(&self, blobs: &[Sha256]) -> Result<Vec<Option<Layer>>, Error> {
-        in_parallel(|| blobs.par_iter().map(|blob| self.layer(blob)).collect())
+        let recorded = self.recorded_layer(blob)?;
+        Ok(self.whole_layers(vec![recorded])?.pop().flatten())
     }
 
     /// What is written down of a layer, whether or not its objects are there.
-    pub(crate) fn load_layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
+    pub fn recorded_layer(&self, blob: &Sha256) -> Result<Option<Layer>, Error> {
         let path = self.layer_path(blob);
         if self.behind.will_name(&path) {
             self.sync()?;
@@ -127,6 +114,39 @@ impl Store {
             diff_id,
             steps: Arc::new(steps),
         }))
+    }
+
+    /// The same of several, in their order, read on every core. Whether their objects are there
+    /// [`Store::whole_layers`] says.
+    pub fn recorded_layers(&self, blobs: &[Sha256]) -> Result<Vec<Option<Layer>>, Error> {
+        in_parallel(|| {
+            blobs
+                .par_iter()
+                .map(|blob| self.recorded_layer(blob))
+                .collect()
+        })
+    }
+
+    /// Those of layers whose objects are all there, in their places, looked at on every core. Leases of this store
+    /// hold them from now on.
+    pub fn whole_layers(&self, recorded: Vec<Option<Layer>>) -> Result<Vec<Option<Layer>>, Error> {
+        // None where nothing can be written: then nothing is collected either.
+        let writer = self.writer().ok();
+        if let Some(writer) = &writer {
+            let layers = || recorded.iter().flatten();
+            writer.keep("layer", layers().map(|layer| layer.blob))?;
+            let objects = layers().flat_map(Layer::objects);
+            writer.keep("object", objects.map(|(digest, _)| digest))?;
+        }
+        let is_there = |digest: &Digest, size| match &writer {
+            Some(writer) => writer.has(digest, size),
+            None => self.object_size(digest) == Some(size),
+        };
+        let whole = |layer: Option<Layer>| match layer {
+            Some(layer) => Ok(are_there(layer.objects(), is_there)?.then_some(layer)),
+            None => Ok(None),
+        };
+        in_parallel(|| recorded.into_par_iter().map(whole).collect())
     }
 
     /// Writes down what a layer does, so that it is not fetched again. Whoever reads it looks at the sizes of

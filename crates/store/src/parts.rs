@@ -5,6 +5,7 @@
 //! image's config names, says that it is the same.
 
 mod contents;
+mod here;
 
 use crate::import::archive::{self, Whiteouts};
 use crate::import::packed::{Hashing, MAX_WINDOW_BITS, Watched};

@@ -367,7 +367,7 @@ impl Repair {
         let mut missing: BTreeSet<Digest> = used.map(|(digest, _)| *digest).collect();
         let (mut holding, mut unknown) = (Vec::new(), Vec::new());
         for blob in self.store.layers_of(image)? {
-            let Some(layer) = self.store.load_layer(&blob)? else {
+            let Some(layer) = self.store.recorded_layer(&blob)? else {
                 unknown.push(blob);
                 continue;
             };
@@ -439,7 +439,7 @@ impl Store {
         let blobs = self.layers_of(image)?;
         let mut layers = Vec::with_capacity(blobs.len());
         for blob in &blobs {
-            match self.load_layer(blob)? {
+            match self.recorded_layer(blob)? {
                 Some(layer) => layers.push(layer),
                 None => return Ok(None),
             }

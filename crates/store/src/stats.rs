@@ -240,7 +240,7 @@ impl Store {
     }
 
     fn hold_layer(&self, sets: &mut Sets, holder: usize, blob: &Sha256) -> Result<(), Error> {
-        if let Some(layer) = self.load_layer(blob)? {
+        if let Some(layer) = self.recorded_layer(blob)? {
             for (object, _) in layer.objects() {
                 sets.hold(holder, &object);
             }

@@ -2,9 +2,9 @@
 
 use crate::docker_registry::{Access, DockerRegistry};
 use crate::fixture::{
-    Place, anything, has, key, options, reference, release, run, sha256, trusting,
+    Place, anything, has, key, noise, options, reference, release, run, sha256, trusting,
 };
-use crate::server::{Repository, Server};
+use crate::server::{Reply, Repository, Server};
 use elea_formats::chunked::Position;
 use elea_formats::digest::Sha256;
 use elea_formats::oci::{
@@ -13,10 +13,11 @@ use elea_formats::oci::{
 use elea_net::{Options, check, pull, push};
 use elea_store::Store;
 use elea_store::export::Compression;
-use elea_sys::progress::Silent;
+use elea_sys::progress::{Progress, Silent, Unit};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn skopeo_and_umoci_read_what_was_pushed() {
@@ -239,4 +240,95 @@ fn two_pulls_at_once_share_what_comes() {
     assert!(one.fetched.min(two.fetched) < large && one.fetched.max(two.fetched) > large);
     assert!(there.partial().is_empty(), "{:?}", there.partial());
     assert!(pushed.layers > 0);
+}
+
+/// Has no patience for ever.
+struct Until(Instant);
+
+impl Progress for Until {
+    fn start(&self, _: &str, _: Option<u64>, _: Unit) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        Instant::now() > self.0
+    }
+}
+
+#[test]
+fn two_pulls_that_wait_for_each_other_come_to_their_ends() {
+    let source = Place::new();
+    let layers = ["x", "y"].map(|name| {
+        let folder = source.path(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(name), noise(name.len() as u64, 3 << 20)).unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(&folder).args(["-cf", "-", name]);
+        tar.output().unwrap().stdout
+    });
+    // Of the same two layers, in one order and in the other.
+    let mut documents = BTreeMap::new();
+    let mut blobs = BTreeMap::new();
+    for (tag, order) in [("1", [0, 1]), ("2", [1, 0])] {
+        let digests = order.map(|number| Sha256::of(&layers[number]));
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["sha256:{}","sha256:{}"]}}}}"#,
+            digests[0], digests[1]
+        );
+        let describe = |kind: &str, bytes: &[u8]| {
+            let (digest, size) = (Sha256::of(bytes), bytes.len());
+            format!(r#"{{"mediaType":"{kind}","digest":"sha256:{digest}","size":{size}}}"#)
+        };
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","config":{},"layers":[{},{}]}}"#,
+            media::MANIFEST,
+            describe(media::CONFIG, config.as_bytes()),
+            describe("application/vnd.oci.image.layer.v1.tar", &layers[order[0]]),
+            describe("application/vnd.oci.image.layer.v1.tar", &layers[order[1]]),
+        );
+        documents.insert(format!("/v2/hello/manifests/{tag}"), manifest);
+        let mut add = |bytes: &[u8]| {
+            let path = format!("/v2/hello/blobs/sha256:{}", Sha256::of(bytes));
+            blobs.insert(path, bytes.to_vec());
+        };
+        add(config.as_bytes());
+        for layer in &layers {
+            add(layer);
+        }
+    }
+    let server = Server::start(move |asked| {
+        if let Some(manifest) = documents.get(&asked.path) {
+            return Reply::new(200, media::MANIFEST, manifest.as_str());
+        }
+        let Some(blob) = blobs.get(&asked.path) else {
+            return Reply::new(404, "application/json", "{}");
+        };
+        let mut reply = Reply::new(200, "application/octet-stream", blob.as_slice());
+        // Long enough for the other one to have begun with its own first layer.
+        reply.pause = Duration::from_micros(500);
+        reply
+    });
+    let there = Place::new();
+    let pull_tag = |tag: &str| {
+        let from = reference(&format!("registry:{}/hello:{tag}", server.host()));
+        let store = Store::open(there.store.path()).unwrap();
+        let options = Options {
+            parallel: 1,
+            ..options()
+        };
+        let until = Until(Instant::now() + Duration::from_mins(1));
+        let offer = check(&from, &store, &options, &anything(), None, &until).unwrap();
+        pull(&offer, &store, &options, &anything(), None, &until).unwrap()
+    };
+    let (one, two) = std::thread::scope(|scope| {
+        let (one, two) = (scope.spawn(|| pull_tag("1")), scope.spawn(|| pull_tag("2")));
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    // The same tree, and each layer came once.
+    assert_eq!(one.image.image, two.image.image);
+    let large = |digest: &Sha256| server.count(&format!("/blobs/sha256:{digest}"));
+    for layer in &layers {
+        assert_eq!(large(&Sha256::of(layer)), 1);
+    }
+    assert!(there.partial().is_empty(), "{:?}", there.partial());
 }

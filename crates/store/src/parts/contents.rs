@@ -1,13 +1,15 @@
 //! Contents that are here, found by their SHA-256.
 //!
-//! Objects are named by fs-verity digests, and tables of layers name contents by SHA-256. No index is kept:
-//! objects of a wanted size are read and hashed. That costs less than fetching them, needs no upkeep, and finds
-//! what came by any road.
+//! Objects are named by fs-verity digests, and tables of layers name contents by SHA-256. No index of those is kept:
+//! what another layer has at the same path is read and hashed, and for what is not found so, objects of the wanted
+//! size. That costs less than fetching them, needs no upkeep, and finds what came by any road.
 
+use super::here::Here;
 use super::{broken, unpack};
 use crate::import::archive::large;
 use crate::import::packed::Hashing;
 use crate::import::{self, WHOLE};
+use crate::layer::Layer;
 use crate::store::{in_parallel, list};
 use crate::{Error, Store};
 use elea_formats::chunked::table::File;
@@ -23,14 +25,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct Contents {
     store: Store,
-    empty: bool,
+    here: Here,
     found: Mutex<Found>,
 }
 
 #[derive(Debug, Default)]
 struct Found {
-    /// Objects that nobody has hashed yet, by their size.
-    unread: HashMap<u64, Vec<Digest>>,
+    /// Objects that were hashed.
+    read: HashSet<Digest>,
     /// Objects by the SHA-256 of their content.
     objects: HashMap<Sha256, Digest>,
     /// Contents that are too small for objects.
@@ -38,34 +40,46 @@ struct Found {
 }
 
 impl Store {
-    /// Looks what there is: the sizes of objects, and the small contents that layers brought. An object that
-    /// a check found damaged is not there.
-    pub fn contents(&self) -> Result<Contents, Error> {
+    /// Looks what there is: what layers brought, of which some are at hand, and the sizes of other objects.
+    pub fn contents<'l>(
+        &self,
+        at_hand: impl IntoIterator<Item = &'l Layer>,
+    ) -> Result<Contents, Error> {
+        let mut here = Here::new(&self.room(), self.algorithm());
         let mut found = Found::default();
-        let sizes = |folder: &PathBuf| {
-            let paths = list(folder)?.into_iter();
-            let sizes = paths.filter_map(|path| {
-                let object = self.object_name(folder, &path)?;
-                Some((self.object_size(&object)?, object))
-            });
-            Ok(sizes.collect())
-        };
-        let folders = list(&self.path().join("objects"))?;
-        let sizes: Vec<Vec<_>> =
-            in_parallel(|| folders.par_iter().map(sizes).collect::<Result<_, Error>>())?;
-        for (size, object) in sizes.into_iter().flatten() {
-            if !self.suspects(&object) {
-                found.unread.entry(size).or_default().push(object);
+        let mut take = |layer: &Layer| {
+            for (path, object, size) in layer.files() {
+                here.add(Some(&path), &object, size);
             }
-        }
-        for layer in self.known_layers()? {
             for bytes in layer.small() {
                 found.small.entry(Sha256::of(&bytes)).or_insert(bytes);
             }
+        };
+        let mut taken = HashSet::new();
+        for layer in at_hand {
+            taken.insert(layer.blob);
+            take(layer);
+        }
+        for blob in self.layer_names()?.filter(|blob| !taken.contains(blob)) {
+            let layer = self.recorded_layer(&blob).ok().flatten();
+            layer.iter().for_each(&mut take);
+        }
+        let folders = list(&self.path().join("objects"))?;
+        let others = |folder: &PathBuf| {
+            let names = list(folder)?.into_iter();
+            let objects = names.filter_map(|path| self.object_name(folder, &path));
+            let others = objects.filter(|object| !here.has(object));
+            let sizes = others.filter_map(|object| Some((object, self.object_size(&object)?)));
+            Ok(sizes.collect::<Vec<_>>())
+        };
+        let others: Vec<_> =
+            in_parallel(|| folders.par_iter().map(others).collect::<Result<_, Error>>())?;
+        for (object, size) in others.into_iter().flatten() {
+            here.add(None, &object, size);
         }
         Ok(Contents {
             store: self.clone(),
-            empty: found.unread.is_empty(),
+            here,
             found: Mutex::new(found),
         })
     }
@@ -74,37 +88,25 @@ impl Store {
 impl Contents {
     /// Whether the store has no objects at all.
     pub fn is_empty(&self) -> bool {
-        self.empty
+        self.here.is_empty()
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The files whose contents are not here, each content once, in their order. Objects of their sizes are
+    /// The files whose contents are not here, each content once, in their order. What may be one of them is
     /// read and hashed, on every core.
     pub fn missing<'f>(&self, files: &'f [File]) -> Result<Vec<&'f File>, Error> {
         let mut found = self.found();
-        let sizes: HashSet<u64> = files.iter().map(|file| file.size).collect();
-        let candidates: Vec<Digest> = sizes
-            .iter()
-            .filter_map(|size| found.unread.remove(size))
-            .flatten()
-            .collect();
-        let hash = |object: &Digest| {
-            let mut content = Hashing::new(self.store.open_object(object).ok()?);
-            io::copy(&mut content, &mut io::sink()).ok()?;
-            Some((content.finish().0, *object))
-        };
-        let hashed: Vec<_> = in_parallel(|| Ok(candidates.par_iter().filter_map(hash).collect()))?;
-        found.objects.extend(hashed);
-        let mut seen = HashSet::new();
-        let missing = files.iter().filter(|file| {
-            let here =
-                found.objects.contains_key(&file.digest) || found.small.contains_key(&file.digest);
-            !here && seen.insert(file.digest)
-        });
-        Ok(missing.collect())
+        let mut missing = found.missing(files.iter());
+        let same_path = |file: &File| self.here.at_path(file.name.as_bytes(), file.size);
+        found.read(&self.store, missing.iter().copied().flat_map(same_path))?;
+        missing = found.missing(missing);
+        let sizes: HashSet<u64> = missing.iter().map(|file| file.size).collect();
+        let same_size = |size: &u64| self.here.of_size(*size);
+        found.read(&self.store, sizes.iter().flat_map(same_size))?;
+        Ok(found.missing(missing))
     }
 
     /// Takes in the content of a file, as it is packed in the layer. It must have the size and the SHA-256 that
@@ -160,5 +162,32 @@ impl Contents {
         let object = found.objects.get(digest)?;
         let file = self.store.open_object(object).ok()?;
         Some(Box::new(file.take(size)))
+    }
+}
+
+impl Found {
+    /// The files whose contents were not found, each content once.
+    fn missing<'f>(&self, files: impl IntoIterator<Item = &'f File>) -> Vec<&'f File> {
+        let mut seen = HashSet::new();
+        let missing = files.into_iter().filter(|file| {
+            let here =
+                self.objects.contains_key(&file.digest) || self.small.contains_key(&file.digest);
+            !here && seen.insert(file.digest)
+        });
+        missing.collect()
+    }
+
+    /// Reads and hashes objects that were not read yet. One that a check found damaged is not there.
+    fn read(&mut self, store: &Store, objects: impl Iterator<Item = Digest>) -> Result<(), Error> {
+        let may_be = |object: &Digest| self.read.insert(*object) && !store.suspects(object);
+        let objects: Vec<Digest> = objects.filter(may_be).collect();
+        let hash = |object: &Digest| {
+            let mut content = Hashing::new(store.open_object(object).ok()?);
+            io::copy(&mut content, &mut io::sink()).ok()?;
+            Some((content.finish().0, *object))
+        };
+        let hashed: Vec<_> = in_parallel(|| Ok(objects.par_iter().filter_map(hash).collect()))?;
+        self.objects.extend(hashed);
+        Ok(())
     }
 }

@@ -133,7 +133,7 @@ fn a_layer_is_put_together_of_what_is_here_and_what_is_added() {
     let outline = fixture.outline();
     // Everything that is an object is here, since the sample was imported; what is smaller is not known
     // to be, since no layer brought it.
-    let contents = fixture.store.contents().unwrap();
+    let contents = fixture.store.contents([]).unwrap();
     let names = |missing: &[&File]| -> Vec<String> {
         missing.iter().map(|file| file.name.clone()).collect()
     };
@@ -164,12 +164,12 @@ fn a_layer_is_put_together_of_what_is_here_and_what_is_added() {
     };
     assert_eq!(record(&fixture.store), record(&other));
     // Now a layer has brought what is small too.
-    let contents = fixture.store.contents().unwrap();
+    let contents = fixture.store.contents([]).unwrap();
     assert!(contents.missing(outline.files()).unwrap().is_empty());
 
     // And one that has nothing.
     let empty = fixture.empty_store("empty");
-    let contents = empty.contents().unwrap();
+    let contents = empty.contents([]).unwrap();
     assert!(contents.is_empty());
     let missing = contents.missing(outline.files()).unwrap();
     // Two files with one content are one.
@@ -196,7 +196,7 @@ fn large_contents_come_too() {
         ("usr/lib/a/linked", 9 << 20)
     );
     let store = fixture.empty_store("empty");
-    let contents = store.contents().unwrap();
+    let contents = store.contents([]).unwrap();
     let lie = File {
         digest: Sha256::of(b"another"),
         ..file.clone()
@@ -229,7 +229,7 @@ fn what_is_not_as_the_table_says_is_not_taken() {
     assert!(refused(table, &split[1..]).contains("tar-split has another checksum"));
 
     let store = fixture.empty_store("empty");
-    let contents = store.contents().unwrap();
+    let contents = store.contents([]).unwrap();
     let outline = fixture.outline();
     for file in outline.files() {
         let right = fixture.at(&file.range);
@@ -267,7 +267,7 @@ fn what_is_not_as_the_table_says_is_not_taken() {
 fn an_object_that_is_damaged_does_not_become_part_of_a_layer() {
     let fixture = fixture(TOP);
     let outline = fixture.outline();
-    let contents = fixture.store.contents().unwrap();
+    let contents = fixture.store.contents([]).unwrap();
     for file in contents.missing(outline.files()).unwrap() {
         contents.add(file, fixture.at(&file.range)).unwrap();
     }
@@ -294,7 +294,7 @@ fn an_object_that_is_damaged_does_not_become_part_of_a_layer() {
     let error = import(&contents).map(drop).unwrap_err().to_string();
     assert!(error.contains(&diff_id.to_string()), "{error}");
     // Damaged before: it is not found, and what comes takes its place.
-    let contents = fixture.store.contents().unwrap();
+    let contents = fixture.store.contents([]).unwrap();
     let missing = contents.missing(outline.files()).unwrap();
     assert!(missing.iter().any(|file| file.name == "usr/lib/many"));
     for file in missing {
