@@ -9,7 +9,7 @@ mod rule;
 pub use rule::{Property, Rule};
 
 use crate::digest::Digest;
-use crate::tree::{Content, DirId, Leaf, Meta, Node, Time, Tree};
+use crate::tree::{Content, DirId, Leaf, LeafRef, Meta, Node, Time, Tree};
 use std::fmt;
 use std::str::FromStr;
 
@@ -84,12 +84,13 @@ impl FromStr for Form {
     }
 }
 
-/// Brings a tree into a form. Doing it twice is doing it once.
+/// Brings a tree into a form, and its names in their order. Doing it twice is doing it once.
 pub fn canonical(tree: &mut Tree, form: Form) {
     match form {
         Form::Raw => {}
         Form::Os1 => os1(tree),
     }
+    tree.sort();
 }
 
 /// Has small contents in the tree and larger ones in objects, as `os-1` does, whoever made it.
@@ -126,6 +127,9 @@ fn os1(tree: &mut Tree) {
     }
     for id in tree.leaves() {
         let leaf = tree.leaf(id);
+        if is_canonical(&leaf) {
+            continue;
+        }
         let mut meta = leaf.meta.to_owned();
         if matches!(leaf.content, Content::Symlink(_)) {
             // Nothing reads a link's mode, and not every archive keeps it.
@@ -152,6 +156,17 @@ fn fixed(mode: u32) -> Meta {
         mode,
         ..Meta::default()
     }
+}
+
+/// Whether there is nothing to change, as in most files.
+fn is_canonical(leaf: &LeafRef<'_>) -> bool {
+    let Meta { mode, mtime, .. } = leaf.meta;
+    let mode_stays = match leaf.content {
+        Content::Symlink(_) => mode == 0o777,
+        _ => mode <= 0o7777,
+    };
+    let time_stays = mtime.nanoseconds == 0 && (0..=LATEST).contains(&mtime.seconds);
+    mode_stays && time_stays && leaf.meta.xattrs.is_empty()
 }
 
 fn canonical_meta(meta: &mut Meta) {

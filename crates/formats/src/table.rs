@@ -68,6 +68,8 @@ fn copies(room: &dyn Room, old: &[Box<dyn Slab>]) -> Vec<Box<dyn Slab>> {
 pub struct Table {
     room: Arc<dyn Room>,
     width: usize,
+    /// As a power of two: how many records a chunk has. A division for each look would be the most of it.
+    shift: u32,
     length: usize,
     first: Vec<u8>,
     rest: Vec<Box<dyn Slab>>,
@@ -79,6 +81,7 @@ impl Table {
         Self {
             room: Arc::clone(room),
             width,
+            shift: (CHUNK / width).max(1).ilog2(),
             length: 0,
             first: Vec::new(),
             rest: Vec::new(),
@@ -97,8 +100,8 @@ impl Table {
 
     /// The chunk of a record, and where it begins there.
     fn place(&self, index: usize) -> (usize, usize) {
-        let per_chunk = CHUNK / self.width;
-        (index / per_chunk, index % per_chunk * self.width)
+        let in_chunk = (1 << self.shift) - 1;
+        (index >> self.shift, (index & in_chunk) * self.width)
     }
 
     /// A record.
@@ -130,7 +133,7 @@ impl Table {
             None => self.first.extend_from_slice(record),
             Some(chunk) => {
                 if chunk == self.rest.len() {
-                    let size = CHUNK / self.width * self.width;
+                    let size = self.width << self.shift;
                     self.rest.push(slab(&*self.room, size));
                 }
                 self.get_mut(index).copy_from_slice(record);

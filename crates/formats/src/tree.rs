@@ -96,6 +96,8 @@ pub struct Tree {
     entry_index: OnceLock<Index>,
     /// [`Self::LEAF`] and a digest.
     leaves: Table,
+    /// Whether the names of every directory are in their order.
+    is_sorted: bool,
 }
 
 /// In a directory of so many names or fewer they are looked through.
@@ -168,6 +170,7 @@ impl Tree {
             entries: Table::new(room, Self::ENTRY),
             entry_index: OnceLock::new(),
             leaves: Table::new(room, Self::LEAF + algorithm.bytes()),
+            is_sorted: false,
         };
         tree.new_directory(&Meta {
             mode: 0o755,
@@ -309,6 +312,7 @@ impl Tree {
     /// Gives a name that the directory does not have yet to a leaf or a directory without a name. Whether it
     /// has it is not looked at: this is for those who read the names of a directory.
     pub fn append(&mut self, directory: DirId, name: &[u8], node: Node) {
+        self.is_sorted = false;
         let place = self.bytes.push(name);
         let mut record = [0; 20];
         record[..4].copy_from_slice(&directory.0.to_le_bytes());
@@ -390,6 +394,7 @@ impl Tree {
             ends[..4].copy_from_slice(&next.to_le_bytes());
             ends[4..8].copy_from_slice(&last.to_le_bytes());
         }
+        self.is_sorted = true;
     }
 
     /// The names in a directory, without `.` and `..`, sorted by their bytes.
@@ -410,8 +415,9 @@ impl Tree {
             }
             next = read_u32(record, 4);
         }
-        // Mostly they came in this order.
-        sorted.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
+        if !self.is_sorted {
+            sorted.sort_by(|a, b| self.name(*a).cmp(self.name(*b)));
+        }
         sorted
     }
 

@@ -8,7 +8,7 @@ use super::{
     LAYOUT_PLAIN, SLOT, SUPERBLOCK, SUPERBLOCK_MAGIC, Version, attributes,
 };
 use crate::digest::Digest;
-use crate::table::Table;
+use crate::table::{Table, read_u32};
 use crate::tree::{DirId, Time, Tree};
 use crate::verity::Hasher;
 use std::convert::Infallible;
@@ -78,7 +78,9 @@ pub fn write_to<E>(
     writer.shared.encode(|bytes| out.add(bytes))?;
     out.pad_to(layout.blocks)?;
     for number in 0..writer.order.len() {
-        writer.write_blocks(&writer.inode(number), &layout, &mut out)?;
+        if layout.has_blocks(number) {
+            writer.write_blocks(&writer.inode(number), &layout, &mut out)?;
+        }
     }
     out.pad_to(layout.end)?;
     out.flush()
@@ -86,7 +88,7 @@ pub fn write_to<E>(
 
 /// Where everything stands, in bytes.
 struct Layout {
-    /// Of each inode: its slot.
+    /// Of each inode: its slot, and whether it has blocks.
     inodes: Table,
     inodes_end: u64,
     blocks: u64,
@@ -95,7 +97,11 @@ struct Layout {
 
 impl Layout {
     fn slot(&self, inode: usize) -> u32 {
-        self.inodes.u32(inode)
+        read_u32(self.inodes.get(inode), 0)
+    }
+
+    fn has_blocks(&self, inode: usize) -> bool {
+        self.inodes.get(inode)[4] != 0
     }
 
     fn inode(&self, inode: usize) -> u64 {
@@ -172,7 +178,7 @@ impl<'t> Writer<'t> {
     /// kernels refuse a link whose inode does.
     fn lay_out(&self) -> Layout {
         let room = self.order.tree.room();
-        let mut inodes = Table::new(room, 4);
+        let mut inodes = Table::new(room, 5);
         let mut at = FIRST_INODE;
         let mut blocks = 0_u64;
         for number in 0..self.order.len() {
@@ -196,7 +202,8 @@ impl<'t> Writer<'t> {
                     }
                 }
             };
-            inodes.push(&narrow((at / SLOT) as u64).to_le_bytes());
+            let [a, b, c, d] = narrow((at / SLOT) as u64).to_le_bytes();
+            inodes.push(&[a, b, c, d, u8::from(inode.body.blocks() > 0)]);
             blocks += inode.body.blocks() as u64;
             at = (at + head + tail).next_multiple_of(SLOT);
         }

@@ -45,7 +45,6 @@ impl Store {
         self.require(tree.algorithm())?;
         let writer = self.writer()?;
         form::canonical(&mut tree, form);
-        tree.sort();
         if form == Form::Os1 {
             self.settle(&writer, &mut tree)?;
         }

@@ -1,9 +1,9 @@
 //! A folder as a tree.
 //!
-//! One thread lists while every other core reads attributes, and the contents that are not known yet, of
+//! One thread lists names while every other core reads attributes, and the contents that are not known yet, of
 //! what was listed before: a batch at a time, so that a folder of any size needs little memory. A
 //! file that is replaced or written to between is noticed, since what was opened must be what was
-//! listed.
+//! looked at.
 
 use crate::Error;
 use crate::fsck::PIECE;
@@ -50,27 +50,39 @@ const KERNEL: [u64; 17] = [
 ];
 
 /// How many names are listed before they are read.
-const BATCH: usize = 4096;
+const BATCH: usize = 2048;
 
-/// What the listing found of an inode.
+/// What stands at a path.
 #[derive(Debug)]
-struct Seen {
-    path: PathBuf,
+struct Seen<'p> {
+    path: &'p Path,
     status: Stat,
 }
 
-/// A name that was listed.
-struct Found {
+/// A name that was listed; what it stands for is looked at later.
+struct Named {
     /// The directory that has it, by the order of listing.
-    directory: usize,
-    name: Vec<u8>,
-    what: What,
+    parent: usize,
+    path: PathBuf,
+    is_directory: bool,
 }
 
+/// Some names, and what was found of directories that were opened for them.
+#[derive(Default)]
+struct Batch {
+    names: Vec<Named>,
+    /// By the order of listing.
+    directories: Vec<(usize, Meta)>,
+}
+
+/// What a name stands for.
 enum What {
-    /// A directory, with what it has.
-    Directory(Meta),
-    Leaf(Seen),
+    Directory,
+    Leaf {
+        leaf: Leaf,
+        /// Device and inode, if it has other names.
+        linked: Option<(u64, u64)>,
+    },
     /// Another name of an inode that came before, by device and inode.
     Again((u64, u64)),
 }
@@ -79,8 +91,6 @@ enum What {
 struct Pending {
     path: PathBuf,
     directory: usize,
-    /// Device and inode.
-    key: (u64, u64),
 }
 
 /// A directory that is being listed.
@@ -95,8 +105,7 @@ struct Listing<'a> {
     open: Option<Open>,
     /// How many directories were found.
     directories: usize,
-    /// Inodes with several names, of which one was listed.
-    linked: HashSet<(u64, u64)>,
+    batch: Batch,
     filesystems: &'a Filesystems,
     progress: &'a dyn Progress,
 }
@@ -131,7 +140,7 @@ struct Reader<'a> {
 pub(super) fn import(
     kept: Option<Kept<'_>>,
     path: &Path,
-    mut tree: Tree,
+    tree: Tree,
     progress: &dyn Progress,
 ) -> Result<Tree, Error> {
     progress.start("import", None, Unit::Bytes);
@@ -142,24 +151,33 @@ pub(super) fn import(
         filesystems: &filesystems,
         progress,
     };
-    let (mut listing, root) = Listing::begin(path, &filesystems, progress)?;
-    tree.set_meta(DirId::ROOT, &root);
+    let mut listing = Listing::begin(path, &filesystems, progress);
     let mut growing = Growing {
         tree,
         directories: vec![DirId::ROOT],
         linked: HashMap::new(),
     };
+    let mut linked = HashSet::new();
     in_parallel(|| {
         let mut batch = listing.batch()?;
         while !batch.is_empty() {
-            let (next, leaves) = rayon::join(|| listing.batch(), || reader.read_all(&batch));
-            growing.add(batch, leaves?);
+            let (next, read) = rayon::join(
+                || listing.batch(),
+                || reader.read_all(&batch.names, &mut linked),
+            );
+            growing.add(batch, read?);
             batch = next?;
         }
         Ok::<(), Error>(())
     })?;
     progress.finish();
     Ok(growing.tree)
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.directories.is_empty()
+    }
 }
 
 /// The tree, as far as it is known.
@@ -171,34 +189,47 @@ struct Growing {
 }
 
 impl Growing {
-    /// Adds what was listed; `leaves` has one for each leaf of it.
-    fn add(&mut self, batch: Vec<Found>, leaves: Vec<Option<Leaf>>) {
-        for (found, leaf) in batch.into_iter().zip(leaves) {
-            let parent = self.directories[found.directory];
-            match (found.what, leaf) {
-                (What::Directory(meta), _) => {
-                    let id = self.tree.append_directory(parent, &found.name, &meta);
+    /// Adds what was listed, and what each name was found to stand for.
+    fn add(&mut self, batch: Batch, found: Vec<What>) {
+        for (named, what) in batch.names.iter().zip(found) {
+            let parent = self.directories[named.parent];
+            match what {
+                What::Directory => {
+                    let id = self
+                        .tree
+                        .append_directory(parent, named.name(), &Meta::default());
                     self.directories.push(id);
                 }
-                (What::Leaf(seen), Some(leaf)) => {
+                What::Leaf { leaf, linked } => {
                     let id = self.tree.add_leaf(&leaf);
-                    self.tree.append(parent, &found.name, Node::Leaf(id));
-                    if seen.status.st_nlink > 1 {
-                        self.linked.insert(seen.key(), id);
-                    }
+                    self.tree.append(parent, named.name(), Node::Leaf(id));
+                    self.linked.extend(linked.map(|key| (key, id)));
                 }
-                (What::Leaf(_), None) => {}
-                (What::Again(key), _) => {
+                What::Again(key) => {
                     if let Some(id) = self.linked.get(&key) {
-                        self.tree.append(parent, &found.name, Node::Leaf(*id));
+                        self.tree.append(parent, named.name(), Node::Leaf(*id));
                     }
                 }
             }
         }
+        for (directory, meta) in batch.directories {
+            self.tree.set_meta(self.directories[directory], &meta);
+        }
     }
 }
 
-impl Seen {
+impl Named {
+    fn name(&self) -> &[u8] {
+        self.path.file_name().unwrap_or_default().as_bytes()
+    }
+}
+
+impl<'p> Seen<'p> {
+    fn at(path: &'p Path) -> Result<Self, Error> {
+        let status = rustix::fs::lstat(path).at("look at", path)?;
+        Ok(Self { path, status })
+    }
+
     /// Device and inode.
     fn key(&self) -> (u64, u64) {
         (self.status.st_dev, self.status.st_ino)
@@ -206,51 +237,32 @@ impl Seen {
 }
 
 impl<'a> Listing<'a> {
-    /// Opens the root; also what it has.
-    fn begin(
-        path: &Path,
-        filesystems: &'a Filesystems,
-        progress: &'a dyn Progress,
-    ) -> Result<(Self, Meta), Error> {
-        // A link to a folder is meant as the folder; links below are content.
-        let status = rustix::fs::stat(path).at("look at", path)?;
-        let root = Seen {
-            path: path.to_owned(),
-            status,
-        };
-        let mut listing = Self {
-            pending: Vec::new(),
+    fn begin(path: &Path, filesystems: &'a Filesystems, progress: &'a dyn Progress) -> Self {
+        Self {
+            pending: vec![Pending {
+                path: path.to_owned(),
+                directory: 0,
+            }],
             open: None,
             directories: 1,
-            linked: HashSet::new(),
+            batch: Batch::default(),
             filesystems,
             progress,
-        };
-        listing.open(Pending {
-            path: path.to_owned(),
-            directory: 0,
-            key: root.key(),
-        })?;
-        Ok((listing, meta(&root)?))
+        }
     }
 
     /// Begins to list a directory, unless it is of the kernel's own.
     fn open(&mut self, pending: Pending) -> Result<(), Error> {
-        let Pending {
-            path,
-            directory,
-            key,
-        } = pending;
+        let Pending { path, directory } = pending;
         let mut flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // A link to a folder is meant as the folder; links below are content.
         if directory > 0 {
             flags |= OFlags::NOFOLLOW;
         }
         let folder = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
         let status = rustix::fs::fstat(&folder).at("look at", &path)?;
-        if (status.st_dev, status.st_ino) != key {
-            return Err(Error::Changed { path });
-        }
-        let known = lock(self.filesystems).get(&key.0).copied();
+        let device = status.st_dev;
+        let known = lock(self.filesystems).get(&device).copied();
         let filesystem = match known {
             Some(known) => known,
             None => Filesystem {
@@ -258,7 +270,12 @@ impl<'a> Listing<'a> {
                 kernels: is_kernels(&folder, &path)?,
             },
         };
-        lock(self.filesystems).insert(key.0, filesystem);
+        lock(self.filesystems).insert(device, filesystem);
+        let seen = Seen {
+            path: &path,
+            status,
+        };
+        self.batch.directories.push((directory, meta(&seen)?));
         if directory > 0 && filesystem.kernels {
             return Ok(());
         }
@@ -270,10 +287,9 @@ impl<'a> Listing<'a> {
         Ok(())
     }
 
-    /// The next names, about [`BATCH`] of them; none at the end.
-    fn batch(&mut self) -> Result<Vec<Found>, Error> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
+    /// The next names, about [`BATCH`] of them; nothing at the end.
+    fn batch(&mut self) -> Result<Batch, Error> {
+        while self.batch.names.len() < BATCH {
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
@@ -294,34 +310,31 @@ impl<'a> Listing<'a> {
                 continue;
             }
             let path = open.path.join(OsStr::from_bytes(name.to_bytes()));
-            let folder = open.entries.fd().at("list", &open.path)?;
-            let status =
-                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).at("look at", &path)?;
-            let directory = open.directory;
-            batch.push(Found {
-                directory,
-                name: name.to_bytes().to_vec(),
-                what: self.classify(Seen { path, status })?,
+            let kind = match entry.file_type() {
+                // Not every file system says it.
+                FileType::Unknown => {
+                    let folder = open.entries.fd().at("list", &open.path)?;
+                    let status = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                        .at("look at", &path)?;
+                    FileType::from_raw_mode(status.st_mode)
+                }
+                kind => kind,
+            };
+            let is_directory = kind == FileType::Directory;
+            if is_directory {
+                self.pending.push(Pending {
+                    path: path.clone(),
+                    directory: self.directories,
+                });
+                self.directories += 1;
+            }
+            self.batch.names.push(Named {
+                parent: open.directory,
+                path,
+                is_directory,
             });
         }
-        Ok(batch)
-    }
-
-    fn classify(&mut self, seen: Seen) -> Result<What, Error> {
-        if FileType::from_raw_mode(seen.status.st_mode) == FileType::Directory {
-            let meta = meta(&seen)?;
-            self.pending.push(Pending {
-                key: seen.key(),
-                path: seen.path,
-                directory: self.directories,
-            });
-            self.directories += 1;
-            return Ok(What::Directory(meta));
-        }
-        if seen.status.st_nlink > 1 && !self.linked.insert(seen.key()) {
-            return Ok(What::Again(seen.key()));
-        }
-        Ok(What::Leaf(seen))
+        Ok(std::mem::take(&mut self.batch))
     }
 }
 
@@ -334,7 +347,7 @@ pub(crate) fn is_kernels(folder: impl std::os::fd::AsFd, path: &Path) -> Result<
     Ok(KERNEL.contains(&(status.f_type.cast_unsigned() & 0xffff_ffff)))
 }
 
-fn meta(seen: &Seen) -> Result<Meta, Error> {
+fn meta(seen: &Seen<'_>) -> Result<Meta, Error> {
     let status = &seen.status;
     Ok(Meta {
         mode: status.st_mode & 0o7777,
@@ -344,7 +357,7 @@ fn meta(seen: &Seen) -> Result<Meta, Error> {
             seconds: status.st_mtime,
             nanoseconds: u32::try_from(status.st_mtime_nsec).unwrap_or(0),
         },
-        xattrs: xattrs(&seen.path)?,
+        xattrs: xattrs(seen.path)?,
     })
 }
 
@@ -387,25 +400,50 @@ fn xattrs(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, PathError> {
 }
 
 impl Reader<'_> {
-    /// Reads the leaves of a batch, on every core.
-    fn read_all(&self, batch: &[Found]) -> Result<Vec<Option<Leaf>>, Error> {
-        self.keep_known(batch)?;
-        let leaf = |buffer: &mut Vec<u8>, found: &Found| {
-            let What::Leaf(seen) = &found.what else {
-                return Ok(None);
+    /// Looks at what names stand for and reads it, on every core. `linked` has the inodes with several names
+    /// that came before.
+    fn read_all<'n>(
+        &self,
+        names: &'n [Named],
+        linked: &mut HashSet<(u64, u64)>,
+    ) -> Result<Vec<What>, Error> {
+        let look = |named: &'n Named| {
+            let leaf = (!named.is_directory).then(|| Seen::at(&named.path));
+            leaf.transpose()
+        };
+        let seen: Vec<Option<Seen<'n>>> =
+            names.par_iter().map(look).collect::<Result<_, Error>>()?;
+        let is_again: Vec<bool> = seen
+            .iter()
+            .map(|seen| {
+                let several = seen.as_ref().filter(|seen| seen.status.st_nlink > 1);
+                several.is_some_and(|seen| !linked.insert(seen.key()))
+            })
+            .collect();
+        self.keep_known(seen.iter().flatten())?;
+        let what = |buffer: &mut Vec<u8>, (seen, is_again): (&Option<Seen<'_>>, &bool)| {
+            let Some(seen) = seen else {
+                return Ok(What::Directory);
             };
+            if *is_again {
+                return Ok(What::Again(seen.key()));
+            }
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
             let content = self.read(seen, buffer)?;
             let meta = meta(seen)?;
-            Ok(Some(Leaf { meta, content }))
+            Ok(What::Leaf {
+                leaf: Leaf { meta, content },
+                linked: (seen.status.st_nlink > 1).then(|| seen.key()),
+            })
         };
-        batch.par_iter().map_init(Vec::new, leaf).collect()
+        let seen = seen.par_iter().zip(&is_again);
+        seen.map_init(Vec::new, what).collect()
     }
 
-    fn read(&self, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
-        let (path, status) = (&seen.path, &seen.status);
+    fn read(&self, seen: &Seen<'_>, buffer: &mut Vec<u8>) -> Result<Content, Error> {
+        let (path, status) = (seen.path, &seen.status);
         Ok(match FileType::from_raw_mode(status.st_mode) {
             FileType::RegularFile if status.st_size == 0 => Content::Inline(Vec::new()),
             FileType::RegularFile => self.find_or_read(seen, buffer)?,
@@ -418,35 +456,34 @@ impl Reader<'_> {
             FileType::Fifo => Content::Fifo,
             FileType::Socket => Content::Socket,
             FileType::Directory | FileType::Unknown => {
-                return Err(Error::Changed { path: path.clone() });
+                return Err(Error::Changed {
+                    path: path.to_owned(),
+                });
             }
         })
     }
 
     /// The key of a regular file, if its state is one that can be known.
-    fn key(&self, known: &Known, seen: &Seen) -> Option<Key> {
+    fn key(&self, known: &Known, seen: &Seen<'_>) -> Option<Key> {
         let filesystem = lock(self.filesystems).get(&seen.status.st_dev).copied();
         known.key(filesystem.and_then(|found| found.id), &seen.status)
     }
 
     /// Says that all contents are used that are known, so that what is found of them stays.
-    fn keep_known(&self, batch: &[Found]) -> Result<(), Error> {
+    fn keep_known<'s>(&self, seen: impl Iterator<Item = &'s Seen<'s>>) -> Result<(), Error> {
         let Some(Kept { writer, known }) = &self.kept else {
             return Ok(());
         };
-        let files = batch.iter().filter_map(|found| match &found.what {
-            What::Leaf(seen) => Some(seen),
-            _ => None,
-        });
-        let is_file =
-            |seen: &&Seen| FileType::from_raw_mode(seen.status.st_mode) == FileType::RegularFile;
-        let contents = files
+        let is_file = |seen: &&Seen<'_>| {
+            FileType::from_raw_mode(seen.status.st_mode) == FileType::RegularFile
+        };
+        let contents = seen
             .filter(is_file)
             .filter_map(|seen| known.find(&self.key(known, seen)?));
         writer.keep("object", contents)
     }
 
-    fn find_or_read(&self, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
+    fn find_or_read(&self, seen: &Seen<'_>, buffer: &mut Vec<u8>) -> Result<Content, Error> {
         let Some(Kept { writer, known }) = &self.kept else {
             return read_file(seen, |file| self.digest(file, seen, buffer));
         };
@@ -475,7 +512,7 @@ impl Reader<'_> {
     fn whole<'b>(
         &self,
         mut file: &File,
-        seen: &Seen,
+        seen: &Seen<'_>,
         buffer: &'b mut Vec<u8>,
     ) -> Result<&'b [u8], Error> {
         let size = usize::try_from(seen.status.st_size).unwrap_or(0);
@@ -486,17 +523,17 @@ impl Reader<'_> {
         match file.read_exact(&mut buffer[..size]) {
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
                 return Err(Error::Changed {
-                    path: seen.path.clone(),
+                    path: seen.path.to_owned(),
                 });
             }
-            read => read.at("read", &seen.path)?,
+            read => read.at("read", seen.path)?,
         }
         self.progress.advance(size as u64);
         Ok(&buffer[..size])
     }
 
     /// What the object would be called.
-    fn digest(&self, file: &File, seen: &Seen, buffer: &mut Vec<u8>) -> Result<Content, Error> {
+    fn digest(&self, file: &File, seen: &Seen<'_>, buffer: &mut Vec<u8>) -> Result<Content, Error> {
         if seen.status.st_size.cast_unsigned() <= INLINE_LIMIT as u64 {
             return Ok(Content::Inline(self.whole(file, seen, buffer)?.to_vec()));
         }
@@ -513,7 +550,7 @@ impl Reader<'_> {
         &self,
         writer: &Writer<'_>,
         file: &File,
-        seen: &Seen,
+        seen: &Seen<'_>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content, Error> {
         let mut stream = writer.stream()?;
@@ -528,7 +565,7 @@ impl Reader<'_> {
     fn pieces(
         &self,
         mut file: &File,
-        seen: &Seen,
+        seen: &Seen<'_>,
         buffer: &mut Vec<u8>,
         mut take: impl FnMut(&[u8]) -> Result<(), PathError>,
     ) -> Result<(), Error> {
@@ -539,7 +576,7 @@ impl Reader<'_> {
             if self.progress.cancelled() {
                 return Err(Error::Cancelled);
             }
-            match file.read(&mut buffer[..PIECE]).at("read", &seen.path)? {
+            match file.read(&mut buffer[..PIECE]).at("read", seen.path)? {
                 0 => return Ok(()),
                 length => {
                     take(&buffer[..length])?;
@@ -552,10 +589,10 @@ impl Reader<'_> {
 
 /// Opens a file and reads it; it is what was listed before and afterwards.
 fn read_file(
-    seen: &Seen,
+    seen: &Seen<'_>,
     read: impl FnOnce(&File) -> Result<Content, Error>,
 ) -> Result<Content, Error> {
-    let path = &seen.path;
+    let path = seen.path;
     // NONBLOCK: a FIFO that took the file's place must not hold us.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
@@ -568,8 +605,8 @@ fn read_file(
 }
 
 /// Whether the open file is what was listed, with the content that it had then.
-fn unchanged(file: &File, seen: &Seen) -> Result<(), Error> {
-    let now = rustix::fs::fstat(file).at("look at", &seen.path)?;
+fn unchanged(file: &File, seen: &Seen<'_>) -> Result<(), Error> {
+    let now = rustix::fs::fstat(file).at("look at", seen.path)?;
     let key = |s: &Stat| {
         (
             (s.st_dev, s.st_ino, s.st_size, s.st_mode),
@@ -580,6 +617,6 @@ fn unchanged(file: &File, seen: &Seen) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::Changed {
-        path: seen.path.clone(),
+        path: seen.path.to_owned(),
     })
 }
