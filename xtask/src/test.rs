@@ -1,12 +1,12 @@
 //! `cargo xtask test`: everything that CI runs after the lints.
 
 use crate::programs::{self, cargo, target_folder};
-use crate::{Result, demo, judges, packages, show, talk, vm, workspace};
+use crate::{Result, judges, packages, show, talk, vm, workspace};
 use elea_testkit::{Error, bound};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// No further scenario begins after this time: CI gives the whole run 45 minutes, lints included, and the
@@ -46,71 +46,80 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
         "--quiet",
     ]))?;
     talk::headline("the workspace's tests");
-    workspace_tests(count)?;
+    let judges = judges::roots()?;
     if !machines {
-        return Ok(());
+        return workspace_tests(&judges, count);
     }
-    let scenarios = Scenarios::begin(BUDGET.saturating_sub(begun.elapsed()))?;
-    match demo::run(&demo::Options::parse(&[])?) {
-        ExitCode::SUCCESS => count.passed += 1,
-        _ => count.failed += 1,
+    // All that is built is built before a machine runs: that one shares the processors with tests alone.
+    let programs = programs::build()?.together(&target_folder().join("tested"))?;
+    let build = ["test", "--workspace", "--locked", "--quiet", "--no-run"];
+    show(cargo().args(build))?;
+    let demo = Beside::begin("demo", &["demo"], &programs)?;
+    workspace_tests(&judges, count)?;
+    let within = BUDGET.saturating_sub(begun.elapsed()).as_secs().to_string();
+    let work = target_folder().join("vm").display().to_string();
+    let options = ["vm", "--work", &work, "--begin-within", &within];
+    let scenarios = [&options[..], &vm::TESTED].concat();
+    let scenarios = Beside::begin("scenarios", &scenarios, &programs)?;
+    let (status, _) = demo.end("the demo, as it went beside the tests")?;
+    if status.success() {
+        count.passed += 1;
+    } else {
+        count.failed += 1;
     }
-    scenarios.end(count)
+    let (status, said) = scenarios.end("the scenarios of failure, as they went beside the demo")?;
+    let rows: Vec<bool> = said.lines().filter_map(vm::passed).collect();
+    let passed = rows.iter().filter(|row| **row).count();
+    count.passed += passed;
+    count.failed += rows.len() - passed;
+    if !status.success() && passed == rows.len() {
+        return Err(Error::other(format!("the scenarios ended with {status}")));
+    }
+    Ok(())
 }
 
-/// The scenarios of failure, played beside the demo: a guest has one processor, and the machine
-/// more. What they say is kept in a file until the demo has told its story.
-struct Scenarios {
+/// A part that goes on beside another one: a guest has one processor, and the machine more. What it says is
+/// kept in a file until the other one has told its story.
+struct Beside {
     child: Child,
     said: PathBuf,
 }
 
-impl Scenarios {
-    /// Begins them; none of them begins later than after `within`.
-    fn begin(within: Duration) -> Result<Self> {
-        let programs = programs::build()?.together(&target_folder().join("tested"))?;
-        let said = target_folder().join("scenarios.log");
+impl Beside {
+    /// Begins a command of this program, with what is tested in this folder.
+    fn begin(name: &str, words: &[&str], programs: &Path) -> Result<Self> {
+        let said = target_folder().join(format!("{name}.log"));
         let program = std::env::current_exe();
         let program = program.map_err(|e| Error::other(format!("cannot find xtask: {e}")))?;
         let fail = |e| Error::other(format!("cannot write {}: {e}", said.display()));
         let log = File::create(&said).map_err(fail)?;
         let child = bound(program)
-            .env(programs::READY, &programs)
-            .args(["vm", "--work"])
-            .arg(target_folder().join("vm"))
-            .args(["--begin-within", &within.as_secs().to_string()])
-            .args(vm::TESTED)
+            .env(programs::READY, programs)
+            .args(words)
             .stderr(log.try_clone().map_err(fail)?)
             .stdout(log)
             .spawn()
-            .map_err(|e| Error::other(format!("cannot start the scenarios: {e}")))?;
+            .map_err(|e| Error::other(format!("cannot start the {name}: {e}")))?;
         Ok(Self { child, said })
     }
 
-    /// Waits for their end, shows what they said and counts.
-    fn end(mut self, count: &mut Count) -> Result<()> {
-        talk::headline("the scenarios of failure, as they went beside the demo");
+    /// Waits for its end and shows what it said: how it ended, and that.
+    fn end(mut self, headline: &str) -> Result<(ExitStatus, String)> {
         let status = self.child.wait();
-        let status = status.map_err(|e| Error::other(format!("the scenarios: {e}")))?;
+        let status = status.map_err(|e| Error::other(format!("{headline}: {e}")))?;
         let said = fs::read(&self.said).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
+        let said = String::from_utf8_lossy(&said).into_owned();
+        talk::headline(headline);
         println!("{said}");
-        let rows: Vec<bool> = said.lines().filter_map(vm::passed).collect();
-        let passed = rows.iter().filter(|row| **row).count();
-        count.passed += passed;
-        count.failed += rows.len() - passed;
-        if !status.success() && passed == rows.len() {
-            return Err(Error::other(format!("the scenarios ended with {status}")));
-        }
-        Ok(())
+        Ok((status, said))
     }
 }
 
 /// Runs `cargo test` and counts what it says.
-fn workspace_tests(count: &mut Count) -> Result<()> {
+fn workspace_tests(judges: &[(&str, PathBuf)], count: &mut Count) -> Result<()> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
-    tests.envs(judges::roots()?);
+    tests.envs(judges.iter().map(|(name, root)| (name, root)));
     let mut child = tests
         .stdout(Stdio::piped())
         .spawn()
