@@ -3,6 +3,7 @@
 //! Source: containers/storage, `pkg/chunked/internal/minimal/compression.go` (names of annotations,
 //! skippable frames, footer); RFC 8878, 3.1.2 (skippable frames).
 
+pub mod cut;
 pub mod split;
 pub mod table;
 

@@ -11,12 +11,13 @@ use elea_formats::chunked::table::File;
 use elea_formats::chunked::{Part, Position};
 use elea_formats::oci::Descriptor;
 use elea_store::layer::Layer;
-use elea_store::parts::{Contents, Outline};
+use elea_store::parts::{Contents, Held, Outline};
 use elea_store::{Error as StoreError, Store};
 use elea_sys::At as _;
 use elea_sys::progress::Progress as _;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 /// A layer of fewer bytes than this comes whole, by one request.
@@ -109,12 +110,27 @@ impl Parts<'_> {
         let split = self.small(layer, &split)?;
         let outline = Outline::read(&position, &table, split)?;
         let missing = self.contents.missing(outline.files())?;
-        let needed: u64 = missing.iter().map(|f| f.range.end - f.range.start).sum();
-        if needed > layer.size / 8 * 7 {
+        // Of large files at least some chunks may be here.
+        let (mut whole, mut cut) = (Vec::new(), Vec::new());
+        for file in missing {
+            let held = self.contents.chunks(file)?;
+            if held.iter().any(Option::is_some) {
+                cut.push((file, held));
+            } else {
+                whole.push(file);
+            }
+        }
+        let size = |range: &Range<u64>| range.end - range.start;
+        let of_cut = cut.iter().flat_map(|(file, held)| absent(file, held));
+        let needed = whole.iter().map(|file| &file.range).chain(of_cut);
+        if needed.map(size).sum::<u64>() > layer.size / 8 * 7 {
             return Err(Stop::Whole);
         }
-        for range in plan(missing.iter().map(|file| &file.range)) {
-            self.fetch(layer, range, &missing)?;
+        for range in plan(whole.iter().map(|file| &file.range)) {
+            self.fetch(layer, range, &whole)?;
+        }
+        for (file, held) in cut {
+            self.fetch_chunks(layer, file, &held)?;
         }
         let (blob, diff_id) = (&layer.digest, &wanted.diff_id);
         let quiet = Quiet(self.listener);
@@ -164,6 +180,62 @@ impl Parts<'_> {
             self.contents.add(file, packed)?;
         }
         Ok(())
+    }
+
+    /// Fetches the chunks of a file that are not held, and gives the whole to the store.
+    fn fetch_chunks(
+        &mut self,
+        layer: &Descriptor,
+        file: &File,
+        held: &[Option<Held>],
+    ) -> Result<(), Stop> {
+        let mut pieces = tempfile::tempfile_in(self.folder).at("create a file in", self.folder)?;
+        // What was fetched, and where it is in the file.
+        let mut places: Vec<(Range<u64>, u64)> = Vec::new();
+        let mut end = 0;
+        for range in plan(absent(file, held)) {
+            self.part(layer, range.clone(), &mut pieces)?;
+            places.push((range.clone(), end));
+            end += range.end - range.start;
+        }
+        let packed = |number: usize| {
+            let chunk = &file.chunks[number].range;
+            let after = places.partition_point(|(range, _)| range.start <= chunk.start);
+            let (range, at) = &places[after - 1];
+            let start = at + chunk.start - range.start;
+            Ok(Slice {
+                file: &pieces,
+                range: start..start + chunk.end - chunk.start,
+            })
+        };
+        Ok(self.contents.add_chunks(file, held, packed)?)
+    }
+}
+
+/// The ranges of a file's chunks that are not held.
+fn absent<'f>(
+    file: &'f File,
+    held: &'f [Option<Held>],
+) -> impl Iterator<Item = &'f Range<u64>> + Clone {
+    let chunks = file.chunks.iter().zip(held);
+    chunks
+        .filter(|(_, held)| held.is_none())
+        .map(|(chunk, _)| &chunk.range)
+}
+
+/// A part of a file.
+struct Slice<'f> {
+    file: &'f std::fs::File,
+    range: Range<u64>,
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
+        let length = into.len().min(left);
+        let read = self.file.read_at(&mut into[..length], self.range.start)?;
+        self.range.start += read as u64;
+        Ok(read)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::import::tar::Archive;
 use crate::import::uncancelled;
 use crate::layer::Layer;
 use crate::{Error, Store};
-pub use contents::Contents;
+pub use contents::{Contents, Held};
 use elea_formats::chunked::split::{self, Piece};
 use elea_formats::chunked::table::{File, Table};
 use elea_formats::chunked::{FRAME_HEADER, Position};

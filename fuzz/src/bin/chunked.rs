@@ -19,6 +19,13 @@ fn table(text: &[u8]) {
         assert!(free <= file.range.start && file.range.start < file.range.end);
         assert!(file.size > 0 && names.insert(&file.name));
         free = file.range.end;
+        let (mut size, mut at) = (0, file.range.start);
+        for chunk in &file.chunks {
+            assert!(chunk.range.start == at && !chunk.range.is_empty());
+            size += chunk.size;
+            at = chunk.range.end;
+        }
+        assert!(file.chunks.is_empty() || (size == file.size && at == file.range.end));
     }
     assert!(free <= END);
 }

@@ -230,10 +230,12 @@ pub(super) fn document(folder: &Path) -> Result<()> {
 
 /// Where the curves are measured, and their programs.
 pub(super) fn plot(works: &Works, most: u64, line: &str) -> Result<()> {
+    let place = target_folder().join("bench-curve");
+    let _disk = disk::Disk::mount(&works.folder.join("curve.img"), &place)?;
     let bench = Bench {
         works,
         tree: PathBuf::new(),
-        place: target_folder().join("bench-curve"),
+        place,
         oracle: oracle(),
         rounds: 1,
     };

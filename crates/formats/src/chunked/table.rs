@@ -30,6 +30,20 @@ pub struct File {
     pub digest: Sha256,
     /// The bytes of the layer that hold it: zstd frames of nothing else.
     pub range: Range<u64>,
+    /// The chunks that it is cut into, in their order; none if it is not, or if what the table says of them does not
+    /// fit together.
+    pub chunks: Vec<Chunk>,
+}
+
+/// A chunk of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its size in bytes.
+    pub size: u64,
+    /// SHA-256 of its content.
+    pub digest: Sha256,
+    /// The bytes of the layer that hold it: zstd frames of nothing else.
+    pub range: Range<u64>,
 }
 
 /// What is read of a table.
@@ -45,7 +59,7 @@ impl Table {
     /// Reads a table. `end` is where the contents must end in the layer, in bytes.
     ///
     /// Refused are tables in which an entry contradicts another one or the layer: ranges that overlap or
-    /// leave it, a name twice, one digest with two sizes. Chunks of a file are read as that file.
+    /// leave it, a name twice, one digest with two sizes. What is said of a file's chunks may be wrong without harm: the file is then read as a whole.
     pub fn parse(from: impl Read, end: u64) -> Result<Self, ChunkedError> {
         let raw: Raw = serde_json::from_reader(from)?;
         if raw.version != 1 {
@@ -118,6 +132,12 @@ struct RawEntry {
     offset: u64,
     #[serde(default, rename = "endOffset")]
     end: u64,
+    #[serde(default, rename = "chunkSize")]
+    chunk_size: u64,
+    #[serde(default, rename = "chunkOffset")]
+    chunk_offset: u64,
+    #[serde(default, rename = "chunkDigest")]
+    chunk_digest: String,
 }
 
 /// The files among the entries, gathered while the text is read.
@@ -134,7 +154,8 @@ impl<'de> Deserialize<'de> for Files {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Files, A::Error> {
-                let mut files = Vec::new();
+                let mut files: Vec<File> = Vec::new();
+                let mut cuts = Cuts::default();
                 // Whether chunks may follow.
                 let mut open = false;
                 let (mut count, mut names) = (0, 0);
@@ -145,10 +166,17 @@ impl<'de> Deserialize<'de> for Files {
                         return Err(A::Error::custom("it has too many entries"));
                     }
                     match entry.kind.as_str() {
-                        "reg" if entry.size > 0 => files.push(file::<A::Error>(entry)?),
+                        "reg" if entry.size > 0 => {
+                            cuts.settle(files.last_mut());
+                            cuts.add(&entry);
+                            files.push(file::<A::Error>(entry)?);
+                        }
                         "chunk" => match files.last_mut() {
                             // Where the file ends is said in its first entry, or in its last chunk.
-                            Some(last) if open => last.range.end = last.range.end.max(entry.end),
+                            Some(last) if open => {
+                                cuts.add(&entry);
+                                last.range.end = last.range.end.max(entry.end);
+                            }
                             _ => return Err(A::Error::custom("it has a chunk of no file")),
                         },
                         _ => {
@@ -158,6 +186,7 @@ impl<'de> Deserialize<'de> for Files {
                     }
                     open = true;
                 }
+                cuts.settle(files.last_mut());
                 Ok(Files(files))
             }
         }
@@ -175,7 +204,58 @@ fn file<E: serde::de::Error>(entry: RawEntry) -> Result<File, E> {
         size: entry.size,
         digest,
         range: entry.offset..entry.end,
+        chunks: Vec::new(),
     })
+}
+
+/// The chunks of a file, while its entries are read.
+#[derive(Default)]
+struct Cuts {
+    chunks: Vec<Chunk>,
+    /// Bytes of content that the chunks so far have.
+    size: u64,
+    /// Whether they do not fit together: then the file is read as a whole.
+    broken: bool,
+}
+
+impl Cuts {
+    fn add(&mut self, entry: &RawEntry) {
+        let begin = entry.offset;
+        let digest = sha256_text::parse(&entry.chunk_digest);
+        let follows = entry.chunk_offset == self.size && entry.chunk_size > 0;
+        match (digest, self.size.checked_add(entry.chunk_size)) {
+            (Some(digest), Some(size)) if follows => {
+                if let Some(last) = self.chunks.last_mut() {
+                    last.range.end = begin;
+                    self.broken |= last.range.is_empty();
+                }
+                self.chunks.push(Chunk {
+                    size: entry.chunk_size,
+                    digest,
+                    range: begin..begin,
+                });
+                self.size = size;
+            }
+            _ => self.broken = true,
+        }
+    }
+
+    /// Gives a file its chunks, if they are what it is, and begins anew.
+    fn settle(&mut self, file: Option<&mut File>) {
+        let Self {
+            mut chunks,
+            size,
+            broken,
+        } = std::mem::take(self);
+        let (Some(file), Some(last)) = (file, chunks.last_mut()) else {
+            return;
+        };
+        last.range.end = file.range.end;
+        let is_cut = !last.range.is_empty() && chunks.len() > 1 && size == file.size;
+        if is_cut && !broken {
+            file.chunks = chunks;
+        }
+    }
 }
 
 /// What a table says of an entry of the archive: what the tar header says, and where the content is. Its
@@ -183,7 +263,7 @@ fn file<E: serde::de::Error>(entry: RawEntry) -> Result<File, E> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry<'a> {
-    /// `reg`, `dir`, `symlink`, `hardlink`, `char`, `block` or `fifo`.
+    /// `reg`, `dir`, `symlink`, `hardlink`, `char`, `block`, `fifo`, or `chunk` for all but the first one of a file.
     #[serde(rename = "type")]
     pub kind: &'a str,
     /// The name, with a slash at its end if it has one in the archive.
@@ -203,8 +283,8 @@ pub struct Entry<'a> {
     /// The group.
     #[serde(skip_serializing_if = "is_zero")]
     pub gid: u32,
-    /// The time, RFC 3339.
-    #[serde(rename = "modtime")]
+    /// The time, RFC 3339; chunks have none.
+    #[serde(rename = "modtime", skip_serializing_if = "String::is_empty")]
     pub time: String,
     /// A device's numbers.
     #[serde(skip_serializing_if = "is_zero")]
@@ -224,6 +304,15 @@ pub struct Entry<'a> {
     /// Where they end.
     #[serde(skip_serializing_if = "is_zero")]
     pub end_offset: u64,
+    /// Bytes of a chunk, if the file is cut.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub chunk_size: u64,
+    /// Where it begins in the file.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub chunk_offset: u64,
+    /// SHA-256 of its content.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "digest")]
+    pub chunk_digest: Option<Sha256>,
 }
 
 impl Entry<'_> {
@@ -332,6 +421,7 @@ mod tests {
             size: 7,
             digest,
             range: 20..30,
+            chunks: Vec::new(),
         };
         assert_eq!(table.files, [file]);
         assert!(Table::parse(text.as_slice(), 29).is_err());
@@ -353,6 +443,56 @@ mod tests {
         ] {
             let error = parse(&format!("{first},{before},{}", chunk(40))).unwrap_err();
             assert!(error.contains("chunk of no file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_the_chunks_that_it_is_cut_into() {
+        let digest = Sha256::of(b"chunk");
+        let entry = |kind: &str, more: &str, at: u64, size: u64, offset: u64| {
+            format!(
+                r#"{{"type":"{kind}","name":"a",{more}"chunkOffset":{at},"chunkSize":{size},"chunkDigest":"sha256:{digest}","offset":{offset}}}"#
+            )
+        };
+        let file = format!(
+            r#""size":9,"digest":"sha256:{}","endOffset":40,"#,
+            Sha256::of(b"a")
+        );
+        let first = |size| entry("reg", &file, 0, size, 10);
+        let next = |at, size, offset| entry("chunk", "", at, size, offset);
+        let chunks = |entries: &[String]| {
+            // Another file after it takes nothing from it.
+            let all = format!("{},{}", entries.join(","), reg("b", "b", 9, 50, 60));
+            let [a, b] = &parse(&all).unwrap().files[..] else {
+                panic!("{all}")
+            };
+            assert!(a.range == (10..40) && b.chunks.is_empty());
+            a.chunks
+                .iter()
+                .map(|chunk| (chunk.size, chunk.range.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            chunks(&[first(5), next(5, 3, 20), next(8, 1, 30)]),
+            [(5, 10..20), (3, 20..30), (1, 30..40)]
+        );
+        for wrong in [
+            // A gap, an overlap, too little, too much, nothing.
+            &[first(5), next(6, 3, 20)][..],
+            &[first(5), next(4, 5, 20)],
+            &[first(5), next(5, 3, 20)],
+            &[first(5), next(5, 5, 20)],
+            &[first(9), next(9, 0, 20)],
+            // Places that do not go on, or leave the file.
+            &[first(5), next(5, 4, 10)],
+            &[first(5), next(5, 4, 9)],
+            &[first(5), next(5, 4, 40)],
+            // One chunk is the file.
+            &[first(9)],
+            &[first(5), next(5, 4, 20).replace("chunkDigest", "noDigest")],
+            &[first(5).replace("chunkDigest", "noDigest"), next(5, 4, 20)],
+        ] {
+            assert_eq!(chunks(wrong), [], "{wrong:?}");
         }
     }
 

@@ -169,6 +169,58 @@ fn a_real_registry_gives_only_what_is_missing() {
     assert!(pulled.fetched < 5 * SIZE as u64, "{}", pulled.fetched);
 }
 
+/// A system whose large file has a few bytes more in the second version, and a few others.
+fn grown(place: &Place, version: &str) -> Digest {
+    let root = place.path(&format!("grown-{version}"));
+    write_system(&root, "hello", version, 0);
+    let data = root.join("usr/lib/big/data");
+    let mut bytes = fs::read(&data).unwrap();
+    if version == "2.0" {
+        bytes.splice(1_000_000..1_000_000, *b"something more");
+        bytes[4_000_000..4_000_100].fill(7);
+    }
+    fs::write(&data, bytes).unwrap();
+    run(Command::new("touch").args(["-d", "@1700000000"]).arg(&data));
+    place.import(&root).image
+}
+
+#[test]
+fn of_a_large_file_only_chunks_come() {
+    let place = Place::new();
+    let (one, two) = (grown(&place, "1.0"), grown(&place, "2.0"));
+    let layout = place.path("layout");
+    for (image, tag) in [(&one, "1.0"), (&two, "2.0")] {
+        let to = reference(&format!("oci:{}:{tag}", layout.display()));
+        push(image, &place.store, &to, &chunked(), None, &Silent).unwrap();
+    }
+    let repository = Repository::new(&layout);
+    let served = Served {
+        server: Server::start(move |asked| repository.answer(asked)),
+        place,
+        one,
+        two,
+    };
+    let follower = served.follower();
+    let (fetched, notes) = served.second(&follower);
+    assert!((100_000..800_000).contains(&fetched), "{fetched}");
+    assert_eq!(notes, Vec::<String>::new());
+    assert_eq!(follower.store.fsck(&Silent).unwrap().findings, []);
+
+    // Chunks of a file that is damaged are not what they should be.
+    let follower = served.follower();
+    flip(&follower.store.object_path(&large(&follower.store)));
+    let (fetched, _) = served.second(&follower);
+    assert!((100_000..1_200_000).contains(&fetched), "{fetched}");
+}
+
+/// The largest object.
+fn large(store: &Store) -> Digest {
+    let image = store.images().unwrap()[0].image;
+    let objects = store.objects_of(&image).unwrap();
+    let largest = objects.into_iter().max_by_key(|(_, size)| *size);
+    largest.unwrap().0
+}
+
 #[test]
 fn what_cannot_come_in_part_comes_whole() {
     let served = Served::new(|_, reply| reply);

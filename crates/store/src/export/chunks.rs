@@ -5,6 +5,7 @@
 
 use super::pack::Counted;
 use super::tar::{Head, Out, escape};
+use elea_formats::chunked::cut::{CUT_FROM, Cutter};
 use elea_formats::chunked::split::{self, Crc64};
 use elea_formats::chunked::table::{self, Entry};
 use elea_formats::chunked::{FRAME_HEADER, MAX_PACKED, Part, Position, skippable};
@@ -48,6 +49,57 @@ struct Content {
     offset: u64,
     hash: sha2::Sha256,
     checksum: Crc64,
+    /// None if it is one frame.
+    cut: Option<Cut>,
+}
+
+/// A content that is cut into chunks, each a frame of its own.
+#[derive(Default)]
+struct Cut {
+    cutter: Cutter,
+    chunks: Vec<Chunk>,
+}
+
+/// A chunk that was written.
+struct Chunk {
+    size: u64,
+    digest: Sha256,
+    offset: u64,
+    end: u64,
+}
+
+impl Cut {
+    fn write(&mut self, bytes: &[u8], frames: &mut Frames<impl Write>) -> io::Result<()> {
+        let chunks = &mut self.chunks;
+        self.cutter
+            .push(bytes, |chunk| Self::chunk(chunks, chunk, frames))
+    }
+
+    fn end(self, frames: &mut Frames<impl Write>) -> io::Result<Vec<Chunk>> {
+        let mut chunks = self.chunks;
+        self.cutter
+            .finish(|chunk| Self::chunk(&mut chunks, chunk, frames))?;
+        Ok(chunks)
+    }
+
+    fn chunk(
+        chunks: &mut Vec<Chunk>,
+        bytes: &[u8],
+        frames: &mut Frames<impl Write>,
+    ) -> io::Result<()> {
+        let size = bytes.len() as u64;
+        let offset = frames.written;
+        frames.begin(size)?;
+        frames.write(bytes)?;
+        frames.end()?;
+        chunks.push(Chunk {
+            size,
+            digest: Sha256::of(bytes),
+            offset,
+            end: frames.written,
+        });
+        Ok(())
+    }
 }
 
 impl<W: Write> Chunks<W> {
@@ -98,6 +150,36 @@ impl<W: Write> Chunks<W> {
         Ok((to, Some(position)))
     }
 
+    /// Adds an entry, and the chunks of its content to the table if there are several.
+    fn entries(&mut self, entry: &Entry<'_>, chunks: &[Chunk]) -> io::Result<()> {
+        if chunks.len() < 2 {
+            return self.table.entry(entry);
+        }
+        let mut at = 0;
+        for chunk in chunks {
+            let of_file = if at == 0 {
+                entry.clone()
+            } else {
+                Entry {
+                    kind: "chunk",
+                    name: entry.name,
+                    offset: chunk.offset,
+                    // Where the file ends, some read in its first entry and some in its last.
+                    end_offset: chunk.end,
+                    ..Entry::default()
+                }
+            };
+            self.table.entry(&Entry {
+                chunk_size: chunk.size,
+                chunk_offset: at,
+                chunk_digest: Some(chunk.digest),
+                ..of_file
+            })?;
+            at += chunk.size;
+        }
+        Ok(())
+    }
+
     fn end_segment(&mut self) -> io::Result<()> {
         if !self.whole {
             return Ok(());
@@ -138,7 +220,10 @@ impl<W: Write> Write for Chunks<W> {
             Some(content) => {
                 content.hash.update(bytes);
                 content.checksum.update(bytes);
-                self.frames.write(bytes)?;
+                match &mut content.cut {
+                    Some(cut) => cut.write(bytes, &mut self.frames)?,
+                    None => self.frames.write(bytes)?,
+                }
             }
             None => self.between.extend_from_slice(bytes),
         }
@@ -158,38 +243,45 @@ impl<W: Write> Out for Chunks<W> {
         }
         self.end_between()?;
         if head.size > 0 {
-            self.frames.begin(head.size)?;
+            let cut = (self.whole && head.size >= CUT_FROM).then(Cut::default);
+            if cut.is_none() {
+                self.frames.begin(head.size)?;
+            }
             self.content = Some(Content {
                 offset: self.frames.written,
                 hash: sha2::Sha256::new(),
                 checksum: Crc64::default(),
+                cut,
             });
         }
         Ok(())
     }
 
     fn between(&mut self, head: &Head<'_>) -> io::Result<()> {
-        let Some(mut entry) = entry(head) else {
-            self.whole = false;
-            // The rest is packed as ever.
-            if self.content.take().is_some() {
-                self.frames.end()?;
+        let mut content = self.content.take();
+        let mut chunks = Vec::new();
+        if let Some(content) = &mut content {
+            match content.cut.take() {
+                Some(cut) => chunks = cut.end(&mut self.frames)?,
+                None => self.frames.end()?,
             }
+        }
+        let Some(mut entry) = entry(head) else {
+            // The rest is packed as ever.
+            self.whole = false;
             return Ok(());
         };
-        let content = self.content.take();
+        if !self.whole {
+            return Ok(());
+        }
         if let Some(content) = &content {
-            self.frames.end()?;
             entry.digest = Some(Sha256::new(content.hash.clone().finalize().into()));
             entry.offset = content.offset;
             entry.end_offset = self.frames.written;
         }
-        if !self.whole {
-            return Ok(());
-        }
         let checksum = content.map(|content| content.checksum);
         self.split.file(entry.name, head.size, checksum)?;
-        self.table.entry(&entry)?;
+        self.entries(&entry, &chunks)?;
         // Nobody would read it.
         if is_too_long(self.table.get_ref()) || is_too_long(self.split.get_ref()) {
             self.whole = false;

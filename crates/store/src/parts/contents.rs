@@ -12,14 +12,27 @@ use crate::import::{self, WHOLE};
 use crate::layer::Layer;
 use crate::store::{in_parallel, list};
 use crate::{Error, Store};
+use elea_formats::chunked::cut::{Cutter, MOST};
 use elea_formats::chunked::table::File;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::Content;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read};
+use std::convert::Infallible;
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// As many older files are looked at for chunks.
+const OLDER: usize = 2;
+
+/// Where a chunk is that the store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    object: Digest,
+    /// Bytes before it.
+    offset: u64,
+}
 
 /// What the store has, as far as somebody asked for it.
 #[derive(Debug)]
@@ -100,7 +113,7 @@ impl Contents {
     pub fn missing<'f>(&self, files: &'f [File]) -> Result<Vec<&'f File>, Error> {
         let mut found = self.found();
         let mut missing = found.missing(files.iter());
-        let same_path = |file: &File| self.here.at_path(file.name.as_bytes(), file.size);
+        let same_path = |file: &File| self.here.at_path(file.name.as_bytes(), Some(file.size));
         found.read(&self.store, missing.iter().copied().flat_map(same_path))?;
         missing = found.missing(missing);
         let sizes: HashSet<u64> = missing.iter().map(|file| file.size).collect();
@@ -109,16 +122,80 @@ impl Contents {
         Ok(found.missing(missing))
     }
 
+    /// Of each chunk of a file that is missing: where an older file at its path has it.
+    ///
+    /// That one is cut as tables' files are that Elea wrote; with others nothing is found.
+    pub fn chunks(&self, file: &File) -> Result<Vec<Option<Held>>, Error> {
+        let wanted: HashSet<Sha256> = file.chunks.iter().map(|chunk| chunk.digest).collect();
+        let mut held = HashMap::new();
+        let older = self.here.at_path(file.name.as_bytes(), None);
+        for object in older.take(OLDER) {
+            if wanted.is_empty() || self.store.suspects(&object) {
+                break;
+            }
+            let Ok(content) = self.store.open_object(&object) else {
+                continue;
+            };
+            cut(content, |offset, chunk| {
+                let digest = Sha256::of(chunk);
+                if wanted.contains(&digest) {
+                    held.entry(digest).or_insert(Held { object, offset });
+                }
+            });
+        }
+        let chunks = file.chunks.iter();
+        Ok(chunks
+            .map(|chunk| held.get(&chunk.digest).copied())
+            .collect())
+    }
+
     /// Takes in the content of a file, as it is packed in the layer. It must have the size and the SHA-256 that
     /// the table says; large ones need room on the disk.
     pub fn add(&self, file: &File, packed: impl Read) -> Result<(), Error> {
+        self.take_in(file, unpack(packed, file.size.saturating_add(1))?)
+    }
+
+    /// The same of a file whose chunks are here, or else packed as `packed` gives them, in their order.
+    pub fn add_chunks<R: Read>(
+        &self,
+        file: &File,
+        held: &[Option<Held>],
+        packed: impl Fn(usize) -> io::Result<R>,
+    ) -> Result<(), Error> {
+        let mut number = 0;
+        let chunks = std::iter::from_fn(|| {
+            let (chunk, held) = (file.chunks.get(number)?, held.get(number)?);
+            let open = || -> io::Result<Box<dyn Read + '_>> {
+                let Some(held) = held else {
+                    let content = unpack(packed(number)?, chunk.size);
+                    return Ok(Box::new(content.map_err(io::Error::other)?));
+                };
+                let object = self.store.open_object(&held.object);
+                let mut object = object.map_err(io::Error::other)?;
+                object.seek(SeekFrom::Start(held.offset))?;
+                Ok(Box::new(object.take(chunk.size)))
+            };
+            let opened = open();
+            number += 1;
+            Some(opened)
+        });
+        self.take_in(
+            file,
+            Chain {
+                now: None,
+                rest: chunks,
+            },
+        )
+    }
+
+    fn take_in(&self, file: &File, content: impl Read) -> Result<(), Error> {
         let wrong = || {
             let name: String = file.name.chars().take(200).collect();
             broken(format!(
                 "the content of `{name}` is not what its table says"
             ))
         };
-        let mut content = Hashing::new(unpack(packed, file.size.saturating_add(1))?);
+        let mut content = Hashing::new(content);
         let writer = self.store.writer()?;
         let added = if file.size > WHOLE {
             let stream = match large(&writer, file.size, &mut content) {
@@ -189,5 +266,44 @@ impl Found {
         let hashed: Vec<_> = in_parallel(|| Ok(objects.par_iter().filter_map(hash).collect()))?;
         self.objects.extend(hashed);
         Ok(())
+    }
+}
+
+/// Cuts a content into chunks, each with the bytes before it, as far as it can be read.
+fn cut(mut content: impl Read, mut take: impl FnMut(u64, &[u8])) {
+    let mut offset = 0;
+    let mut chunk = |bytes: &[u8]| {
+        take(offset, bytes);
+        offset += bytes.len() as u64;
+        Ok::<(), Infallible>(())
+    };
+    let mut cutter = Cutter::default();
+    let mut piece = vec![0; MOST];
+    while let Ok(length @ 1..) = content.read(&mut piece) {
+        let Ok(()) = cutter.push(&piece[..length], &mut chunk);
+    }
+    let Ok(()) = cutter.finish(chunk);
+}
+
+/// Readers one after the other.
+struct Chain<'r, I> {
+    now: Option<Box<dyn Read + 'r>>,
+    rest: I,
+}
+
+impl<'r, I: Iterator<Item = io::Result<Box<dyn Read + 'r>>>> Read for Chain<'r, I> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(now) = &mut self.now {
+                match now.read(into)? {
+                    0 if !into.is_empty() => self.now = None,
+                    length => return Ok(length),
+                }
+            }
+            match self.rest.next() {
+                Some(next) => self.now = Some(next?),
+                None => return Ok(0),
+            }
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Here {
     pub(super) fn add(&mut self, path: Option<&[u8]>, object: &Digest, size: u64) {
         let path = path.map(|path| self.hasher.hash_one(path));
         // Most of what a layer has, the one before it had too.
-        if path.is_some_and(|path| self.at(path, size).any(|there| there == *object)) {
+        if path.is_some_and(|path| self.at(path, Some(size)).any(|there| there == *object)) {
             return;
         }
         let start = object.start().to_le_bytes();
@@ -77,33 +77,38 @@ impl Here {
         self.records.push(&record);
     }
 
-    /// Objects of this size that are at a path in layers, the newest first.
+    /// Objects of this size, or of any, that are at a path in layers, the newest first.
     pub(super) fn at_path<'h>(
         &'h self,
         path: &[u8],
-        size: u64,
+        size: Option<u64>,
     ) -> impl Iterator<Item = Digest> + use<'h> {
         self.at(self.hasher.hash_one(path), size)
     }
 
-    fn at(&self, path: u64, size: u64) -> impl Iterator<Item = Digest> {
+    fn at(&self, path: u64, size: Option<u64>) -> impl Iterator<Item = Digest> {
         self.chain(self.by_path.get(&path.to_le_bytes()), SAME_PATH, size)
     }
 
     /// All objects of this size.
     pub(super) fn of_size(&self, size: u64) -> impl Iterator<Item = Digest> {
         let hash = self.hasher.hash_one(size).to_le_bytes();
-        self.chain(self.by_size.get(&hash), SAME_SIZE, size)
+        self.chain(self.by_size.get(&hash), SAME_SIZE, Some(size))
     }
 
-    fn chain(&self, first: Option<&[u8]>, next: usize, size: u64) -> impl Iterator<Item = Digest> {
+    fn chain(
+        &self,
+        first: Option<&[u8]>,
+        next: usize,
+        size: Option<u64>,
+    ) -> impl Iterator<Item = Digest> {
         let record = move |number: u32| {
             let number = usize::try_from(number.checked_sub(1)?).ok()?;
             Some(self.records.get(number))
         };
         let first = first.and_then(|first| record(read_u32(first, 0)));
         let all = successors(first, move |before| record(read_u32(before, next)));
-        all.filter(move |record| read_u64(record, SIZE) == size)
+        all.filter(move |record| size.is_none_or(|size| read_u64(record, SIZE) == size))
             .filter_map(|record| self.algorithm.digest(&record[DIGEST..]))
     }
 }
@@ -134,9 +139,11 @@ mod tests {
             here.add(Some(b"a"), &new, 7);
             here.add(Some(b"b"), &new, 7);
             here.add(None, &alone, 7);
-            let at = |path: &[u8], size| here.at_path(path, size).collect::<Vec<_>>();
+            let at = |path: &[u8], size| here.at_path(path, Some(size)).collect::<Vec<_>>();
             assert_eq!(at(b"a", 7), [new, old]);
             assert_eq!(at(b"a", 8), [other]);
+            let any = here.at_path(b"a", None).collect::<Vec<_>>();
+            assert_eq!(any, [other, new, old]);
             assert_eq!(at(b"b", 7), [new]);
             assert!(at(b"c", 7).is_empty() && at(b"b", 8).is_empty());
             // Each once.

@@ -217,6 +217,48 @@ fn large_contents_come_too() {
 }
 
 #[test]
+fn large_contents_come_in_chunks() {
+    let fixture = fixture(LARGE);
+    let outline = fixture.outline();
+    let [file] = outline.files() else {
+        panic!("{:?}", outline.files())
+    };
+    let count = file.chunks.len();
+    assert!(count > 10, "{count}");
+    let mut whole = Vec::new();
+    for chunk in &file.chunks {
+        let Some(content) = unpacked(fixture.at(&chunk.range), fixture.dir.path()) else {
+            return;
+        };
+        assert_eq!(content.len() as u64, chunk.size);
+        assert_eq!(Sha256::of(&content), chunk.digest);
+        whole.extend(content);
+    }
+    assert_eq!(Sha256::of(&whole), file.digest);
+
+    let store = fixture.empty_store("chunks");
+    let contents = store.contents([]).unwrap();
+    assert!(contents.chunks(file).unwrap().iter().all(Option::is_none));
+    let packed = |number: usize| Ok(fixture.at(&file.chunks[number].range));
+    let none = vec![None; count];
+    contents.add_chunks(file, &none, packed).unwrap();
+    assert!(contents.missing(outline.files()).unwrap().is_empty());
+
+    // Another part of the layer, and one too few.
+    let other = fixture.empty_store("wrong");
+    let contents = other.contents([]).unwrap();
+    let table = |_| Ok(fixture.part(&fixture.position.table));
+    for error in [
+        contents.add_chunks(file, &none, table),
+        contents.add_chunks(file, &none[1..], packed),
+    ] {
+        assert!(matches!(error, Err(Error::Parts { .. })), "{error:?}");
+    }
+    let objects = fs::read_dir(other.path().join("objects")).unwrap();
+    assert_eq!(objects.count(), 0);
+}
+
+#[test]
 fn what_is_not_as_the_table_says_is_not_taken() {
     let fixture = fixture(TOP);
     let table = fixture.part(&fixture.position.table);
