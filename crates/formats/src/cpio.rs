@@ -1,7 +1,7 @@
 //! cpio archives in the "newc" form, as the kernel unpacks an initramfs.
 //!
 //! Source: the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`.
-//! Reproducible: times are 0, owners are root, inode numbers count up, entries come in the
+//! Reproducible: times are 0, owners are root, inode numbers are 0, entries come in the
 //! order given, so the same input is the same bytes.
 
 const MAGIC: &[u8; 6] = b"070701";
@@ -10,7 +10,6 @@ const MAGIC: &[u8; 6] = b"070701";
 #[derive(Debug, Default)]
 pub struct Writer {
     bytes: Vec<u8>,
-    inodes: u32,
 }
 
 /// What a newc archive cannot hold.
@@ -78,7 +77,7 @@ impl Writer {
 
     /// Ends the archive, padded to 512 bytes so that another may follow it.
     pub fn finish(mut self) -> Vec<u8> {
-        self.put("TRAILER!!!", 0, 0, 0, &[]);
+        self.put("TRAILER!!!", 0, 0, &[]);
         self.bytes.resize(self.bytes.len().next_multiple_of(512), 0);
         self.bytes
     }
@@ -97,14 +96,15 @@ impl Writer {
                 size: content.len() as u64,
             });
         }
-        self.inodes += 1;
-        self.put(path, mode, self.inodes, time, content);
+        self.put(path, mode, time, content);
         Ok(())
     }
 
-    fn put(&mut self, path: &str, mode: u32, inode: u32, time: u32, content: &[u8]) {
+    fn put(&mut self, path: &str, mode: u32, time: u32, content: &[u8]) {
         let fields = [
-            inode,
+            // Numbers tell names of one file, and no file here has two (`init/initramfs.c`, `maybe_link`). If they
+            // counted up, one file more would change all headers that follow.
+            0,
             mode,
             0,
             0,
