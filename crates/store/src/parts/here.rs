@@ -12,6 +12,9 @@ const SIZE: usize = 8;
 const SAME_PATH: usize = 16;
 const SAME_SIZE: usize = 20;
 const DIGEST: usize = 24;
+/// As many objects at one path are looked through for one that is there already: a record twice costs less than
+/// a long look.
+const NEWEST: usize = 16;
 
 /// Objects with the paths that layers have them at. A store may have millions: they may be in a file.
 #[derive(Debug)]
@@ -51,7 +54,11 @@ impl Here {
     pub(super) fn add(&mut self, path: Option<&[u8]>, object: &Digest, size: u64) {
         let path = path.map(|path| self.hasher.hash_one(path));
         // Most of what a layer has, the one before it had too.
-        if path.is_some_and(|path| self.at(path, Some(size)).any(|there| there == *object)) {
+        let is_there = |path| {
+            let mut newest = self.at(path, Some(size)).take(NEWEST);
+            newest.any(|there| there == *object)
+        };
+        if path.is_some_and(is_there) {
             return;
         }
         let start = object.start().to_le_bytes();
