@@ -80,7 +80,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         fs::create_dir_all(&corpus).map_err(|e| cannot(&corpus, &e))?;
         sow(target, &corpus, &folder)?;
         let program = folder.join("target").join(HOST).join("release");
-        let scratch = folder.join("scratch").join(target);
+        let scratch = scratch(&folder, target);
         fs::create_dir_all(&scratch).map_err(|e| cannot(&scratch, &e))?;
         let mut fuzzer = Command::new(program.join(target));
         fuzzer
@@ -96,6 +96,13 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         done?;
     }
     Ok(())
+}
+
+/// Where targets write: in memory where that is possible, since they are to compute and not to wait.
+fn scratch(folder: &Path, target: &str) -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory } else { folder };
+    base.join(format!("elea-fuzz-{target}-{}", std::process::id()))
 }
 
 /// Puts real input into a corpus: to find its way there from nothing takes a fuzzer long.
@@ -149,8 +156,15 @@ fn sow(target: &str, corpus: &Path, folder: &Path) -> Result<()> {
             let table = format!(
                 r#"{{"version":1,"entries":[{{"type":"dir","name":"a/"}},{{"type":"reg","name":"a/b","size":9,"digest":"{digest}","offset":20,"endOffset":40}},{{"type":"chunk","name":"a/b","offset":30}}],"tarSplitDigest":"{digest}"}}"#
             );
+            let chunks = format!(
+                r#"{{"version":1,"entries":[{{"type":"reg","name":"a","size":9,"digest":"{digest}","offset":20,"endOffset":40,"chunkSize":4,"chunkDigest":"{digest}"}},{{"type":"chunk","name":"a","offset":30,"chunkSize":5,"chunkOffset":4,"chunkDigest":"{digest}"}}]}}"#
+            );
             let split = "\0{\"type\":2,\"payload\":\"AAAA\",\"position\":0}\n{\"type\":1,\"name\":\"a/b\",\"size\":9,\"payload\":\"uQlWx3WkEAE=\",\"position\":1}\n";
-            for (name, text) in [("seed-table", table.as_str()), ("seed-split", split)] {
+            for (name, text) in [
+                ("seed-table", table.as_str()),
+                ("seed-chunks", chunks.as_str()),
+                ("seed-split", split),
+            ] {
                 let file = corpus.join(name);
                 fs::write(&file, text).map_err(|e| cannot(&file, &e))?;
             }

@@ -21,13 +21,13 @@ struct Judge {
     options: &'static [&'static str],
 }
 
-/// The judge of our signatures: a Debian 13 to change its root into.
-const COSIGN: Judge = Judge {
-    package: "cosign",
-    folder: "cosign-root",
-    program: "usr/bin/cosign",
+/// The judges of our signatures, and of layers that come in part: a Debian 13 to change one's root into.
+const DEBIAN: Judge = Judge {
+    package: "cosign and podman",
+    folder: "debian-13",
+    program: "usr/bin/podman",
     suite: "trixie",
-    options: &["--variant=apt", "--include=cosign,ca-certificates"],
+    options: &["--variant=apt", "--include=cosign,podman,ca-certificates"],
 };
 
 /// The reference writer of images, which no stable Debian has: files alone, run with their own
@@ -48,12 +48,17 @@ const COMPOSEFS: Judge = Judge {
 pub(crate) fn roots() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut found = Vec::new();
     for (variable, judge) in [
-        ("ELEA_COSIGN_ROOT", COSIGN),
+        ("ELEA_DEBIAN_13", DEBIAN),
         ("ELEA_COMPOSEFS_ROOT", COMPOSEFS),
     ] {
         found.extend(judge.root()?.map(|root| (variable, root)));
     }
     Ok(found)
+}
+
+/// The newer Debian alone, for measurements.
+pub(crate) fn debian() -> Result<Option<PathBuf>> {
+    DEBIAN.root()
 }
 
 impl Judge {

@@ -7,6 +7,7 @@
 mod error;
 mod process;
 
+pub mod debian;
 pub mod disk;
 pub mod key;
 pub mod oracle;

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 pub type Answer = Result<Vec<u8>, String>;
 
 /// A program or folder that a variable names, or that stands at a place below the repository.
-fn place(variable: &str, default: &str) -> Option<PathBuf> {
+pub(crate) fn place(variable: &str, default: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).map_or_else(
         || {
             Path::new(env!("CARGO_MANIFEST_DIR"))

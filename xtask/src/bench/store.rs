@@ -13,9 +13,9 @@ use super::measure::{script, settle};
 use super::report;
 use crate::programs::{cargo, target_folder};
 use crate::works::Works;
-use crate::{Result, packages, show, talk, workspace};
+use crate::{Result, judges, packages, show, talk, workspace};
 use elea_testkit::oracle::Oracle;
-use elea_testkit::{Error, has};
+use elea_testkit::{Error, debian, has};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,22 +66,26 @@ struct Bench<'a> {
     /// Where stores are made.
     place: PathBuf,
     oracle: Option<PathBuf>,
+    /// A newer Debian.
+    debian: Option<PathBuf>,
     rounds: usize,
 }
 
 /// What the scripts call the programs and folders that they are given.
-const WORDS: &str = "tree=$1 place=$2 elea=$3 oracle=$4 host=$5 key=$6\n";
+const WORDS: &str = "tree=$1 place=$2 elea=$3 oracle=$4 host=$5 key=$6 debian=$7 enter=$8\n";
 
 impl Bench<'_> {
     /// Runs a script in a folder of its own and gives what it used.
     fn script(&self, text: &str, place: &Path) -> Result<super::measure::Used> {
-        let arguments: [OsString; 6] = [
+        let arguments: [OsString; 8] = [
             self.tree.clone().into(),
             place.into(),
             self.works.programs.elea.clone().into(),
             self.oracle.clone().unwrap_or_default().into(),
             self.works.registry.host().into(),
             self.works.signer.public.clone().into(),
+            self.debian.clone().unwrap_or_default().into(),
+            debian::ENTER.into(),
         ];
         script(
             &format!("{WORDS}{text}"),
@@ -95,11 +99,12 @@ impl Bench<'_> {
         self.script(text, place)
     }
 
-    /// Whether a program is there; `composefs` is the crate, by our oracle.
+    /// Whether a program is there; `composefs` is the crate, by our oracle, `podman-5` that of a newer Debian.
     fn has(&self, program: &str) -> bool {
         match program {
             "" => true,
             "composefs" => self.oracle.is_some(),
+            "podman-5" => self.debian.is_some(),
             program => has(program),
         }
     }
@@ -134,6 +139,7 @@ pub(super) fn measure(works: &Works, wanted: &Wanted) -> Result<()> {
         tree: original.clone(),
         place,
         oracle,
+        debian: judges::debian()?,
         rounds: wanted.rounds,
     };
     let keep = |table: &Table| -> Result<()> {
@@ -237,6 +243,7 @@ pub(super) fn plot(works: &Works, most: u64, line: &str) -> Result<()> {
         tree: PathBuf::new(),
         place,
         oracle: oracle(),
+        debian: None,
         rounds: 1,
     };
     curve::measure(bench, most, line)?;

@@ -1,4 +1,4 @@
-//! cosign, from `PATH` or from a root that `ELEA_COSIGN_ROOT` names: it accepts our signatures, and we
+//! cosign, from `PATH` or from a newer Debian: it accepts our signatures, and we
 //! accept its own.
 
 use crate::docker_registry::{Access, DockerRegistry};
@@ -8,6 +8,7 @@ use elea_formats::oci::reference::Reference;
 use elea_net::{NetError, push, sign};
 use elea_store::trust::{Algorithm, PrivateKey, PublicKey, Refusal, Verdict};
 use elea_sys::progress::Silent;
+use elea_testkit::debian;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -22,7 +23,7 @@ struct Cosign {
 
 impl Cosign {
     fn find() -> Option<Self> {
-        let root = std::env::var_os("ELEA_COSIGN_ROOT").map(PathBuf::from);
+        let root = debian::root();
         let above = root
             .as_ref()
             .map_or_else(std::env::temp_dir, |root| root.join("tmp"));

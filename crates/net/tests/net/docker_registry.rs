@@ -40,7 +40,7 @@ impl DockerRegistry {
         drop(free);
         let root = folder.path().display();
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n\
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n\
              http:\n  addr: 127.0.0.1:{port}\n"
         );
         if let Some((certificate, key)) = access.tls {
@@ -87,6 +87,17 @@ impl DockerRegistry {
     /// `127.0.0.1:PORT`.
     pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The bytes of blobs that were sent until now: a client may end before the registry has said so.
+    pub(crate) fn sent(&self) -> u64 {
+        let of = |line: &str| {
+            let (_, rest) = line.split_once("GET /v2/")?;
+            let (path, rest) = rest.split_once(" HTTP/1.1\" 20")?;
+            let size = path.contains("/blobs/").then(|| rest.split(' ').nth(1))?;
+            size?.parse::<u64>().ok()
+        };
+        self.log().lines().filter_map(of).sum()
     }
 
     fn log(&self) -> String {

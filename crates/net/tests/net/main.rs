@@ -17,6 +17,7 @@ mod liar;
 mod local;
 mod mirrors;
 mod parts;
+mod podman;
 mod pushing;
 mod registry;
 mod repair;

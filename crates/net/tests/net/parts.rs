@@ -23,7 +23,7 @@ const SIZE: usize = 100_000;
 const FILES: u64 = 20;
 
 /// A system with many files in one layer, of which one differs between two versions.
-fn release(place: &Place, version: &str) -> Digest {
+pub(crate) fn release(place: &Place, version: &str) -> Digest {
     let root = place.path(&format!("many-{version}"));
     write_system(&root, "hello", version, 0);
     let folder = root.join("usr/lib/many");
@@ -170,7 +170,7 @@ fn a_real_registry_gives_only_what_is_missing() {
 }
 
 /// A system whose large file has a few bytes more in the second version, and a few others.
-fn grown(place: &Place, version: &str) -> Digest {
+pub(crate) fn grown(place: &Place, version: &str) -> Digest {
     let root = place.path(&format!("grown-{version}"));
     write_system(&root, "hello", version, 0);
     let data = root.join("usr/lib/big/data");

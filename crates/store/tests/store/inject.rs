@@ -2,8 +2,7 @@
 //! sound afterwards, names are old or new, and the same operation done again succeeds.
 //!
 //! A work does everything in one thread, so that strace(1), which counts calls thread by thread, can make each one of
-//! them fail. Without `ELEA_INJECT_ALL` the first and the last of each kind and some between are
-//! tried, each in one way; with it, every call in every way.
+//! them fail. Each call fails in one way, in turns; with `ELEA_INJECT_ALL` in every way.
 
 use crate::works::{Expected, below, command, copy, damage, is_leftover, prepare};
 use elea_store::Finding;
@@ -18,9 +17,6 @@ const CALLS: &str = "openat,write,pwrite64,rename,renameat,renameat2,mkdir,mkdir
 
 /// The ways in which a call fails.
 const WAYS: [&str; 3] = ["error=EIO", "error=ENOSPC", "signal=KILL"];
-
-/// How many calls of a work are tried by default, beside the first and last of each kind.
-const SOME: usize = 16;
 
 /// A call of a run: the how manieth of its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,22 +80,14 @@ fn points(trace: &str) -> Option<BTreeSet<Point>> {
     (threads.len() <= 1).then_some(points)
 }
 
-/// Which points are tried, and how.
+/// How each point is tried.
 fn plan(points: &BTreeSet<Point>, all: bool) -> Vec<(&Point, &'static str)> {
-    if all {
-        let ways = |point| WAYS.into_iter().map(move |way| (point, way));
-        return points.iter().flat_map(ways).collect();
-    }
-    let stride = points.len().div_ceil(SOME);
-    let list: Vec<&Point> = points.iter().collect();
-    let at_edge = |at: usize| {
-        let other = |at: Option<usize>| at.and_then(|at| list.get(at)).map(|point| &point.call);
-        let call = Some(&list[at].call);
-        other(at.checked_sub(1)) != call || other(at.checked_add(1)) != call
+    let ways = |(turn, point)| {
+        let one = turn % WAYS.len();
+        let ways = if all { &WAYS[..] } else { &WAYS[one..=one] };
+        ways.iter().map(move |way| (point, *way))
     };
-    let chosen = (0..list.len()).filter(|at| at % stride == 0 || at_edge(*at));
-    let turns = chosen.enumerate();
-    turns.map(|(turn, at)| (list[at], WAYS[turn % 3])).collect()
+    points.iter().enumerate().flat_map(ways).collect()
 }
 
 /// Every call of a work, each failing for want of room, by a broken disk, and with a death.
@@ -135,7 +123,7 @@ fn every_call(work: &'static str) {
         let may_be = |f: &Finding| is_leftover(f) || damaged.contains(&below(&f.path, &place));
         expected.check(&place, may_be, turn, &context);
     }
-    println!("{work}: {} of {} calls", plan.len(), points.len());
+    println!("{work}: {} calls, {} runs", points.len(), plan.len());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::works::Release;
 use crate::{Result, talk};
 
 /// One who pulls: the name, the program that has to be there, and the pull of `$version`, durable at its end.
-const PULLERS: [[&str; 3]; 5] = [
+const PULLERS: [[&str; 3]; 6] = [
     [
         OURS,
         "",
@@ -25,6 +25,12 @@ const PULLERS: [[&str; 3]; 5] = [
         r#"printf '{"default":[{"type":"insecureAcceptAnything"}]}' > "$place/policy"
            podman --root "$place/p" --runroot "$place/run" pull -q --tls-verify=false --signature-policy "$place/policy" \
                "docker://$host/hello:$version" >/dev/null; sync -f "$place""#,
+    ],
+    [
+        "`podman pull` of Debian 13, in part",
+        "podman-5",
+        r#"unshare --mount sh -c "$enter" sh "$debian" "$place" podman pull -q --tls-verify=false "docker://$host/hello:$version" >/dev/null
+           sync -f "$place""#,
     ],
     [
         "`podman pull`; one layer",
