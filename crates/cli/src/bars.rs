@@ -1,5 +1,6 @@
 //! Progress: bars on a terminal, one line for each step elsewhere.
 
+use crate::text;
 use elea_sys::progress::{Progress, Unit};
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -105,6 +106,7 @@ impl Progress for Bars {
     }
 
     fn note(&self, text: &str) {
+        let text = &text::plain(text);
         match self.locked().as_ref().and_then(|step| step.bar.as_ref()) {
             Some(bar) => bar.println(text),
             None => self.line(text),

@@ -1,9 +1,13 @@
 //! Errors as a person sees them, and the exit code that scripts see.
 
+use crate::text;
 use elea_host::install;
 use elea_net::NetError;
 use elea_store::trust::Refusal;
+use elea_sys::PathError;
 use std::error::Error;
+use std::io;
+use std::path::Path;
 
 /// Exit codes: the contract of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,12 @@ impl Failure {
         self
     }
 
+    /// What was not made because of it.
+    pub(crate) fn about(mut self, file: &Path) -> Self {
+        self.text = format!("{} was not written: {}", file.display(), self.text);
+        self
+    }
+
     /// The whole message. Work that was interrupted says so, whatever library ended it.
     pub(crate) fn message(&self, interrupted: bool) -> String {
         if interrupted {
@@ -72,6 +82,7 @@ impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut text = error.to_string();
         let mut code = code_of(&error);
+        let mut full = is_full(&error);
         let mut cause = error.source();
         while let Some(inner) = cause {
             let words = inner.to_string();
@@ -79,10 +90,32 @@ impl<E: Error + 'static> From<E> for Failure {
                 text = format!("{text}: {words}");
             }
             code = code.or_else(|| code_of(inner));
+            full |= is_full(inner);
             cause = inner.source();
         }
-        Self::new(code.unwrap_or(Code::Failed), text)
+        let failure = Self::new(code.unwrap_or(Code::Failed), text::plain(&text));
+        if full && !failure.text.contains(GC) {
+            return failure.hint(format!(
+                "make room there; in a store `{GC}` frees what nothing names"
+            ));
+        }
+        failure
     }
+}
+
+/// What frees room in a store.
+const GC: &str = "elea store gc";
+
+/// Whether it is an error of a full file system.
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    let kind = if let Some(e) = error.downcast_ref::<io::Error>() {
+        e.kind()
+    } else if let Some(e) = error.downcast_ref::<PathError>() {
+        e.kind()
+    } else {
+        return false;
+    };
+    kind == io::ErrorKind::StorageFull
 }
 
 /// The exit code that an error of a library asks for, if it is not the common one. Libraries wrap

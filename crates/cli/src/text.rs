@@ -45,6 +45,20 @@ pub(crate) fn facts(rows: &[(&str, Option<String>)]) -> String {
     text
 }
 
+/// A text that may hold what others wrote, without the characters that drive a terminal.
+pub(crate) fn plain(text: &str) -> String {
+    let is_kept = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_kept(c) {
+            plain.push(c);
+        } else {
+            plain.extend(c.escape_default());
+        }
+    }
+    plain
+}
+
 /// A text that grows line by line.
 pub(crate) trait Lines {
     /// Adds a line, which has no end yet.
@@ -130,6 +144,14 @@ fn since(time: &str, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_drives_no_terminal() {
+        assert_eq!(
+            plain("a\x1b[31mé\r\u{9b}b\tc\nd"),
+            "a\\u{1b}[31mé\\r\\u{9b}b\tc\nd"
+        );
+    }
 
     #[test]
     fn times_are_relative_and_odd_ones_stay() {

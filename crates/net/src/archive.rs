@@ -6,7 +6,7 @@ use crate::registry::Document;
 use elea_formats::digest::Sha256;
 use elea_formats::oci::reference::Target;
 use elea_formats::oci::{MAX_DOCUMENT, sha256_text};
-use elea_sys::At as _;
+use elea_sys::{At as _, PathError};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,7 +39,16 @@ impl Archive {
         // Raw entries: names of layouts are short, and long ones are not looked at.
         let entries = archive.entries_with_seek().at("read", path)?.raw(true);
         for (count, entry) in entries.enumerate() {
-            let mut entry = entry.at("read", path)?;
+            let mut entry = entry.map_err(|e| match e.raw_os_error() {
+                // What the library says of a header holds the header.
+                None => fail("it is no tar archive, or damaged".into()),
+                Some(_) => PathError {
+                    action: "read",
+                    path: path.to_owned(),
+                    source: e,
+                }
+                .into(),
+            })?;
             if count >= MAX_MEMBERS {
                 return Err(fail(format!("it has more than {MAX_MEMBERS} members")));
             }

@@ -281,8 +281,8 @@ pub enum NetError {
     },
     /// The file system is too full.
     #[error(
-        "{} has {free} bytes free and {needed} are needed; `elea store gc` frees what nothing names",
-        path.display()
+        "{} has {} MB free and {} MB are needed; `elea store gc` frees what nothing names",
+        path.display(), free / 1_000_000, needed.div_ceil(1_000_000)
     )]
     Space {
         /// The store.

@@ -58,6 +58,9 @@ pub fn push(
         about.image = store.digest_by(Algorithm::Sha256, &tree, erofs::Version::V1)?;
     }
     let sink = Sink::locate(reference, options)?;
+    let tag = Target::Tag(sink.tag.clone());
+    // A place that cannot be reached, or wants a login, is found before the work.
+    served(&sink, &tag, progress)?;
     let packing = Packing::new(store)?;
     let compression = options.compression.unwrap_or(match sink.source {
         Source::Registry(_) => Compression::Chunked,
@@ -96,7 +99,6 @@ pub fn push(
         add_signature(&sink, &claims, key, progress)?;
         pushed.signed_by = Some(key.public().id());
     }
-    let tag = Target::Tag(sink.tag.clone());
     if served(&sink, &tag, progress)? != Some(digest) {
         sink.put_manifest(&sink.tag, &manifest, progress)?;
     }

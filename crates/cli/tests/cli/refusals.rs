@@ -57,6 +57,37 @@ fn what_is_not_there_is_named() {
     elea.bad("image import tar:nowhere.tar", 1, &["nowhere.tar"]);
 }
 
+#[test]
+fn who_meets_a_full_disk_is_told_what_frees_room() {
+    let elea = Elea::new();
+    elea.good("store init");
+    let tree = elea.tree("tree").display().to_string();
+    elea.good(&format!("image import dir:{tree} --name a"));
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let mut export = elea.command(&["image", "export", "a", "tar:-"]);
+    let ran: Ran = export.stdout(full()).output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for text in ["No space left", "make room", "elea store gc"] {
+        assert!(ran.err.contains(text), "{ran:?}");
+    }
+    // A file that cannot be written is named.
+    let export = elea.command(&["image", "export", "a", "tar:x.tar"]);
+    let limit = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let words = export.get_args().map(std::ffi::OsStr::to_owned);
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", limit])
+        .arg(export.get_program())
+        .args(words);
+    limited
+        .current_dir(elea.path("."))
+        .env("ELEA_STORE", elea.store());
+    let ran: Ran = limited.output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("x.tar was not written: "), "{ran:?}");
+    assert!(!elea.path("x.tar").exists());
+}
+
 /// Commands that only root can run say so at once.
 #[test]
 fn an_ordinary_user_is_told_what_needs_root() {

@@ -147,6 +147,15 @@ fn a_changed_blob_of_a_layout_is_refused() {
     for text in ["oci:/nowhere:1.0", "oci-archive:/nowhere"] {
         assert!(there.check(&reference(text), &anything()).is_err());
     }
+    // What is in a file that is no archive is not said.
+    let other = here.path("other");
+    fs::write(&other, b"no archive \x1b[31m\n".repeat(100)).unwrap();
+    let archive = reference(&format!("oci-archive:{}", other.display()));
+    let error = there.check(&archive, &anything()).unwrap_err().to_string();
+    assert!(
+        error.ends_with("it is no tar archive, or damaged"),
+        "{error}"
+    );
 }
 
 #[test]

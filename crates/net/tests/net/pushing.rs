@@ -221,3 +221,26 @@ fn an_image_is_signed_later_by_several_keys() {
     .unwrap();
     there.pull(&to, &trusting(&[&old])).unwrap();
 }
+
+#[test]
+fn a_place_that_cannot_be_reached_is_found_before_layers_are_packed() {
+    let here = Place::new();
+    let image = here.system("hello", "1.0", 0).image;
+    let push_to = |to: &Reference| {
+        let listener = Listener::default();
+        let pushed = push(&image, &here.store, to, &options(), None, &listener);
+        (pushed, listener.bytes_of("pack layers"))
+    };
+    // Nobody listens where somebody did.
+    let gone = Server::start(|_| Reply::new(500, "text/plain", "")).host();
+    let (error, packed) = push_to(&reference(&format!("registry:{gone}/hello:1.0")));
+    assert!(
+        matches!(error, Err(NetError::Connection { .. })),
+        "{error:?}"
+    );
+    assert_eq!(packed, None);
+    let layout = format!("oci:{}:1.0", here.path("layout").display());
+    let (pushed, packed) = push_to(&reference(&layout));
+    pushed.unwrap();
+    assert!(packed > Some(0));
+}

@@ -97,7 +97,7 @@ fn complete(path: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> Outcome<(
     let folder = places::folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(folder).at("create a file in", folder)?;
     let mut out = BufWriter::new(file.as_file_mut());
-    write(&mut out)?;
+    write(&mut out).map_err(|failure| failure.about(path))?;
     out.flush().at("write", path)?;
     drop(out);
     places::keep(file, path)
