@@ -18,6 +18,7 @@ mod local;
 mod mirrors;
 mod parts;
 mod podman;
+mod power;
 mod pushing;
 mod registry;
 mod repair;
