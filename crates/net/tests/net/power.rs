@@ -130,7 +130,7 @@ fn cut_everywhere(compression: Compression) {
             assert_eq!(after.fsck(&Silent).unwrap().findings, [], "{context}");
         }
     }
-    println!(
+    eprintln!(
         "{compression:?}: {} steps, {} states",
         record.len(),
         seen.len()
