@@ -451,6 +451,14 @@ fn a_squashfs_image_is_there_whole_or_not_at_all() {
     let mut command = elea.command(&["image", "export", "a", "squashfs:-"]);
     command.env("TMPDIR", elea.path(""));
     assert!(command.output().unwrap().stdout == image);
+    // Who reads no further is no error, whatever is written.
+    for target in ["squashfs:-", "tar:-"] {
+        let mut command = elea.command(&["image", "export", "a", target]);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ran = command.env("TMPDIR", elea.path("")).stdout(writer).output();
+        assert!(ran.unwrap().status.success(), "{target}");
+    }
     let all = files(&elea.path("")).len();
     assert_eq!(all, before.len() + 1);
     let is_tool = |path: &&std::path::PathBuf| fs::read(path).is_ok_and(|d| d == vec![7; 9000]);

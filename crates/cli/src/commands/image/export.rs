@@ -131,7 +131,8 @@ fn squashfs(
     if let Some(path) = path {
         return places::keep(file, path);
     }
-    let copied = std::io::copy(file.as_file_mut(), &mut std::io::stdout().lock());
-    copied.at("write", "stdout")?;
-    Ok(())
+    complete(None, |out| {
+        std::io::copy(file.as_file_mut(), out).at("write", "stdout")?;
+        Ok(())
+    })
 }
