@@ -67,8 +67,11 @@ fn object(stage: &mut Stage, name: &str) -> Result<Told> {
             fsck.all()
         ),
     )?;
+    // From the registry that the machine follows.
+    trial.guest.must("elea store fsck --repair")?;
+    trial.guest.must("elea store fsck")?;
     trial.told(
-        "reading it fails, the health check says so; three tries, then 1.0 again; fsck names object and image",
+        "reading it fails, the health check says so; three tries, then 1.0 again; fsck names object and image, and its repair fetches the object again",
         evidence,
     )
 }
