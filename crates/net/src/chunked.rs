@@ -109,11 +109,12 @@ impl Parts<'_> {
         let table = self.small(layer, &position.table)?;
         let split = self.small(layer, &split)?;
         let outline = Outline::read(&position, &table, split)?;
-        let missing = self.contents.missing(outline.files())?;
+        let quiet = Quiet(self.listener);
+        let missing = self.contents.missing(outline.files(), &quiet)?;
         // Of large files at least some chunks may be here.
         let (mut whole, mut cut) = (Vec::new(), Vec::new());
         for file in missing {
-            let held = self.contents.chunks(file)?;
+            let held = self.contents.chunks(file, &quiet)?;
             if held.iter().any(Option::is_some) {
                 cut.push((file, held));
             } else {
@@ -133,7 +134,6 @@ impl Parts<'_> {
             self.fetch_chunks(layer, file, &held)?;
         }
         let (blob, diff_id) = (&layer.digest, &wanted.diff_id);
-        let quiet = Quiet(self.listener);
         Ok(self
             .store
             .import_parts(blob, diff_id, &outline, self.contents, &quiet)?)

@@ -137,6 +137,10 @@ pub(crate) fn bring(
     let done = into_inner(work.done);
     let held = into_inner(work.held);
     if let Some(error) = done.error {
+        if !held.is_empty() {
+            // Another pull may wait for one of them; what is wrong is said already.
+            let _ = store.sync();
+        }
         return Err(error.in_store(store.path()));
     }
     let layers: Option<Vec<_>> = wanted

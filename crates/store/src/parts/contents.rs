@@ -7,7 +7,7 @@
 use super::here::Here;
 use super::{broken, unpack};
 use crate::import::archive::large;
-use crate::import::packed::Hashing;
+use crate::import::packed::{Hashing, Watched};
 use crate::import::{self, WHOLE};
 use crate::layer::Layer;
 use crate::store::{in_parallel, list};
@@ -16,6 +16,7 @@ use elea_formats::chunked::cut::{Cutter, MOST};
 use elea_formats::chunked::table::File;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::Content;
+use elea_sys::progress::Progress;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -109,23 +110,28 @@ impl Contents {
     }
 
     /// The files whose contents are not here, each content once, in their order. What may be one of them is
-    /// read and hashed, on every core.
-    pub fn missing<'f>(&self, files: &'f [File]) -> Result<Vec<&'f File>, Error> {
+    /// read and hashed, on every core, until the person who waits has enough.
+    pub fn missing<'f>(
+        &self,
+        files: &'f [File],
+        progress: &dyn Progress,
+    ) -> Result<Vec<&'f File>, Error> {
         let mut found = self.found();
         let mut missing = found.missing(files.iter());
         let same_path = |file: &File| self.here.at_path(file.name.as_bytes(), Some(file.size));
-        found.read(&self.store, missing.iter().copied().flat_map(same_path))?;
+        let at_paths = missing.iter().copied().flat_map(same_path);
+        found.read(&self.store, at_paths, progress)?;
         missing = found.missing(missing);
         let sizes: HashSet<u64> = missing.iter().map(|file| file.size).collect();
         let same_size = |size: &u64| self.here.of_size(*size);
-        found.read(&self.store, sizes.iter().flat_map(same_size))?;
+        found.read(&self.store, sizes.iter().flat_map(same_size), progress)?;
         Ok(found.missing(missing))
     }
 
     /// Of each chunk of a file that is missing: where an older file at its path has it.
     ///
     /// That one is cut as tables' files are that Elea wrote; with others nothing is found.
-    pub fn chunks(&self, file: &File) -> Result<Vec<Option<Held>>, Error> {
+    pub fn chunks(&self, file: &File, progress: &dyn Progress) -> Result<Vec<Option<Held>>, Error> {
         let wanted: HashSet<Sha256> = file.chunks.iter().map(|chunk| chunk.digest).collect();
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -140,6 +146,10 @@ impl Contents {
             let Ok(content) = self.store.open_object(&object) else {
                 continue;
             };
+            let content = Watched {
+                from: content,
+                progress,
+            };
             cut(content, |offset, chunk| {
                 let digest = Sha256::of(chunk);
                 if wanted.contains(&digest) {
@@ -147,6 +157,7 @@ impl Contents {
                 }
             });
         }
+        listen(progress)?;
         let chunks = file.chunks.iter();
         Ok(chunks
             .map(|chunk| held.get(&chunk.digest).copied())
@@ -259,18 +270,32 @@ impl Found {
     }
 
     /// Reads and hashes objects that were not read yet. One that a check found damaged is not there.
-    fn read(&mut self, store: &Store, objects: impl Iterator<Item = Digest>) -> Result<(), Error> {
+    fn read(
+        &mut self,
+        store: &Store,
+        objects: impl Iterator<Item = Digest>,
+        progress: &dyn Progress,
+    ) -> Result<(), Error> {
         let may_be = |object: &Digest| self.read.insert(*object) && !store.suspects(object);
         let objects: Vec<Digest> = objects.filter(may_be).collect();
         let hash = |object: &Digest| {
-            let mut content = Hashing::new(store.open_object(object).ok()?);
+            let from = store.open_object(object).ok()?;
+            let mut content = Hashing::new(Watched { from, progress });
             io::copy(&mut content, &mut io::sink()).ok()?;
             Some((content.finish().0, *object))
         };
         let hashed: Vec<_> = in_parallel(|| Ok(objects.par_iter().filter_map(hash).collect()))?;
         self.objects.extend(hashed);
-        Ok(())
+        listen(progress)
     }
+}
+
+/// Ends what the person who waits has enough of.
+fn listen(progress: &dyn Progress) -> Result<(), Error> {
+    if progress.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    Ok(())
 }
 
 /// Cuts a content into chunks, each with the bytes before it, as far as it can be read.

@@ -387,7 +387,7 @@ fn a_blob_that_is_another_is_refused_and_not_remembered() {
 }
 
 /// Somebody who has enough at once.
-struct Impatient;
+pub(crate) struct Impatient;
 
 impl Progress for Impatient {
     fn start(&self, _: &str, _: Option<u64>, _: Unit) {}

@@ -1,5 +1,6 @@
 //! zstd:chunked layers: written, read by others, and put together of what is here.
 
+use crate::hostile::Impatient;
 use crate::sample::{import, run, sample};
 use elea_formats::chunked::table::{File, Table};
 use elea_formats::chunked::{Part, Position};
@@ -137,12 +138,17 @@ fn a_layer_is_put_together_of_what_is_here_and_what_is_added() {
     let names = |missing: &[&File]| -> Vec<String> {
         missing.iter().map(|file| file.name.clone()).collect()
     };
-    let missing = contents.missing(outline.files()).unwrap();
+    let missing = contents.missing(outline.files(), &Silent).unwrap();
     assert_eq!(names(&missing), ["etc/edge64", "etc/small"]);
     for file in missing {
         contents.add(file, fixture.at(&file.range)).unwrap();
     }
-    assert!(contents.missing(outline.files()).unwrap().is_empty());
+    assert!(
+        contents
+            .missing(outline.files(), &Silent)
+            .unwrap()
+            .is_empty()
+    );
     let (blob, diff_id) = (fixture.packed.blob, fixture.packed.diff_id);
     let layer = fixture
         .store
@@ -165,13 +171,18 @@ fn a_layer_is_put_together_of_what_is_here_and_what_is_added() {
     assert_eq!(record(&fixture.store), record(&other));
     // Now a layer has brought what is small too.
     let contents = fixture.store.contents([]).unwrap();
-    assert!(contents.missing(outline.files()).unwrap().is_empty());
+    assert!(
+        contents
+            .missing(outline.files(), &Silent)
+            .unwrap()
+            .is_empty()
+    );
 
     // And one that has nothing.
     let empty = fixture.empty_store("empty");
     let contents = empty.contents([]).unwrap();
     assert!(contents.is_empty());
-    let missing = contents.missing(outline.files()).unwrap();
+    let missing = contents.missing(outline.files(), &Silent).unwrap();
     // Two files with one content are one.
     assert_eq!(missing.len(), outline.files().len() - 1);
     let import = || empty.import_parts(&blob, &diff_id, &outline, &contents, &Silent);
@@ -238,11 +249,32 @@ fn large_contents_come_in_chunks() {
 
     let store = fixture.empty_store("chunks");
     let contents = store.contents([]).unwrap();
-    assert!(contents.chunks(file).unwrap().iter().all(Option::is_none));
+    assert!(
+        contents
+            .chunks(file, &Silent)
+            .unwrap()
+            .iter()
+            .all(Option::is_none)
+    );
     let packed = |number: usize| Ok(fixture.at(&file.chunks[number].range));
     let none = vec![None; count];
     contents.add_chunks(file, &none, packed).unwrap();
-    assert!(contents.missing(outline.files()).unwrap().is_empty());
+    assert!(
+        contents
+            .missing(outline.files(), &Silent)
+            .unwrap()
+            .is_empty()
+    );
+
+    // Whoever has enough is heard while contents are looked for.
+    let impatient = fixture.empty_store("impatient");
+    let contents = impatient.contents([]).unwrap();
+    for error in [
+        contents.missing(outline.files(), &Impatient).map(drop),
+        contents.chunks(file, &Impatient).map(drop),
+    ] {
+        assert!(matches!(error, Err(Error::Cancelled)), "{error:?}");
+    }
 
     // Another part of the layer, and one too few.
     let other = fixture.empty_store("wrong");
@@ -310,7 +342,7 @@ fn an_object_that_is_damaged_does_not_become_part_of_a_layer() {
     let fixture = fixture(TOP);
     let outline = fixture.outline();
     let contents = fixture.store.contents([]).unwrap();
-    for file in contents.missing(outline.files()).unwrap() {
+    for file in contents.missing(outline.files(), &Silent).unwrap() {
         contents.add(file, fixture.at(&file.range)).unwrap();
     }
     // Damaged after it was found.
@@ -337,7 +369,7 @@ fn an_object_that_is_damaged_does_not_become_part_of_a_layer() {
     assert!(error.contains(&diff_id.to_string()), "{error}");
     // Damaged before: it is not found, and what comes takes its place.
     let contents = fixture.store.contents([]).unwrap();
-    let missing = contents.missing(outline.files()).unwrap();
+    let missing = contents.missing(outline.files(), &Silent).unwrap();
     assert!(missing.iter().any(|file| file.name == "usr/lib/many"));
     for file in missing {
         contents.add(file, fixture.at(&file.range)).unwrap();
