@@ -5,12 +5,18 @@
 
 mod check;
 mod json;
+mod layers;
 mod load;
+mod modules;
+mod parts;
 mod reader;
 mod report;
 mod sections;
 mod value;
+mod vars;
+mod whens;
 
+pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
@@ -56,8 +62,13 @@ pub struct Config {
     pub trust: Trust,
     /// The boot loader.
     pub loader: Loader,
+    /// The same system in other ways, by name: what a specialisation says is laid over the rest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub specialisation: BTreeMap<String, Config>,
     #[serde(skip)]
     places: BTreeMap<String, Place>,
+    #[serde(skip)]
+    said: BTreeMap<String, Vec<layers::Said>>,
     #[serde(skip)]
     sources: Vec<report::Source>,
 }
@@ -216,6 +227,22 @@ pub struct Origin {
     pub column: usize,
 }
 
+/// Something that is said of a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Definition {
+    /// Where.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// The value, as TOML writes it.
+    pub value: String,
+    /// How much weight it has.
+    pub rank: Rank,
+    /// Why what stands there counts at all: that the file is imported, which module it is; empty in the config itself.
+    pub why: String,
+    /// Whether it is what holds, or a part of it.
+    pub holds: bool,
+}
+
 /// With the keys that a config has for it.
 impl Serialize for Content {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -244,9 +271,58 @@ impl Config {
         }
     }
 
+    /// Everything that is said of a value, by its dotted name and in the order of the layers.
+    pub fn said(&self, key: &str) -> Vec<Definition> {
+        let said = self.said.get(key).into_iter().flatten();
+        let definition = |said: &layers::Said| {
+            Some(Definition {
+                origin: self.origin_of(said.at)?,
+                value: said.text.clone(),
+                rank: said.rank,
+                why: said.why.clone(),
+                holds: said.counts,
+            })
+        };
+        said.filter_map(definition).collect()
+    }
+
+    /// The names of all values of which something is said.
+    pub fn said_keys(&self) -> impl Iterator<Item = &str> {
+        self.said.keys().map(String::as_str)
+    }
+
+    /// All values with their dotted names, those that are left to the defaults too, as TOML writes them.
+    pub fn values(&self) -> Vec<(String, String)> {
+        fn walk(path: &str, value: &toml::Value, all: &mut Vec<(String, String)>) {
+            match value {
+                toml::Value::Table(table) => {
+                    for (name, value) in table {
+                        let name = value::quoted(name);
+                        let path = match path {
+                            "" => name,
+                            path => format!("{path}.{name}"),
+                        };
+                        walk(&path, value, all);
+                    }
+                }
+                value => all.push((path.to_owned(), value.to_string())),
+            }
+        }
+        let mut all = Vec::new();
+        // A config is a table of plain values.
+        if let Ok(mut table) = toml::Table::try_from(self) {
+            table.remove("specialisation");
+            walk("", &toml::Value::Table(table), &mut all);
+        }
+        all
+    }
+
     /// Where a value was written, by its dotted name: `system.version`, `packages.install[jq]`.
     pub fn origin(&self, key: &str) -> Option<Origin> {
-        let place = self.places.get(key)?;
+        self.origin_of(*self.places.get(key)?)
+    }
+
+    fn origin_of(&self, place: Place) -> Option<Origin> {
         let source = self.sources.get(place.file)?;
         let (line, column) = report::position(&source.text, place.start);
         Some(Origin {

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use elea_compose::config::{self, Config, Content, Errors};
+use elea_compose::config::{self, Config, Errors};
 use std::fs;
 use std::path::Path;
 
@@ -322,42 +322,6 @@ error: `jq` stands twice in `packages.install`
     assert_eq!(json["schema"], "elea.config-errors/1");
     assert_eq!(json["errors"][0]["line"], 4);
     assert_eq!(json["errors"][0]["column"], 3);
-}
-
-#[test]
-fn later_files_win_and_lists_grow() {
-    let top = "imports = [\"base/one.toml\", \"two.toml\"]\n[system]\nversion = \"2\"\n[packages]\ninstall = [\"tree\", \"jq\"]\nremove = [\"vim\"]\n[services]\nenable = [\"b.service\"]\n[files.\"/etc/a\"]\nmode = \"0600\"\n";
-    let one = "[system]\nname = \"a\"\nversion = \"1\"\n[packages]\ninstall = [\"jq\", \"vim\"]\n[services]\nenable = [\"a.service\"]\ndisable = [\"b.service\"]\n[files.\"/etc/a\"]\nsource = \"a\"\n";
-    let two = "[services]\ndisable = [\"a.service\"]\n[files.\"/etc/a\"]\nowner = \"mail\"\n";
-    let config = good(&[
-        ("top.toml", top),
-        ("base/one.toml", one),
-        ("base/a", "content"),
-        ("two.toml", two),
-    ]);
-    assert_eq!(config.system.version, "2");
-    assert_eq!(config.packages.install, ["jq", "tree"]);
-    assert_eq!(config.services.enable, ["b.service"]);
-    assert_eq!(config.services.disable, ["a.service"]);
-    let file = &config.files["/etc/a"];
-    assert_eq!((file.mode, file.owner.as_str()), (0o600, "mail"));
-    // Paths mean what the file that they stand in means.
-    assert!(matches!(&file.content, Content::Copy(path) if path.ends_with("base/a")));
-    assert!(
-        config
-            .origin("system.version")
-            .unwrap()
-            .file
-            .ends_with("top.toml")
-    );
-    assert!(
-        config
-            .origin("packages.install[vim]")
-            .unwrap()
-            .file
-            .ends_with("one.toml")
-    );
-    assert_eq!(config.read.len(), 3);
 }
 
 #[test]

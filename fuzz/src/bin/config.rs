@@ -16,7 +16,8 @@ fn file() -> &'static PathBuf {
 
 fuzz_target!(|text: &[u8]| {
     // It would read what it names.
-    if text.windows(7).any(|word| word == b"imports") {
+    let names = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
+    if names(b"imports") || names(b"module") {
         return;
     }
     fs::write(file(), text).expect("the folder can be written");

@@ -1,6 +1,7 @@
 //! `elea config`.
 
 mod check;
+mod explain;
 mod show;
 
 use crate::context::Context;
@@ -10,12 +11,14 @@ use crate::failure::Outcome;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Check(check::Args),
+    Explain(explain::Args),
     Show(show::Args),
 }
 
 pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Check(args) => check::run(&args, context),
+        Command::Explain(args) => explain::run(&args, context),
         Command::Show(args) => show::run(&args, context),
     }
 }

@@ -60,8 +60,7 @@ fn every_error_has_its_place_and_the_exit_code_is_three() {
 fn the_whole_config_is_shown_with_the_origin_of_each_value() {
     let elea = Elea::new();
     fs::write(elea.path("elea.toml"), GOOD).unwrap();
-    let more =
-        "imports = [\"elea.toml\"]\n[system]\nversion = \"2.0\"\n[packages]\ninstall = [\"jq\"]\n";
+    let more = "imports = [\"elea.toml\"]\n[force.system]\nversion = \"2.0\"\n[packages]\ninstall = [\"jq\"]\n";
     fs::write(elea.path("2.0.toml"), more).unwrap();
     let out = elea.good("config show 2.0.toml");
     assert!(
@@ -110,4 +109,49 @@ fn a_locked_build_needs_its_lock() {
         &["elea.lock", "damaged"],
     );
     assert!(!elea.store().exists());
+}
+
+/// Whoever said something of a value is named, and why it holds or does not.
+#[test]
+fn a_value_is_explained_with_everything_that_is_said_of_it() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), GOOD).unwrap();
+    let more = "imports = [\"elea.toml\"]\n[force.system]\nversion = \"2.0\"\n\
+        [specialisation.debug]\nsystem.title = \"To look into\"\n";
+    fs::write(elea.path("2.0.toml"), more).unwrap();
+    let out = elea.good("config explain system.version 2.0.toml");
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "system.version = \"2.0\"");
+    assert!(
+        lines[1].starts_with("    elea.toml:") && lines[1].ends_with("plain (imported)"),
+        "{out}"
+    );
+    assert_eq!(lines[2], "  → 2.0.toml:3:11: \"2.0\" force");
+    let out = elea.good("config explain system.epoch 2.0.toml");
+    assert!(out.contains("nobody says anything else"), "{out}");
+    let out = elea.good("config explain system.title 2.0.toml --specialisation debug");
+    assert!(
+        out.contains("specialisation (specialisation debug)"),
+        "{out}"
+    );
+    let value = elea.json("config explain system 2.0.toml");
+    assert_eq!(value["schema"], "elea.config-explain/1");
+    let values = value["values"].as_array().unwrap();
+    let version = values
+        .iter()
+        .find(|v| v["key"] == "system.version")
+        .unwrap();
+    assert_eq!(version["said"][1]["rank"], "force");
+    assert_eq!(version["said"][1]["line"], 3);
+    elea.bad(
+        "config explain sistem 2.0.toml",
+        2,
+        &["nothing in a config is called `sistem`"],
+    );
+    let line = "config explain system 2.0.toml --specialisation debag";
+    elea.bad(
+        line,
+        2,
+        &["no specialisation is called `debag`", "there are: debug"],
+    );
 }

@@ -1,72 +1,274 @@
-//! Reading: the file, what it imports, and one merged table of both.
+//! Reading: the file, what it imports and uses, and one table of all that.
 
+use super::layers::{self, Layer, Merged};
+use super::parts::Parts;
 use super::reader::{Fields, Reader};
 use super::report::{Errors, Source};
 use super::value::{self, Node, Place, Table, Value};
-use super::{Config, json, sections};
+use super::vars::Words;
+use super::whens::Facts;
+use super::{Config, json, modules, sections};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// A config file is never larger, in bytes.
 const LIMIT: u64 = 4 << 20;
-/// More files than this import one another.
-const MOST_FILES: usize = 64;
+/// More files than these are not read for one config.
+const MOST_FILES: usize = 256;
+/// What stands before the name of a profile in `imports`.
+const PROFILE: &str = "profile:";
+/// The profiles that come with Elea, by name.
+const PROFILES: [(&str, &str); 1] = [("server", include_str!("profiles/server.toml"))];
 
 /// Reads a config and everything that it imports, and checks it whole.
 pub fn load(path: &Path) -> Result<Config, Errors> {
     let mut reader = Reader::default();
-    let mut chain = Vec::new();
-    let merged = file(&mut reader, path, None, &mut chain);
-    if reader.unreadable {
+    let mut parts = Parts::default();
+    let mut files = Files::default();
+    files.read(&mut reader, path, None, "", &mut parts);
+    let merged = evaluate(&mut reader, parts);
+    match merged {
         // What the rest seems to say may be no more than a consequence.
-        return Err(Errors::new(reader.sources, reader.problems));
-    }
-    let places = value::places(&merged);
-    let config = sections::read(&mut reader, Fields::new(String::new(), None, merged));
-    let sources = reader.sources;
-    if !reader.problems.is_empty() {
-        return Err(Errors::new(sources, reader.problems));
-    }
-    match config {
-        Some(config) => Ok(Config {
-            path: path.to_owned(),
-            read: sources.iter().map(|s| s.path.clone()).collect(),
-            places,
-            sources,
-            ..config
-        }),
-        None => Err(Errors::new(sources, Vec::new())),
+        _ if reader.unreadable => Err(Errors::new(reader.sources, reader.problems)),
+        (base, specialisations) => {
+            let config = read_sections(&mut reader, base);
+            let specialisations: Vec<_> = specialisations
+                .into_iter()
+                .map(|(name, merged)| (name, read_sections(&mut reader, merged)))
+                .collect();
+            finish(path, reader, config, specialisations)
+        }
     }
 }
 
-/// A file laid over those that it imports.
-fn file(reader: &mut Reader, path: &Path, asked: Option<Place>, chain: &mut Vec<PathBuf>) -> Table {
-    let text = match text(path) {
-        Ok(text) => text,
-        Err(why) => {
-            reader.unreadable |= asked.is_none();
-            let help = "paths are relative to the folder of the file that names them";
-            reader.problem(
-                asked,
-                format!("cannot read the config {}: {why}", path.display()),
-                "imported here",
-                asked.map(|_| help.to_owned()),
-            );
-            return Table::new();
+type Read = Option<Config>;
+
+fn finish(
+    path: &Path,
+    reader: Reader,
+    config: Read,
+    specialisations: Vec<(String, Read)>,
+) -> Result<Config, Errors> {
+    let sources = reader.sources;
+    let (Some(mut config), true) = (config, reader.problems.is_empty()) else {
+        return Err(Errors::new(sources, reader.problems));
+    };
+    let read: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).collect();
+    let place = |config: &mut Config| {
+        path.clone_into(&mut config.path);
+        config.read.clone_from(&read);
+        config.sources.clone_from(&sources);
+    };
+    place(&mut config);
+    for (name, other) in specialisations {
+        let Some(mut other) = other else { continue };
+        place(&mut other);
+        config.specialisation.insert(name, other);
+    }
+    Ok(config)
+}
+
+/// The types of what was merged.
+fn read_sections(reader: &mut Reader, merged: Merged) -> Read {
+    let places = value::places(&merged.table);
+    reader.problems.extend(merged.problems);
+    reader.ranks = merged.ranks;
+    let top = Fields::new(String::new(), None, merged.table);
+    let mut config = sections::read(reader, top)?;
+    config.places = places;
+    config.said = merged.said;
+    Some(config)
+}
+
+/// Lays everything over one another, for the config and for each of its specialisations.
+fn evaluate(reader: &mut Reader, mut parts: Parts) -> (Merged, BTreeMap<String, Merged>) {
+    let vars = layers::merge(&parts.vars, &[]);
+    reader.problems.extend(vars.problems);
+    let vars = Words {
+        of: "vars",
+        values: &vars.table,
+    };
+    let uses = std::mem::take(&mut parts.uses);
+    modules::lay_in(reader, uses, vars, &mut parts);
+    let fill = |reader: &mut Reader, layers: &mut Vec<Layer>| {
+        for layer in layers {
+            vars.fill(reader, &mut layer.table);
         }
     };
-    let number = reader.sources.len();
-    reader.sources.push(Source {
-        path: path.to_owned(),
-        text: text.clone(),
+    fill(reader, &mut parts.layers);
+    let mut whens = std::mem::take(&mut parts.whens);
+    for when in &mut whens {
+        vars.fill(reader, &mut when.table);
+    }
+    for special in parts.specialisations.values_mut() {
+        fill(reader, &mut special.layers);
+    }
+    let facts = Facts {
+        base: base(&parts.layers),
+        vars,
+    };
+    facts.apply(reader, whens, &mut parts);
+    let merged = layers::merge(&parts.layers, &parts.removed);
+    let specialisations = parts.specialisations.iter().map(|(name, special)| {
+        let layers = [&parts.layers[..], &special.layers].concat();
+        let removed = [&parts.removed[..], &special.removed].concat();
+        (name.clone(), layers::merge(&layers, &removed))
     });
+    let specialisations = specialisations.collect();
+    (merged, specialisations)
+}
+
+/// `[base]`, as all that holds without conditions says it; what is wrong with it is said later.
+fn base(layers: &[Layer]) -> Table {
+    let only = layers.iter().map(|layer| {
+        let base = layer.table.get("base").cloned();
+        Layer {
+            rank: layer.rank,
+            why: String::new(),
+            table: base
+                .map(|field| ("base".to_owned(), field))
+                .into_iter()
+                .collect(),
+        }
+    });
+    let only: Vec<Layer> = only.collect();
+    let mut merged = layers::merge(&only, &[]).table;
+    match merged.remove("base").map(|field| field.node.value) {
+        Some(Value::Table(base)) => base,
+        _ => Table::new(),
+    }
+}
+
+/// The files of a config.
+#[derive(Debug, Default)]
+struct Files {
+    /// Those that import one another down to the one that is read.
+    chain: Vec<PathBuf>,
+    /// Those that were read: each is taken in once, whoever imports it.
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    /// Takes in what a file imports, and the file.
+    fn read(
+        &mut self,
+        reader: &mut Reader,
+        path: &Path,
+        asked: Option<Place>,
+        why: &str,
+        parts: &mut Parts,
+    ) {
+        let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if self.chain.contains(&identity) {
+            let name = path.file_name().unwrap_or(path.as_os_str()).display();
+            reader.problem(
+                asked,
+                format!("{name} imports itself"),
+                "this import leads back here",
+                Some("take one of the imports out".into()),
+            );
+            return;
+        }
+        if !self.seen.insert(identity.clone()) {
+            return;
+        }
+        let Some((_, mut table)) = read_file(reader, path, asked) else {
+            return;
+        };
+        self.chain.push(identity);
+        for (at, target) in imports(reader, path, &mut table) {
+            self.read(reader, &target, Some(at), "imported", parts);
+        }
+        self.chain.pop();
+        parts.file(reader, why, table);
+    }
+}
+
+/// What a file imports: where it says so, and the files.
+fn imports(reader: &mut Reader, path: &Path, table: &mut Table) -> Vec<(Place, PathBuf)> {
+    let list = match table.remove("imports").map(|field| field.node) {
+        None => Vec::new(),
+        Some(Node {
+            value: Value::List(list),
+            ..
+        }) => list,
+        Some(node) => {
+            reader.wrong_type("imports", "a list of texts", &node);
+            Vec::new()
+        }
+    };
+    let mut found = Vec::new();
+    for node in list {
+        let Value::Text(name) = &node.value else {
+            reader.wrong_type("imports[]", "a text", &node);
+            continue;
+        };
+        if name.starts_with(PROFILE) {
+            found.push((node.at, PathBuf::from(name)));
+            continue;
+        }
+        let target = beside(path, name);
+        if !target.is_dir() {
+            found.push((node.at, target));
+            continue;
+        }
+        match configs_of(&target) {
+            Ok(files) => found.extend(files.into_iter().map(|file| (node.at, file))),
+            Err(e) => {
+                let what = format!("cannot read the folder {}: {e}", target.display());
+                reader.problem(Some(node.at), what, "imported here", None);
+            }
+        }
+    }
+    found
+}
+
+/// The config files of a folder, by name.
+fn configs_of(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|e| e == "toml" || e == "json") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads a file, or a profile by its name, as a table; its number.
+pub(super) fn read_file(
+    reader: &mut Reader,
+    path: &Path,
+    asked: Option<Place>,
+) -> Option<(usize, Table)> {
+    let number = reader.sources.len();
+    if number >= MOST_FILES {
+        let what = format!("the config has more than {MOST_FILES} files");
+        reader.problem(asked, what, "one too many", None);
+        return None;
+    }
+    let text = match text_of(path) {
+        Ok(text) => text,
+        Err((what, help)) => {
+            reader.unreadable |= asked.is_none();
+            reader.problem(asked, what, "named here", asked.and(help));
+            return None;
+        }
+    };
     let is_json = path.extension().is_some_and(|e| e == "json");
-    let (mut table, complaints) = if is_json {
+    let (table, complaints) = if is_json {
         json::parse_json(number, &text)
     } else {
         value::parse_toml(number, &text)
     };
+    let path = path.to_owned();
+    reader.sources.push(Source { path, text });
     let label = if is_json {
         "this is no JSON"
     } else {
@@ -76,69 +278,27 @@ fn file(reader: &mut Reader, path: &Path, asked: Option<Place>, chain: &mut Vec<
         reader.problem(Some(at), what, label, None);
         reader.unreadable = true;
     }
-    let identity = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    chain.push(identity);
-    let mut merged = Table::new();
-    for node in imports(reader, &mut table) {
-        let Value::Text(name) = &node.value else {
-            reader.problem(
-                Some(node.at),
-                format!(
-                    "`imports` must be a list of texts, not {}",
-                    node.value.kind()
-                ),
-                "a text is expected here",
-                None,
-            );
-            continue;
-        };
-        let target = beside(path, name);
-        let identity = target.canonicalize().unwrap_or_else(|_| target.clone());
-        if chain.contains(&identity) {
-            reader.problem(
-                Some(node.at),
-                format!("{name} imports itself"),
-                "this import leads back here",
-                Some("take one of the imports out".into()),
-            );
-        } else if reader.sources.len() >= MOST_FILES {
-            reader.problem(
-                Some(node.at),
-                format!("more than {MOST_FILES} files are imported"),
-                "one too many",
-                None,
-            );
-        } else {
-            let below = file(reader, &target, Some(node.at), chain);
-            value::merge(&mut merged, below);
-        }
-    }
-    chain.pop();
-    reader.order.push(number);
-    value::merge(&mut merged, table);
-    merged
+    Some((number, table))
 }
 
-fn imports(reader: &mut Reader, table: &mut Table) -> Vec<Node> {
-    match table.remove("imports").map(|field| field.node) {
-        None => Vec::new(),
-        Some(Node {
-            value: Value::List(list),
-            ..
-        }) => list,
-        Some(node) => {
-            reader.problem(
-                Some(node.at),
-                format!(
-                    "`imports` must be a list of texts, not {}",
-                    node.value.kind()
-                ),
-                "a list is expected here",
-                None,
-            );
-            Vec::new()
-        }
+/// A file's text, or why there is none and what to do.
+fn text_of(path: &Path) -> Result<String, (String, Option<String>)> {
+    if let Some(name) = path.to_str().and_then(|text| text.strip_prefix(PROFILE)) {
+        let profile = PROFILES.iter().find(|(known, _)| *known == name);
+        let known = || PROFILES.map(|(name, _)| name).join(", ");
+        return profile.map(|(_, text)| (*text).to_owned()).ok_or_else(|| {
+            let what = format!("there is no profile `{name}`");
+            (
+                what,
+                Some(format!("those that come with Elea are: {}", known())),
+            )
+        });
     }
+    text(path).map_err(|why| {
+        let help = "paths are relative to the folder of the file that names them";
+        let what = format!("cannot read the config {}: {why}", path.display());
+        (what, Some(help.to_owned()))
+    })
 }
 
 /// A path as the file `config` means it: relative to its folder.

@@ -1,7 +1,11 @@
 //! Typed access to the tables of a config; whatever does not fit is noted, and reading goes on.
 
+use super::layers::Rank;
+use super::load::beside;
 use super::report::{Problem, Source};
 use super::value::{Node, Place, Table, Value, quoted};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -10,6 +14,9 @@ pub(super) struct Located<T> {
     pub(super) at: Place,
 }
 
+/// What variables and modules may make of a config, in bytes: they can say much in few words.
+const ROOM: usize = 64 << 20;
+
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -17,8 +24,10 @@ pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     /// Whether a file could not be read as what it should be.
     pub(super) unreadable: bool,
-    /// The files in the order in which they were laid over one another.
-    pub(super) order: Vec<usize>,
+    /// Bytes that variables and modules have made.
+    made: usize,
+    /// The weight of what was written at a place.
+    pub(super) ranks: BTreeMap<Place, Rank>,
 }
 
 /// A table that is being read.
@@ -51,7 +60,51 @@ impl Reader {
         });
     }
 
-    fn wrong_type(&mut self, name: &str, wanted: &str, node: &Node) {
+    /// Notes something that is wrong with two places.
+    pub(super) fn problem_of_two(
+        &mut self,
+        at: Place,
+        what: impl Into<String>,
+        label: &str,
+        other: Place,
+        other_label: &str,
+    ) {
+        self.problem(Some(at), what, label, None);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.other = Some((other, other_label.into()));
+        }
+    }
+
+    /// Whether a config may become larger by so many bytes.
+    pub(super) fn may_make(&mut self, at: Place, bytes: usize) -> bool {
+        let before = self.made;
+        self.made = before.saturating_add(bytes);
+        if before <= ROOM && self.made > ROOM {
+            let what = format!("variables and modules make more than {} MiB", ROOM >> 20);
+            self.problem(Some(at), what, "here it is too much", None);
+            self.unreadable = true;
+        }
+        self.made <= ROOM
+    }
+
+    /// Notes a name that means nothing there, with those that do.
+    pub(super) fn unknown(&mut self, at: Place, what: String, name: &str, known: &[&str]) {
+        let help = match nearest(name, known) {
+            Some(near) => Some(format!("did you mean `{near}`?")),
+            None if known.is_empty() => None,
+            None => Some(format!("known here: {}", known.join(", "))),
+        };
+        self.problem(Some(at), what, "unknown here", help);
+    }
+
+    /// A path as the file that has this place means it.
+    pub(super) fn beside(&self, at: Place, name: &str) -> PathBuf {
+        self.sources
+            .get(at.file)
+            .map_or_else(|| PathBuf::from(name), |source| beside(&source.path, name))
+    }
+
+    pub(super) fn wrong_type(&mut self, name: &str, wanted: &str, node: &Node) {
         let found = node.value.kind();
         self.problem(
             Some(node.at),
@@ -176,16 +229,8 @@ impl Reader {
             } else {
                 format!("in `{}`", fields.name)
             };
-            let help = match nearest(key, &fields.known) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("known here: {}", fields.known.join(", ")),
-            };
-            self.problem(
-                Some(field.key),
-                format!("unknown key `{key}` {place}"),
-                "unknown key",
-                Some(help),
-            );
+            let what = format!("unknown key `{key}` {place}");
+            self.unknown(field.key, what, key, &fields.known);
         }
     }
 

@@ -4,7 +4,6 @@ mod accounts;
 mod files;
 
 use super::check;
-use super::load::beside;
 use super::reader::{Fields, Located, Reader};
 use super::value::Place;
 use super::{Base, Config, Kernel, Loader, Packages, Services, System, Trust};
@@ -22,8 +21,19 @@ const ARCHITECTURES: [&str; 1] = ["amd64"];
 /// Reads the merged table.
 pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
     reader.number(&mut top, "schema", SCHEMA..=SCHEMA);
-    // Imports are resolved already; the name is known all the same.
-    reader.texts(&mut top, "imports");
+    // What these say is laid in already; the names are known all the same.
+    for name in [
+        "default",
+        "force",
+        "imports",
+        "remove",
+        "specialisation",
+        "use",
+        "vars",
+        "when",
+    ] {
+        reader.texts(&mut top, name);
+    }
     let system = system(reader, &mut top);
     let base = base(reader, &mut top);
     let packages = packages(reader, &mut top);
@@ -45,7 +55,9 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         system: System::default(),
         base,
         kernel,
+        specialisation: BTreeMap::new(),
         places: BTreeMap::new(),
+        said: BTreeMap::new(),
         sources: Vec::new(),
     };
     reader.finish(&top);
@@ -126,10 +138,7 @@ impl Reader {
 
     /// A path as the file that it stands in means it.
     fn resolve(&self, text: &Located<String>) -> PathBuf {
-        self.sources.get(text.at.file).map_or_else(
-            || PathBuf::from(&text.value),
-            |s| beside(&s.path, &text.value),
-        )
+        self.beside(text.at, &text.value)
     }
 }
 
@@ -243,25 +252,17 @@ fn services(reader: &mut Reader, top: &mut Fields) -> Services {
     let disable = reader.checked_list(&mut fields, "disable", check::unit, rule);
     let mask = reader.checked_list(&mut fields, "mask", check::unit, rule);
     reader.finish(&fields);
-    // What was said last holds: a file that imports another may turn round what that one says.
+    // What has more weight holds: of a unit that is in two lists, too.
     let mut last: BTreeMap<String, (usize, Place)> = BTreeMap::new();
-    let rank: Vec<usize> = reader.order.clone();
-    let rank = |at: Place| rank.iter().position(|file| *file == at.file);
     for (kind, list) in [&enable, &disable, &mask].into_iter().enumerate() {
         for unit in list {
-            match last.get(&unit.value) {
-                Some((_, other)) if other.file == unit.at.file => {
-                    reader.problem(
-                        Some(unit.at),
-                        format!("`{}` is in two lists of `services`", unit.value),
-                        "and here",
-                        None,
-                    );
-                    if let Some(problem) = reader.problems.last_mut() {
-                        problem.other = Some((*other, "here".into()));
-                    }
+            let rank = |at: &Place| reader.ranks.get(at).copied();
+            match last.get(&unit.value).copied() {
+                Some((_, other)) if rank(&other) == rank(&unit.at) => {
+                    let what = format!("`{}` is in two lists of `services`", unit.value);
+                    reader.problem_of_two(unit.at, what, "and here", other, "here");
                 }
-                Some((_, other)) if rank(*other) > rank(unit.at) => {}
+                Some((_, other)) if rank(&other) > rank(&unit.at) => {}
                 _ => {
                     last.insert(unit.value.clone(), (kind, unit.at));
                 }

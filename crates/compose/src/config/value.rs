@@ -1,6 +1,7 @@
 //! A config's text as a tree in which every value knows where it was written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use toml::de::{DeTable, DeValue};
 
 /// A place in a config file, in bytes from its beginning.
@@ -56,6 +57,77 @@ impl Value {
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Other(word) => word,
+        }
+    }
+}
+
+impl Node {
+    /// Whether it is this text.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(&self.value, Value::Text(value) if value == text)
+    }
+
+    /// Bytes that it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        let inner = match &self.value {
+            Value::Text(text) => text.len(),
+            Value::List(list) => list.iter().map(Self::weight).sum(),
+            Value::Table(table) => weight(table),
+            _ => 0,
+        };
+        inner + size_of::<Self>()
+    }
+
+    /// Whether it says the same, wherever it stands.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Integer(a), Value::Integer(b)) => a == b,
+            (Value::Boolean(a), Value::Boolean(b)) => a == b,
+            (Value::List(a), Value::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is(b))
+            }
+            (Value::Table(a), Value::Table(b)) => {
+                let same = |(a, b): ((&String, &Field), (&String, &Field))| {
+                    a.0 == b.0 && a.1.node.is(&b.1.node)
+                };
+                a.len() == b.len() && a.iter().zip(b).all(same)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Bytes that a table takes, about.
+pub(super) fn weight(table: &Table) -> usize {
+    let field = |(name, field): (&String, &Field)| name.len() + field.node.weight();
+    table.iter().map(field).sum()
+}
+
+/// As TOML writes it, on one line.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::Text(text) => write!(f, "{text:?}"),
+            Value::Integer(Some(number)) => write!(f, "{number}"),
+            Value::Integer(None) => f.write_str("a number that is too large"),
+            Value::Boolean(value) => write!(f, "{value}"),
+            Value::List(list) => {
+                f.write_str("[")?;
+                for (number, item) in list.iter().enumerate() {
+                    write!(f, "{}{item}", if number == 0 { "" } else { ", " })?;
+                }
+                f.write_str("]")
+            }
+            Value::Table(table) => {
+                f.write_str("{")?;
+                for (number, (name, field)) in table.iter().enumerate() {
+                    let comma = if number == 0 { "" } else { "," };
+                    write!(f, "{comma} {} = {}", quoted(name), field.node)?;
+                }
+                f.write_str(" }")
+            }
+            Value::Other(word) => f.write_str(word),
         }
     }
 }
@@ -122,27 +194,6 @@ fn convert(file: usize, value: DeValue<'_>) -> Value {
         DeValue::Table(table) => Value::Table(convert_table(file, table)),
         DeValue::Float(_) => Value::Other("a fraction"),
         DeValue::Datetime(_) => Value::Other("a date"),
-    }
-}
-
-/// Lays `above` over `below`: tables are merged by name, lists appended, and any other value
-/// of `above` replaces that of `below`.
-pub(super) fn merge(below: &mut Table, above: Table) {
-    for (name, field) in above {
-        match below.get_mut(&name) {
-            None => {
-                below.insert(name, field);
-            }
-            Some(old) => match (&mut old.node.value, field.node.value) {
-                (Value::Table(old), Value::Table(new)) => merge(old, new),
-                (Value::List(old), Value::List(new)) => old.extend(new),
-                (old_value, new) => {
-                    *old_value = new;
-                    old.node.at = field.node.at;
-                    old.key = field.key;
-                }
-            },
-        }
     }
 }
 

@@ -1,0 +1,122 @@
+//! `elea config explain`.
+
+use crate::context::Context;
+use crate::failure::{Code, Failure, Outcome};
+use crate::options;
+use crate::text::Lines as _;
+use elea_compose::config::{Config, Definition};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Say where a value comes from: everything that is said of it, and why it is what it is
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The value's name, or the table that it stands in: `system.version`, `services`
+    key: String,
+    /// The config's file
+    #[arg(default_value = options::CONFIG)]
+    config: PathBuf,
+    /// Of a specialisation
+    #[arg(long, value_name = "NAME")]
+    specialisation: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    schema: &'static str,
+    values: Vec<Explained>,
+}
+
+#[derive(Serialize)]
+struct Explained {
+    /// The dotted name.
+    key: String,
+    /// The value; none if something else took its place.
+    value: Option<String>,
+    /// Everything that is said of it, in the order in which it is laid over one another.
+    said: Vec<Definition>,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let config = context.config(&args.config)?;
+    let config = match &args.specialisation {
+        None => &config,
+        Some(name) => config.specialisation.get(name).ok_or_else(|| {
+            let known: Vec<&str> = config.specialisation.keys().map(String::as_str).collect();
+            let failure =
+                Failure::new(Code::Usage, format!("no specialisation is called `{name}`"));
+            match known[..] {
+                [] => failure,
+                _ => failure.hint(format!("there are: {}", known.join(", "))),
+            }
+        })?,
+    };
+    let values = explained(config, &args.key);
+    if values.is_empty() {
+        let text = format!("nothing in a config is called `{}`", args.key);
+        let help = "`elea config show` shows all that there is";
+        return Err(Failure::new(Code::Usage, text).hint(help));
+    }
+    let schema = "elea.config-explain/1";
+    context.show(&Shown { schema, values }, |shown| {
+        let texts: Vec<String> = shown.values.iter().map(draw).collect();
+        texts.join("\n")
+    })
+}
+
+/// The values of this name or below it.
+fn explained(config: &Config, key: &str) -> Vec<Explained> {
+    let below = |name: &str| {
+        name.strip_prefix(key)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let mut values: Vec<Explained> = config
+        .values()
+        .into_iter()
+        .filter(|(name, _)| below(name))
+        .map(|(key, value)| {
+            let said = config.said(&key);
+            let value = Some(value);
+            Explained { key, value, said }
+        })
+        .collect();
+    // What is said and has no value of its own: what a later part takes out, say.
+    for name in config.said_keys().filter(|name| below(name)) {
+        if !values.iter().any(|value| value.key == name) {
+            values.push(Explained {
+                key: name.to_owned(),
+                value: None,
+                said: config.said(name),
+            });
+        }
+    }
+    values.sort_by(|a, b| a.key.cmp(&b.key));
+    values
+}
+
+fn draw(explained: &Explained) -> String {
+    let mut text = String::new();
+    match &explained.value {
+        Some(value) => text.line(format!("{} = {value}", explained.key)),
+        None => text.line(format!("{}: not in what comes out", explained.key)),
+    }
+    if explained.said.is_empty() {
+        text.line("  nobody says anything else: it is what Elea does by itself");
+    }
+    for said in &explained.said {
+        let place = format!(
+            "{}:{}:{}",
+            said.origin.file.display(),
+            said.origin.line,
+            said.origin.column
+        );
+        let why = match said.why.as_str() {
+            "" => String::new(),
+            why => format!(" ({why})"),
+        };
+        let mark = if said.holds { "→" } else { " " };
+        let rank = said.rank.name();
+        text.line(format!("  {mark} {place}: {} {rank}{why}", said.value));
+    }
+    text
+}
