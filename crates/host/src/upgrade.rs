@@ -29,6 +29,7 @@ use elea_store::trust::{Places, Policy, Rules, Running};
 use elea_sys::disk::Disk;
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, durable};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -347,6 +348,17 @@ pub(crate) fn followed(view: &View, running: &Generation) -> Option<Source> {
     let next = next.filter(|n| n.number > running.number);
     next.and_then(|n| n.source.clone())
         .or_else(|| running.source.clone())
+}
+
+/// The registries (`HOST:PORT`) that this machine's generations follow by plain HTTP: somebody has said so of each.
+pub fn plain_hosts(view: &View) -> BTreeSet<String> {
+    let manifests = view.generations.keys().filter_map(|n| view.manifest(*n));
+    let sources = manifests.filter_map(|manifest| manifest.source.as_ref());
+    let host = |source: &Source| match source.reference.parse() {
+        Ok(Reference::Registry(location)) if source.plain_http => Some(location.host),
+        _ => None,
+    };
+    sources.filter_map(host).collect()
 }
 
 /// What is trusted: by the running image (by the newest good one, where none runs), and by

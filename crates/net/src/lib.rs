@@ -37,6 +37,7 @@ pub use repair::{Repaired, repair};
 pub use sign::{Signed, sign};
 
 use elea_store::export::Compression;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Options {
     /// Whether plain HTTP may be used for a host that is not loopback. Loopback hosts are
     /// always asked by plain HTTP unless `ca_file` is given.
     pub plain_http: bool,
+    /// Registries (`HOST:PORT`) that are read by plain HTTP, since somebody has said so of each.
+    pub plain_hosts: BTreeSet<String>,
     /// Certificates to trust instead of the system's: a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Credentials instead of those of podman's and docker's files.
@@ -71,6 +74,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             plain_http: false,
+            plain_hosts: BTreeSet::new(),
             ca_file: None,
             auth_file: None,
             registries: Registries::default(),

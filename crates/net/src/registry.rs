@@ -62,8 +62,9 @@ impl Registry {
         let places = options.registries.places(location)?;
         let last = places.len() - 1;
         let places = places.into_iter().enumerate().map(|(at, place)| {
+            let is_plain = options.plain_hosts.contains(&place.location.host);
             let options = Options {
-                plain_http: options.plain_http || place.insecure,
+                plain_http: options.plain_http || place.insecure || is_plain,
                 attempts: if at == last { options.attempts } else { 1 },
                 ..options.clone()
             };

@@ -46,7 +46,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     };
     let (repair, check) = if args.repair {
         let from = args.from.as_deref().map(Source::open).transpose()?;
-        let options = args.network.options()?;
+        let mut options = args.network.options()?;
+        if let Some(machine) = &machine {
+            options.plain_hosts = elea_host::upgrade::plain_hosts(&machine.view()?);
+        }
         let done = elea_net::repair(&store, from.as_ref(), &options, &context.bars())?;
         (Some(done.0), done.1)
     } else {
