@@ -1,25 +1,20 @@
 //! `[[use]]`: a file with typed parameters, laid in once or once for each of several.
 
+mod parameter;
+
 use super::layers::Rank;
 use super::load::read_file;
 use super::parts::{Item, Parts, take_table};
 use super::reader::Reader;
 use super::value::{Field, Node, Place, Table, Value, weight};
 use super::vars::Words;
+use parameter::Parameter;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// A module is laid in at most so often by one `[[use]]`.
 const MOST: usize = 1000;
-/// The kinds of parameters, by their names.
-const KINDS: [(&str, &str); 5] = [
-    ("text", "a text"),
-    ("number", "a number"),
-    ("boolean", "true or false"),
-    ("list", "a list"),
-    ("table", "a table"),
-];
-
 /// A file that was read as a module.
 #[derive(Debug, Clone, Default)]
 struct Module {
@@ -27,150 +22,178 @@ struct Module {
     body: Table,
 }
 
-#[derive(Debug, Clone)]
-struct Parameter {
-    /// The word for its kind.
-    kind: &'static str,
-    default: Option<Node>,
-    one_of: Vec<Node>,
+/// An item of `use`.
+#[derive(Debug)]
+struct Use {
+    at: Place,
+    /// The module's file, as it is named there.
+    name: String,
+    path: PathBuf,
+    named: Place,
+    /// What each gets.
+    with: Table,
+    for_each: Option<Node>,
+}
+
+/// What one of those that a module is used for gets.
+struct Given {
+    /// Which one; none if there is but one.
+    what: Option<String>,
+    /// Its name, if it has one, for modules that ask for it.
+    name: Option<Node>,
+    parameters: Table,
 }
 
 /// Lays in all modules that are used. `vars` fills what is given to them.
 pub(super) fn lay_in(reader: &mut Reader, items: Vec<Item>, vars: Words<'_>, parts: &mut Parts) {
-    let mut known: BTreeMap<PathBuf, Option<Module>> = BTreeMap::new();
-    for Item { at, why, mut table } in items {
-        vars.fill(reader, &mut table);
-        let path = match table.remove("module").map(|field| field.node) {
+    let mut known: BTreeMap<PathBuf, Option<Rc<Module>>> = BTreeMap::new();
+    for mut item in items {
+        vars.fill(reader, &mut item.table);
+        let Some(used) = Use::read(reader, item.at, item.table) else {
+            continue;
+        };
+        let module = known.get(&used.path).cloned().unwrap_or_else(|| {
+            let module = Module::read(reader, &used.path, used.named).map(Rc::new);
+            known.insert(used.path.clone(), module.clone());
+            module
+        });
+        let Some(module) = module else { continue };
+        let begin = match item.why.as_str() {
+            "" => String::new(),
+            why => format!("{why}, "),
+        };
+        for given in used.given(reader, vars) {
+            let why = match &given.what {
+                Some(what) => format!("{begin}module {} for {what}", used.name),
+                None => format!("{begin}module {}", used.name),
+            };
+            if !reader.may_make(used.at, weight(&module.body)) {
+                return;
+            }
+            if let Some(body) = module.filled(reader, used.at, given) {
+                parts.body(reader, &why, body, Rank::Plain);
+            }
+        }
+    }
+}
+
+impl Use {
+    fn read(reader: &mut Reader, at: Place, mut table: Table) -> Option<Self> {
+        let (named, name) = match table.remove("module").map(|field| field.node) {
             Some(Node {
                 at,
                 value: Value::Text(name),
             }) => (at, name),
             Some(node) => {
                 reader.wrong_type("use[].module", "a text", &node);
-                continue;
+                return None;
             }
             None => {
                 reader.problem(Some(at), "`use` without `module`", "it names no file", None);
-                continue;
+                return None;
             }
         };
         let with = take_table(reader, &mut table, "with").unwrap_or_default();
-        let each = table.remove("for_each");
+        let for_each = table.remove("for_each").map(|field| field.node);
         for (name, field) in &table {
             let what = format!("unknown key `{name}` in `use`");
             reader.unknown(field.key, what, name, &["for_each", "module", "with"]);
         }
-        let (named_at, name) = path;
-        let path = reader.beside(named_at, &name);
-        let module = known.get(&path).cloned();
-        let module = module.unwrap_or_else(|| {
-            let module = Module::read(reader, &path, named_at);
-            known.insert(path, module.clone());
-            module
-        });
-        let Some(module) = module else { continue };
-        let begin = if why.is_empty() {
-            String::new()
-        } else {
-            format!("{why}, ")
-        };
-        for (what, given) in instances(reader, vars, each, &with) {
-            let why = match what {
-                Some(what) => format!("{begin}module {name} for {what}"),
-                None => format!("{begin}module {name}"),
-            };
-            let Some(given) = module.given(reader, at, given) else {
-                continue;
-            };
-            if !reader.may_make(at, weight(&module.body)) {
-                return;
-            }
-            let words = Words {
-                of: "param",
-                values: &given,
-            };
-            let mut body = module.body.clone();
-            words.fill(reader, &mut body);
-            parts.body(reader, &why, body, Rank::Plain);
-        }
+        Some(Self {
+            at,
+            path: reader.beside(named, &name),
+            name,
+            named,
+            with,
+            for_each,
+        })
     }
-}
 
-/// What is given to each: for whom, and the parameters.
-fn instances(
-    reader: &mut Reader,
-    vars: Words<'_>,
-    each: Option<Field>,
-    with: &Table,
-) -> Vec<(Option<String>, Table)> {
-    let Some(Field { node, .. }) = each else {
-        return vec![(None, with.clone())];
-    };
-    let list = match &node.value {
-        Value::Text(text) => {
-            let named = text.strip_prefix("vars.");
-            if named.is_none() {
-                let help = Some("write \"vars.NAME\", and a table or list of tables there".into());
-                reader.problem(Some(node.at), "`for_each` names a variable", "here", help);
+    /// What is given to each.
+    fn given(&self, reader: &mut Reader, vars: Words<'_>) -> Vec<Given> {
+        let one = |what, name, parameters: &Table| {
+            let mut all = self.with.clone();
+            all.extend(parameters.clone());
+            Given {
+                what,
+                name,
+                parameters: all,
             }
-            named.and_then(|name| vars.look_up(reader, node.at, name))
+        };
+        let Some(node) = &self.for_each else {
+            return vec![one(None, None, &Table::new())];
+        };
+        let over = match &node.value {
+            Value::Text(text) => {
+                let named = text.strip_prefix("vars.");
+                if named.is_none() {
+                    let help = "write \"vars.NAME\", and a table or list of tables there";
+                    let what = "`for_each` names a variable";
+                    reader.problem(Some(node.at), what, "here", Some(help.into()));
+                }
+                named.and_then(|name| vars.look_up(reader, node.at, name))
+            }
+            _ => Some(node),
+        };
+        let Some(over) = over else { return Vec::new() };
+        let count = match &over.value {
+            Value::Table(table) => table.len(),
+            Value::List(list) => list.len(),
+            other => {
+                let what = format!(
+                    "`for_each` goes over a table or a list, not {}",
+                    other.kind()
+                );
+                reader.problem(Some(over.at), what, "this one", None);
+                return Vec::new();
+            }
+        };
+        if count > MOST {
+            let what = format!("a module is used more than {MOST} times by one `use`");
+            reader.problem(Some(node.at), what, "too many", None);
+            return Vec::new();
         }
-        _ => Some(&node),
-    };
-    let mut found = Vec::new();
-    let mut add = |what: String, name: Option<(&str, Place)>, given: &Table| {
-        let mut all = with.clone();
-        if let Some((name, at)) = name {
-            let value = Value::Text(name.to_owned());
-            all.insert(
-                "name".into(),
-                Field {
-                    key: at,
-                    node: Node { at, value },
-                },
-            );
+        if !reader.may_make(self.at, weight(&self.with).saturating_mul(count)) {
+            return Vec::new();
         }
-        all.extend(given.clone());
-        found.push((Some(what), all));
-    };
-    match list.map(|node| (node.at, &node.value)) {
-        None => {}
-        Some((_, Value::Table(table))) => {
-            for (name, field) in table {
-                if let Value::Table(given) = &field.node.value {
-                    add(name.clone(), Some((name, field.key)), given);
-                } else {
-                    reader.wrong_type(&format!("for_each: {name}"), "a table", &field.node);
+        let text = |at, name: &str| Node {
+            at,
+            value: Value::Text(name.to_owned()),
+        };
+        let mut all = Vec::new();
+        match &over.value {
+            Value::Table(table) => {
+                for (name, field) in table {
+                    if let Value::Table(given) = &field.node.value {
+                        let named = Some(text(field.key, name));
+                        all.push(one(Some(name.clone()), named, given));
+                    } else {
+                        reader.wrong_type(&format!("for_each: {name}"), "a table", &field.node);
+                    }
                 }
             }
-        }
-        Some((_, Value::List(list))) => {
-            for (number, item) in list.iter().enumerate() {
-                match &item.value {
-                    Value::Table(given) => add(format!("number {}", number + 1), None, given),
-                    Value::Text(name) => add(name.clone(), Some((name, item.at)), &Table::new()),
-                    _ => reader.wrong_type("for_each[]", "a table or a text", item),
+            Value::List(list) => {
+                for (number, item) in (1..).zip(list) {
+                    match &item.value {
+                        Value::Table(given) => {
+                            all.push(one(Some(format!("number {number}")), None, given));
+                        }
+                        Value::Text(name) => {
+                            let named = Some(text(item.at, name));
+                            all.push(one(Some(name.clone()), named, &Table::new()));
+                        }
+                        _ => reader.wrong_type("for_each[]", "a table or a text", item),
+                    }
                 }
             }
+            _ => {}
         }
-        Some((at, other)) => {
-            let what = format!(
-                "`for_each` goes over a table or a list, not {}",
-                other.kind()
-            );
-            reader.problem(Some(at), what, "this one", None);
-        }
+        all
     }
-    if found.len() > MOST {
-        let what = format!("a module is used more than {MOST} times by one `use`");
-        reader.problem(Some(node.at), what, "too many", None);
-        found.clear();
-    }
-    found
 }
 
 impl Module {
-    fn read(reader: &mut Reader, path: &std::path::Path, named: Place) -> Option<Self> {
+    fn read(reader: &mut Reader, path: &Path, named: Place) -> Option<Self> {
         let (_, mut body) = read_file(reader, path, Some(named))?;
         let mut parameters = BTreeMap::new();
         for (name, field) in take_table(reader, &mut body, "parameters").unwrap_or_default() {
@@ -185,12 +208,18 @@ impl Module {
         Some(Self { parameters, body })
     }
 
-    /// The parameters as they are given, with those that are left to their defaults.
-    fn given(&self, reader: &mut Reader, at: Place, mut given: Table) -> Option<Table> {
+    /// What the module says with these parameters; what is not given has its default.
+    fn filled(&self, reader: &mut Reader, at: Place, given: Given) -> Option<Table> {
         let mut good = true;
-        // The name of what it is used for is there, asked for or not.
-        if !self.parameters.contains_key("name") {
-            given.retain(|name, field| name != "name" || field.key != field.node.at);
+        let Given {
+            name,
+            parameters: mut given,
+            ..
+        } = given;
+        if let Some(node) = name.filter(|_| self.parameters.contains_key("name")) {
+            given
+                .entry("name".into())
+                .or_insert(Field { key: node.at, node });
         }
         for (name, field) in &given {
             let parameter = self.parameters.get(name);
@@ -214,82 +243,15 @@ impl Module {
             };
             given.insert(name.clone(), Field { key: node.at, node });
         }
-        good.then_some(given)
-    }
-}
-
-impl Parameter {
-    fn read(reader: &mut Reader, name: &str, at: Place, mut table: Table) -> Option<Self> {
-        let full = format!("parameters.{name}");
-        let known = || KINDS.map(|(name, _)| name).join(", ");
-        let kind = match table.remove("type").map(|field| field.node) {
-            Some(Node {
-                at,
-                value: Value::Text(word),
-            }) => {
-                let kind = KINDS.iter().find(|(known, _)| *known == word);
-                if kind.is_none() {
-                    let what = format!("`{word}` is no type of a parameter");
-                    reader.unknown(at, what, &word, &KINDS.map(|(name, _)| name));
-                }
-                kind?.1
-            }
-            Some(node) => {
-                reader.wrong_type(&format!("{full}.type"), "a text", &node);
-                return None;
-            }
-            None => {
-                let help = Some(format!("add `type`: one of {}", known()));
-                reader.problem(Some(at), format!("`{full}` has no type"), "here", help);
-                return None;
-            }
+        if !good {
+            return None;
+        }
+        let words = Words {
+            of: "param",
+            values: &given,
         };
-        let one_of = match table.remove("one_of").map(|field| field.node) {
-            None => Vec::new(),
-            Some(Node {
-                value: Value::List(list),
-                ..
-            }) => list,
-            Some(node) => {
-                reader.wrong_type(&format!("{full}.one_of"), "a list", &node);
-                Vec::new()
-            }
-        };
-        let default = table.remove("default").map(|field| field.node);
-        // For people who read the module.
-        table.remove("doc");
-        for (key, field) in &table {
-            let what = format!("unknown key `{key}` in `{full}`");
-            reader.unknown(field.key, what, key, &["default", "doc", "one_of", "type"]);
-        }
-        let parameter = Self {
-            kind,
-            default,
-            one_of,
-        };
-        if let Some(default) = &parameter.default {
-            parameter.takes(reader, name, default);
-        }
-        Some(parameter)
-    }
-
-    /// Whether it takes a value.
-    fn takes(&self, reader: &mut Reader, name: &str, node: &Node) -> bool {
-        if node.value.kind() != self.kind {
-            reader.wrong_type(&format!("the parameter {name}"), self.kind, node);
-            return false;
-        }
-        if self.one_of.is_empty() || self.one_of.iter().any(|known| known.is(node)) {
-            return true;
-        }
-        let known: Vec<String> = self.one_of.iter().map(ToString::to_string).collect();
-        let what = format!("{node} cannot be the parameter `{name}`");
-        reader.problem(
-            Some(node.at),
-            what,
-            format!("one of {}", known.join(", ")),
-            None,
-        );
-        false
+        let mut body = self.body.clone();
+        words.fill(reader, &mut body);
+        Some(body)
     }
 }
