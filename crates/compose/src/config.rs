@@ -5,6 +5,7 @@
 
 mod check;
 mod json;
+pub mod keys;
 mod layers;
 mod load;
 mod modules;

@@ -2,6 +2,8 @@
 
 mod check;
 mod explain;
+mod options;
+mod schema;
 mod show;
 
 use crate::context::Context;
@@ -12,6 +14,8 @@ use crate::failure::Outcome;
 pub(crate) enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Options(options::Args),
+    Schema(schema::Args),
     Show(show::Args),
 }
 
@@ -19,6 +23,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Options(args) => options::run(&args, context),
+        Command::Schema(args) => schema::run(&args, context),
         Command::Show(args) => show::run(&args, context),
     }
 }

@@ -155,3 +155,32 @@ fn a_value_is_explained_with_everything_that_is_said_of_it() {
         &["no specialisation is called `debag`", "there are: debug"],
     );
 }
+
+/// All keys can be listed and searched, and editors get a schema.
+#[test]
+fn keys_are_listed_searched_and_described_for_editors() {
+    let elea = Elea::new();
+    let all = elea.good("config options");
+    assert!(
+        all.contains("system.name (text; must be given)\n    what the system is called"),
+        "{all}"
+    );
+    let found = elea.good("config options initrd modules");
+    assert_eq!(
+        found,
+        "kernel.drivers (list of texts; default: [])\n    modules in the initrd besides the usual ones\n"
+    );
+    let value = elea.json("config options user uid");
+    assert_eq!(value["options"][0]["key"], "users.NAME.uid");
+    assert_eq!(
+        value["options"][0]["type"]["number"],
+        serde_json::json!([0, 60_000])
+    );
+    elea.bad(
+        "config options nothing like it",
+        1,
+        &["no key has to do with `nothing like it`"],
+    );
+    let schema: serde_json::Value = serde_json::from_str(&elea.good("config schema")).unwrap();
+    assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#");
+}

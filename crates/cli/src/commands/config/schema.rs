@@ -1,0 +1,18 @@
+//! `elea config schema`.
+
+use crate::context::Context;
+use crate::failure::Outcome;
+use elea_compose::config::keys;
+
+/// Print the JSON Schema of a config, for editors
+///
+/// Taplo and the editors that use it check and complete a file that names it:
+/// `#:schema ./elea.schema.json` in its first line.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
+    // It is JSON, asked for or not.
+    let schema = keys::schema();
+    context.show(&schema, |schema| format!("{schema:#}\n"))
+}

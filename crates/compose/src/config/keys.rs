@@ -1,0 +1,436 @@
+//! Every key that a config knows, described: for `elea config options`, the JSON Schema and the reference.
+//!
+//! What stands here is held against what is read: a test gives each key a value of a wrong kind, and another one compares
+//! the names and the defaults.
+
+mod schema;
+
+pub use schema::schema;
+
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A path of the build machine, relative to the folder of the file that has it.
+    Path,
+    /// A number from the first to the last.
+    Number(u64, u64),
+    /// True or false.
+    Boolean,
+    /// A list of texts.
+    Texts,
+    /// A list of paths of the build machine.
+    Paths,
+}
+
+/// A key of a table.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds without it: a value, or words for one that is worked out; nothing where it must be given.
+    pub default: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// A table of a config.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Section {
+    /// Its name.
+    pub name: &'static str,
+    /// What its entries are called by, if it has a table for each: `NAME`, `"/path"`.
+    pub each: Option<&'static str>,
+    /// What the table is for.
+    pub doc: &'static str,
+    /// What it, or each of its entries, knows.
+    pub keys: &'static [Key],
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default,
+        doc,
+    }
+}
+
+use Kind::{Boolean, Number, Path, Paths, Text, Texts};
+
+/// All tables that describe a system.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "system",
+        each: None,
+        doc: "What the system is.",
+        keys: &[
+            key(
+                "name",
+                Text,
+                "",
+                "what the system is called; a machine refuses an upgrade to an image of another name. Lower-case letters, digits, `._-`, at most 63",
+            ),
+            key(
+                "version",
+                Text,
+                "",
+                "ordered by UAPI.10; a machine refuses a lower one. Letters, digits, `.-~^+`, at most 64",
+            ),
+            key(
+                "epoch",
+                Number(0, u32::MAX as u64),
+                "0",
+                "the security epoch; a machine refuses a lower one, whatever the version",
+            ),
+            key("hostname", Text, "the name", "the host name"),
+            key(
+                "title",
+                Text,
+                "name and version",
+                "what the boot menu shows",
+            ),
+            key("locale", Text, "\"C.UTF-8\"", "`LANG` of the system"),
+            key(
+                "timezone",
+                Text,
+                "\"Etc/UTC\"",
+                "a name below `/usr/share/zoneinfo`",
+            ),
+        ],
+    },
+    Section {
+        name: "base",
+        each: None,
+        doc: "The distribution that it is made from.",
+        keys: &[
+            key("suite", Text, "\"trixie\"", "Debian's suite"),
+            key(
+                "mirror",
+                Text,
+                "the build machine's own",
+                "the URL of the archive; without it, the build machine's own apt sources are asked for the suite, its updates and its security updates",
+            ),
+            key(
+                "components",
+                Texts,
+                "[\"main\"]",
+                "the archive's components",
+            ),
+            key("architecture", Text, "\"amd64\"", "the only one so far"),
+        ],
+    },
+    Section {
+        name: "packages",
+        each: None,
+        doc: "What is installed.",
+        keys: &[
+            key(
+                "install",
+                Texts,
+                "[]",
+                "names of packages, besides what every system has: Debian's essential and required packages, systemd, udev, D-Bus, e2fsprogs, kmod and ca-certificates",
+            ),
+            key(
+                "remove",
+                Texts,
+                "none",
+                "names that another file installs and that are not wanted",
+            ),
+            key(
+                "recommends",
+                Boolean,
+                "false",
+                "whether what packages recommend comes with them",
+            ),
+        ],
+    },
+    Section {
+        name: "files",
+        each: Some("\"/path\""),
+        doc: "One path of the image each, with exactly one of `content`, `source`, `symlink` and `directory`. What stands below `/var` becomes part of the factory copy: it is made on a machine where it is absent. Nothing can stand in `/boot`, `/dev`, `/efi`, `/elea`, `/home`, `/proc`, `/root`, `/run`, `/sys`, `/sysroot` and `/tmp`: these are empty in an image.",
+        keys: &[
+            key("content", Text, "none", "the file's content"),
+            key("source", Path, "none", "a file whose content is copied"),
+            key("symlink", Text, "none", "the target of a symbolic link"),
+            key("directory", Boolean, "none", "a folder"),
+            key("mode", Text, "\"0644\", of folders \"0755\"", "octal"),
+            key(
+                "owner",
+                Text,
+                "\"root\"",
+                "a name that the image has, or a number",
+            ),
+            key(
+                "group",
+                Text,
+                "\"root\"",
+                "a name that the image has, or a number",
+            ),
+        ],
+    },
+    Section {
+        name: "users",
+        each: Some("NAME"),
+        doc: "Accounts. A user that packages brought, root for one, is changed instead of made.",
+        keys: &[
+            key(
+                "uid",
+                Number(0, 60_000),
+                "the next free one",
+                "kept by the lock for ever",
+            ),
+            key(
+                "system",
+                Boolean,
+                "false",
+                "no person: the number is taken from those of the system (100–999)",
+            ),
+            key("groups", Texts, "[]", "groups besides its own"),
+            key(
+                "ssh_keys",
+                Texts,
+                "[]",
+                "lines of `authorized_keys`; they are in the image, in `/etc/ssh/authorized_keys.d`",
+            ),
+            key(
+                "password",
+                Text,
+                "locked",
+                "a hash as `mkpasswd` or `openssl passwd -6` prints it",
+            ),
+            key("shell", Text, "/bin/bash", "an absolute path"),
+            key(
+                "home",
+                Text,
+                "/home/NAME",
+                "an absolute path; made by the machine at its first boot",
+            ),
+            key("comment", Text, "none", "the person's name"),
+            key(
+                "sudo",
+                Boolean,
+                "false",
+                "whether it may become root without a password; needs the package `sudo`",
+            ),
+        ],
+    },
+    Section {
+        name: "groups",
+        each: Some("NAME"),
+        doc: "Groups.",
+        keys: &[key(
+            "gid",
+            Number(0, 60_000),
+            "the next free one",
+            "kept by the lock for ever",
+        )],
+    },
+    Section {
+        name: "services",
+        each: None,
+        doc: "Units, with their types. What packages start by themselves needs no entry. Elea turns off apt's timers, the backup of the package database and e2scrub, which have nothing to do on an image, unless `enable` names them. `/usr/lib/systemd/system-preset/00-elea.preset` says the same, so `systemctl preset-all` changes nothing on a machine.",
+        keys: &[
+            key("enable", Texts, "[]", "units that start: `ssh.service`"),
+            key("disable", Texts, "[]", "units that do not"),
+            key("mask", Texts, "[]", "units that cannot be started"),
+        ],
+    },
+    Section {
+        name: "kernel",
+        each: None,
+        doc: "The kernel and its initrd.",
+        keys: &[
+            key(
+                "package",
+                Text,
+                "\"linux-image-amd64\"",
+                "the package that brings the kernel",
+            ),
+            key(
+                "arguments",
+                Texts,
+                "[]",
+                "one argument each; `root`, `ro`, `rw`, `init`, `composefs.digest` and `elea.*` are Elea's",
+            ),
+            key(
+                "drivers",
+                Texts,
+                "[]",
+                "modules in the initrd besides the usual ones",
+            ),
+            key(
+                "usual_drivers",
+                Boolean,
+                "true",
+                "virtio, NVMe, AHCI, SCSI, USB, MMC, watchdogs, as far as the kernel has them",
+            ),
+        ],
+    },
+    Section {
+        name: "health",
+        each: None,
+        doc: "How a boot is judged.",
+        keys: &[
+            key(
+                "units",
+                Texts,
+                "[]",
+                "units that must be active after a boot",
+            ),
+            key(
+                "timeout",
+                Number(1, 86_400),
+                "300",
+                "seconds from the start of user space to the verdict",
+            ),
+            key(
+                "condemn",
+                Boolean,
+                "false",
+                "whether one failed check ends the try for good, instead of using up the three",
+            ),
+        ],
+    },
+    Section {
+        name: "update",
+        each: None,
+        doc: "Where machines get upgrades from.",
+        keys: &[
+            key(
+                "reference",
+                Text,
+                "",
+                "`registry:HOST/NAME:TAG`, what machines follow unless they are told otherwise",
+            ),
+            key(
+                "plain_http",
+                Boolean,
+                "false",
+                "whether plain HTTP may be used",
+            ),
+        ],
+    },
+    Section {
+        name: "trust",
+        each: None,
+        doc: "Who may sign what a machine takes.",
+        keys: &[
+            key(
+                "keys",
+                Paths,
+                "[]",
+                "public keys (PEM) that the image trusts for its upgrades",
+            ),
+            key(
+                "policy",
+                Path,
+                "none",
+                "the `trust.toml` of the image: which keys for which place, and how many (`docs/formats/trust.md`)",
+            ),
+        ],
+    },
+    Section {
+        name: "loader",
+        each: None,
+        doc: "The boot loader, which comes from a suite of its own.",
+        keys: &[
+            key(
+                "suite",
+                Text,
+                "\"sid\"",
+                "where systemd-boot is taken from: 258 or newer is needed, since older ones hang on a damaged kernel",
+            ),
+            key(
+                "package",
+                Text,
+                "\"systemd-boot-efi\"",
+                "the package that holds its EFI program",
+            ),
+            key("version", Text, "the newest", "a version of it"),
+        ],
+    },
+];
+
+/// The keys at the top of a file that say how its parts are laid together (`docs/config.md`).
+pub const LANGUAGE: &[(&str, &str)] = &[
+    ("schema", "the version of the language: 1"),
+    ("imports", "files, folders and profiles that are taken in"),
+    ("default", "what holds where nobody says anything else"),
+    ("force", "what holds, whatever else is said"),
+    ("remove", "what others say and is not wanted"),
+    ("vars", "values that `${vars.NAME}` stands for"),
+    ("use", "modules, each with its parameters"),
+    ("when", "what counts on some machines alone"),
+    ("specialisation", "the same system in other ways"),
+];
+
+impl Kind {
+    /// The word for it.
+    pub fn word(self) -> String {
+        match self {
+            Self::Text => "text".into(),
+            Self::Path => "path".into(),
+            Self::Number(low, high) => format!("number, {low} to {high}"),
+            Self::Boolean => "true/false".into(),
+            Self::Texts => "list of texts".into(),
+            Self::Paths => "list of paths".into(),
+        }
+    }
+}
+
+impl Section {
+    /// The dotted name of one of its keys: `users.NAME.uid`.
+    pub fn path(&self, key: &Key) -> String {
+        match self.each {
+            Some(each) => format!("{}.{each}.{}", self.name, key.name),
+            None => format!("{}.{}", self.name, key.name),
+        }
+    }
+
+    fn heading(&self) -> String {
+        match self.each {
+            Some(each) => format!("[{}.{each}]", self.name),
+            None => format!("[{}]", self.name),
+        }
+    }
+}
+
+/// The reference of all keys, as Markdown: the part of `docs/config.md` under "Keys".
+pub fn reference() -> String {
+    let mut text = String::new();
+    for section in SECTIONS {
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "### `{}`\n\n{}\n\n| key | type | default | meaning |\n|---|---|---|---|\n",
+            section.heading(),
+            section.doc
+        );
+        for key in section.keys {
+            let default = match key.default {
+                "" => "must be given".to_owned(),
+                value if is_value(value) => format!("`{value}`"),
+                words => words.to_owned(),
+            };
+            let (name, kind) = (key.name, key.kind.word());
+            let _ = writeln!(text, "| `{name}` | {kind} | {default} | {} |", key.doc);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Whether a default is a value, and not words for one.
+fn is_value(default: &str) -> bool {
+    default.starts_with(['"', '[', '/'])
+        || default.chars().all(|c| c.is_ascii_digit())
+        || ["true", "false"].contains(&default)
+}

@@ -1,0 +1,155 @@
+//! What is said of keys (for `config options`, the schema and the reference) is what is read.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+
+use elea_compose::config::keys::{Key, Kind, LANGUAGE, SECTIONS, Section, reference, schema};
+use elea_compose::config::{self, Config, Errors};
+use std::fs;
+use std::path::Path;
+
+fn load(text: &str) -> Result<Config, Errors> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("elea.toml");
+    fs::write(&path, text).unwrap();
+    config::load(&path)
+}
+
+fn messages(text: &str) -> Vec<(String, Option<String>)> {
+    let errors = load(text).expect_err("this config is wrong");
+    let list = errors.list().iter();
+    list.map(|e| (e.message.clone(), e.help.clone())).collect()
+}
+
+/// A table with one line in it.
+fn with(section: &Section, line: &str) -> String {
+    let entry = match section.each {
+        None => String::new(),
+        Some("NAME") => ".ada".into(),
+        Some(_) => ".\"/etc/x\"".into(),
+    };
+    format!("[{}{entry}]\n{line}\n", section.name)
+}
+
+fn keys() -> impl Iterator<Item = (&'static Section, &'static Key)> {
+    let keys = |section: &'static Section| section.keys.iter().map(move |key| (section, key));
+    SECTIONS.iter().flat_map(keys)
+}
+
+#[test]
+fn tables_know_these_keys_and_no_others() {
+    for section in SECTIONS {
+        let found = messages(&with(section, "qqqqqqqqqqqqqqqqqqqq = 1"));
+        let known = found
+            .iter()
+            .find(|(what, _)| what.starts_with("unknown key"));
+        let help = known.unwrap().1.clone().unwrap();
+        let mut known: Vec<&str> = help
+            .strip_prefix("known here: ")
+            .unwrap()
+            .split(", ")
+            .collect();
+        let mut said: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+        known.sort_unstable();
+        said.sort_unstable();
+        assert_eq!(known, said, "{}", section.name);
+    }
+    let found = messages("qqqqqqqqqqqqqqqqqqqq = 1");
+    let help = found
+        .iter()
+        .find_map(|(what, help)| help.clone().filter(|_| what.starts_with("unknown key")));
+    let help = help.unwrap();
+    let mut known: Vec<&str> = help
+        .strip_prefix("known here: ")
+        .unwrap()
+        .split(", ")
+        .collect();
+    let sections = SECTIONS.iter().map(|section| section.name);
+    let mut said: Vec<&str> = sections
+        .chain(LANGUAGE.iter().map(|(name, _)| *name))
+        .collect();
+    known.sort_unstable();
+    said.sort_unstable();
+    assert_eq!(known, said);
+}
+
+#[test]
+fn keys_take_what_is_said_and_nothing_else() {
+    for (section, key) in keys() {
+        let (wrong, wanted) = match key.kind {
+            Kind::Text | Kind::Path => ("1.5", "must be a text, not a fraction".to_owned()),
+            Kind::Boolean => ("1.5", "must be true or false, not a fraction".into()),
+            Kind::Texts | Kind::Paths => ("1.5", "must be a list of texts, not a fraction".into()),
+            Kind::Number(low, high) => ("-1", format!("must be a number from {low} to {high}")),
+        };
+        let text = with(section, &format!("{} = {wrong}", key.name));
+        let found = messages(&text);
+        let said = found
+            .iter()
+            .any(|(what, _)| what.ends_with(&wanted) && what.contains(key.name));
+        assert!(said, "{text}: no `{wanted}` in {found:?}");
+    }
+}
+
+#[test]
+fn defaults_are_what_is_said() {
+    let config = load("[system]\nname = \"a\"\nversion = \"1\"\n").unwrap();
+    let values = config.values();
+    for (section, key) in keys().filter(|(section, _)| section.each.is_none()) {
+        let path = section.path(key);
+        let value = values
+            .iter()
+            .find(|(name, _)| *name == path)
+            .map(|(_, value)| value.as_str());
+        match (key.default, value) {
+            // What there is no value of by default, or one that others make.
+            (_, None) | ("" | "the name" | "name and version", Some(_)) => {}
+            (said, Some(value)) => assert_eq!(value, said, "{path}"),
+        }
+    }
+    // A key must be given if its table is there, and says so.
+    for (section, key) in keys().filter(|(_, key)| key.default.is_empty()) {
+        let found = messages(&with(section, ""));
+        let missing = format!("`{}.{}` is missing", section.name, key.name);
+        assert!(
+            found.iter().any(|(what, _)| *what == missing),
+            "{missing}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn the_reference_is_in_the_documentation() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("## Keys\n").unwrap();
+    let (_, after) = rest.split_once("## What a build does").unwrap();
+    let head = "\nWritten by a test from `crates/compose/src/config/keys.rs` (`ELEA_WRITE_DOCS=1`). `schema = 1` may stand at the top; it is the version of this language.\n\n";
+    let new = format!(
+        "{before}## Keys\n{head}{}## What a build does{after}",
+        reference()
+    );
+    if std::env::var_os("ELEA_WRITE_DOCS").is_some() {
+        fs::write(&path, &new).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == new,
+        "docs/config.md is not what keys.rs says: ELEA_WRITE_DOCS=1"
+    );
+}
+
+#[test]
+fn the_schema_has_every_key() {
+    let schema = schema();
+    for (section, key) in keys() {
+        let mut table = &schema["properties"][section.name];
+        if section.each.is_some() {
+            table = &table["additionalProperties"];
+        }
+        let known = &table["properties"][key.name];
+        assert_eq!(known["description"], key.doc, "{}", section.path(key));
+        assert_eq!(table["additionalProperties"], false);
+    }
+    for (name, doc) in LANGUAGE {
+        assert_eq!(schema["properties"][name]["description"], *doc);
+    }
+}
