@@ -4,6 +4,7 @@
 //! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
 
 mod check;
+mod fmt;
 mod json;
 pub mod keys;
 mod layers;
@@ -17,6 +18,7 @@ mod value;
 mod vars;
 mod whens;
 
+pub use fmt::{FmtError, format};
 pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;

@@ -1,6 +1,7 @@
 //! The config file: any text is a config or a list of errors that can be drawn.
 #![no_main]
 
+use elea_compose::config::{self, FmtError};
 use libfuzzer_sys::fuzz_target;
 use std::fs;
 use std::path::PathBuf;
@@ -15,13 +16,20 @@ fn file() -> &'static PathBuf {
 }
 
 fuzz_target!(|text: &[u8]| {
+    if let Ok(text) = std::str::from_utf8(text) {
+        match config::format(text) {
+            Ok(once) => assert_eq!(config::format(&once).ok(), Some(once)),
+            Err(FmtError::Toml(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
     // It would read what it names.
     let names = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
     if names(b"imports") || names(b"module") {
         return;
     }
     fs::write(file(), text).expect("the folder can be written");
-    if let Err(errors) = elea_compose::config::load(file()) {
+    if let Err(errors) = config::load(file()) {
         assert!(!errors.list().is_empty());
         errors.render(false);
         errors.to_json();

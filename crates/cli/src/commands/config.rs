@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod fmt;
 mod options;
 mod schema;
 mod show;
@@ -14,6 +15,7 @@ use crate::failure::Outcome;
 pub(crate) enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Fmt(fmt::Args),
     Options(options::Args),
     Schema(schema::Args),
     Show(show::Args),
@@ -23,6 +25,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Fmt(args) => fmt::run(&args, context),
         Command::Options(args) => options::run(&args, context),
         Command::Schema(args) => schema::run(&args, context),
         Command::Show(args) => show::run(&args, context),

@@ -184,3 +184,33 @@ fn keys_are_listed_searched_and_described_for_editors() {
     let schema: serde_json::Value = serde_json::from_str(&elea.good("config schema")).unwrap();
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#");
 }
+
+/// A file is written anew only if it has to be, with its mode; `--check` says so alone.
+#[test]
+fn a_config_is_made_tidy_in_its_place() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let elea = Elea::new();
+    let path = elea.path("elea.toml");
+    fs::write(&path, "[ system ]\nname=\"a\" # who\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let ran = elea.run("config fmt --check");
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(1), "elea.toml is not tidy\n")
+    );
+    assert_eq!(elea.good("config fmt"), "elea.toml was made tidy\n");
+    let tidy = "[system]\nname = \"a\" # who\n";
+    assert_eq!(fs::read_to_string(&path).unwrap(), tidy);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    assert_eq!(elea.good("config fmt"), "");
+    assert_eq!(elea.good("config fmt --check"), "");
+    // Of several nothing is written if one is no TOML.
+    fs::write(&path, "a=1\n").unwrap();
+    fs::write(elea.path("b.toml"), "b = \n").unwrap();
+    elea.bad("config fmt elea.toml b.toml", 3, &["b.toml", "no TOML"]);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "a=1\n");
+    elea.bad("config fmt x.json", 1, &["x.json"]);
+}
