@@ -2,6 +2,7 @@
 
 mod boot;
 mod build;
+mod config;
 mod import;
 mod layers;
 mod measure;
@@ -22,7 +23,9 @@ use std::path::PathBuf;
 const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 
 /// What can be measured alone, in the order of the document.
-const PARTS: [&str; 6] = ["import", "build", "fetch", "layers", "boot", "sizes"];
+const PARTS: [&str; 7] = [
+    "import", "build", "config", "fetch", "layers", "boot", "sizes",
+];
 
 /// The part that has a document of its own.
 const STORE: &str = "store";
@@ -133,6 +136,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     if options.wants("build") {
         talk::headline("build with a warm package cache");
         keep("build", &build::builds(&works, rounds)?)?;
+    }
+    if options.wants("config") {
+        talk::headline("reading a large config");
+        keep("config", &config::reads(&works, rounds)?)?;
     }
     if options.wants("fetch") {
         talk::headline("bytes fetched");
