@@ -356,6 +356,19 @@ fn conditions_choose_what_counts() {
     ] {
         assert_eq!(bad(&[("top.toml", &text(conditions))]), [expected]);
     }
+    // What is removed under a condition that does not hold stays.
+    for (arch, left) in [("amd64", 0), ("arm64", 1)] {
+        let text = format!(
+            "{SYSTEM}[packages]\ninstall = [\"jq\"]\n[[when]]\narch = \"{arch}\"\napply = {{ remove.packages.install = [\"jq\"] }}\n"
+        );
+        let config = good(&[("top.toml", &text)]);
+        assert_eq!(config.packages.install.len(), left, "{arch}");
+    }
+    let text = format!("{SYSTEM}[[when]]\napply = {{ default.vars.a = 1 }}\n");
+    assert_eq!(
+        bad(&[("top.toml", &text)]),
+        ["top.toml:5:19: `vars` stands at the top of a config alone"]
+    );
     // What is asked for cannot be decided by what asks, and what does not count is checked too.
     let text = format!(
         "{SYSTEM}[[when]]\narch = \"arm64\"\napply = {{ base.suite = \"sid\", packages.instal = 1 }}\n"

@@ -35,6 +35,9 @@ const MOST: usize = 32;
 /// Names that only the top of a file knows.
 const OF_FILES: [&str; 6] = ["imports", "schema", "specialisation", "use", "vars", "when"];
 
+/// The tables that give what is in them another rank.
+const RANKS: [(&str, Rank); 2] = [("default", Rank::Default), ("force", Rank::Force)];
+
 impl Parts {
     /// Takes in what stands at the top of a file.
     pub(super) fn file(&mut self, reader: &mut Reader, why: &str, mut table: Table) {
@@ -69,33 +72,44 @@ impl Parts {
                 Rank::Specialisation,
             );
         }
+        for (name, rank) in RANKS {
+            if let Some(Value::Table(inner)) =
+                table.get_mut(name).map(|field| &mut field.node.value)
+                && let Some(vars) = take_table(reader, inner, "vars")
+            {
+                self.vars.push(layer(rank, why, vars));
+            }
+        }
         self.layers(reader, why, table, Rank::Plain);
     }
 
     /// Takes in the table of a module, a condition or a specialisation, which says less than a file.
     pub(super) fn body(&mut self, reader: &mut Reader, why: &str, mut table: Table, rank: Rank) {
-        for name in OF_FILES {
-            if let Some(field) = table.remove(name) {
-                let what = format!("`{name}` stands at the top of a config alone");
-                reader.problem(Some(field.key), what, "not here", None);
-            }
-        }
+        refuse(reader, &mut table);
         self.layers(reader, why, table, rank);
     }
 
     fn layers(&mut self, reader: &mut Reader, why: &str, mut table: Table, rank: Rank) {
         self.removed
             .extend(take_table(reader, &mut table, "remove"));
-        for (name, rank) in [("default", Rank::Default), ("force", Rank::Force)] {
+        for (name, rank) in RANKS {
             let Some(mut inner) = take_table(reader, &mut table, name) else {
                 continue;
             };
-            if let Some(vars) = take_table(reader, &mut inner, "vars") {
-                self.vars.push(layer(rank, why, vars));
-            }
+            refuse(reader, &mut inner);
             self.layers.push(layer(rank, why, inner));
         }
         self.layers.push(layer(rank, why, table));
+    }
+}
+
+/// Refuses what only the top of a file knows.
+fn refuse(reader: &mut Reader, table: &mut Table) {
+    for name in OF_FILES {
+        if let Some(field) = table.remove(name) {
+            let what = format!("`{name}` stands at the top of a config alone");
+            reader.problem(Some(field.key), what, "not here", None);
+        }
     }
 }
 

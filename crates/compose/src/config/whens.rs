@@ -47,7 +47,7 @@ impl Facts<'_> {
                 format!("{why}, ")
             };
             let why = format!("{begin}when {}", asked.join(", "));
-            let known = parts.layers.len();
+            let (known, removed) = (parts.layers.len(), parts.removed.len());
             let holds = self.all(reader, &table);
             parts.body(reader, &why, apply, Rank::Plain);
             for layer in &parts.layers[known..] {
@@ -56,6 +56,7 @@ impl Facts<'_> {
             if !holds {
                 // It was read for what is wrong with it.
                 parts.layers.truncate(known);
+                parts.removed.truncate(removed);
             }
         }
     }
