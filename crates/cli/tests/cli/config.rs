@@ -146,7 +146,10 @@ fn a_value_is_explained_with_everything_that_is_said_of_it() {
     elea.bad(
         "config explain sistem 2.0.toml",
         2,
-        &["nothing in a config is called `sistem`"],
+        &[
+            "nothing in a config is called `sistem`",
+            "did you mean `system`?",
+        ],
     );
     let line = "config explain system 2.0.toml --specialisation debag";
     elea.bad(

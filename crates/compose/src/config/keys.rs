@@ -403,6 +403,18 @@ impl Section {
     }
 }
 
+/// The name that a mistyped one is most likely meant to be: of a table or a key.
+pub fn near(name: &str) -> Option<String> {
+    let mut known: Vec<String> = SECTIONS.iter().map(|s| s.name.to_owned()).collect();
+    let paths = SECTIONS.iter().flat_map(|section| {
+        let keys = section.keys.iter();
+        keys.map(move |key| section.path(key))
+    });
+    known.extend(paths);
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    super::nearest(name, &known).map(str::to_owned)
+}
+
 /// The reference of all keys, as Markdown: the part of `docs/config.md` under "Keys".
 pub fn reference() -> String {
     let mut text = String::new();

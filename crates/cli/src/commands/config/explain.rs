@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::options;
 use crate::text::Lines as _;
-use elea_compose::config::{Config, Definition};
+use elea_compose::config::{Config, Definition, keys};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -54,7 +54,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let values = explained(config, &args.key);
     if values.is_empty() {
         let text = format!("nothing in a config is called `{}`", args.key);
-        let help = "`elea config show` shows all that there is";
+        let help = match keys::near(&args.key) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`elea config options` lists all that there is".into(),
+        };
         return Err(Failure::new(Code::Usage, text).hint(help));
     }
     let schema = "elea.config-explain/1";
