@@ -83,6 +83,8 @@ fn a_text_becomes_tidy_and_stays_so() {
     assert_eq!(format(UNTIDY).unwrap(), TIDY);
     assert_eq!(format(TIDY).unwrap(), TIDY);
     assert_eq!(format("").unwrap(), "");
+    assert_eq!(format("a=1\n # the end").unwrap(), "a = 1\n# the end\n");
+    assert_eq!(format("# alone").unwrap(), "# alone\n");
     assert!(matches!(format("a = "), Err(FmtError::Toml(_))));
 }
 

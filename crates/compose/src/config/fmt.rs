@@ -38,9 +38,10 @@ pub fn format(text: &str) -> Result<String, FmtError> {
 fn lines_of(raw: &RawString) -> String {
     let text = raw.as_str().unwrap_or_default();
     let mut lines: Vec<&str> = Vec::new();
-    // What stands behind the last line's end is where the value begins.
-    let count = text.matches('\n').count();
-    for line in text.lines().take(count).map(str::trim) {
+    // What stands behind the last line's end is where the value begins, unless it is a comment at the end of the text.
+    let ended = text.matches('\n').count();
+    let all = text.lines().map(str::trim).enumerate();
+    for (_, line) in all.filter(|(number, line)| *number < ended || !line.is_empty()) {
         if !(line.is_empty() && lines.last().is_none_or(|last| last.is_empty())) {
             lines.push(line);
         }
