@@ -179,8 +179,10 @@ fn compared(goal: &Goal, ours: &Line, lines: &[&Line]) -> String {
     let peers = lines.iter().filter(|line| {
         line.who != OURS && !line.beside && goal.peer.is_none_or(|peer| peer == line.who)
     });
-    let theirs = peers.filter_map(|line| median(line, goal.of));
-    let theirs = theirs.min_by(f64::total_cmp);
+    // Of the fastest one, whatever the goal is about.
+    let wall = |line: &&&Line| median(line, Of::Wall).unwrap_or(f64::INFINITY);
+    let fastest = peers.min_by(|a, b| wall(a).total_cmp(&wall(b)));
+    let theirs = fastest.and_then(|line| median(line, goal.of));
     let what = match (goal.of, goal.peer) {
         (Of::Fetched, _) => "bytes ",
         (Of::Wall, Some(peer)) => &format!("{peer} "),
@@ -228,6 +230,8 @@ mod tests {
         table.fetched("next", OURS, 10);
         table.add("next", "a", used(2.0));
         table.fetched("next", "a", 100);
+        table.add("next", "slower, with less", used(3.0));
+        table.fetched("next", "slower, with less", 10);
         let text = table.text(row("next").unwrap());
         assert!(
             text.contains("bytes 0.10 (goal 0.2: met); 0.50 (goal 0.3: missed)"),
