@@ -1,41 +1,8 @@
 //! The config's language: what is laid over what, variables, modules, conditions, specialisations.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail")]
-
-use elea_compose::config::{self, Config, Content, Errors, Rank};
-use std::fs;
+use crate::{bad, good, load};
+use elea_compose::config::{Content, Rank};
 use std::path::Path;
-
-/// A folder of config files; the first is the config.
-fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Config, Errors>) {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, text) in files {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    let config = config::load(&dir.path().join(files[0].0));
-    (dir, config)
-}
-
-fn good(files: &[(&str, &str)]) -> Config {
-    let (_dir, config) = load(files);
-    config.unwrap_or_else(|e| panic!("{e}"))
-}
-
-/// Errors as `file:line:column: message [help]`.
-fn bad(files: &[(&str, &str)]) -> Vec<String> {
-    let (dir, config) = load(files);
-    let errors = config.expect_err("this config is wrong");
-    let said = errors.list().iter().map(|e| {
-        let file = e.file.as_deref().unwrap_or(Path::new("-"));
-        let file = file.strip_prefix(dir.path()).unwrap_or(file);
-        let help = e.help.as_ref().map(|h| format!(" [{h}]"));
-        let place = format!("{}:{}:{}", file.display(), e.line, e.column);
-        format!("{place}: {}{}", e.message, help.unwrap_or_default())
-    });
-    said.collect()
-}
 
 const SYSTEM: &str = "[system]\nname = \"a\"\nversion = \"1\"\n";
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+mod language;
+
 use elea_compose::config::{self, Config, Errors};
 use std::fs;
 use std::path::Path;
