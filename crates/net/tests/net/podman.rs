@@ -17,7 +17,10 @@ struct Podman {
 
 impl Podman {
     fn find() -> Option<Self> {
-        let root = debian::root()?;
+        let Some(root) = debian::root() else {
+            eprintln!("skipped: no Debian 13 in a folder; `cargo xtask test` makes one");
+            return None;
+        };
         // Beside the root: podman puts an overlay over it, which not every file system takes.
         let folder = tempfile::tempdir_in(root.parent()?).unwrap();
         let podman = Self { root, folder };
