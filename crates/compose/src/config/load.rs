@@ -90,14 +90,15 @@ fn evaluate(reader: &mut Reader, mut parts: Parts) -> (Merged, BTreeMap<String, 
         of: "vars",
         values: &vars.table,
     };
-    let uses = std::mem::take(&mut parts.uses);
-    modules::lay_in(reader, uses, vars, &mut parts);
     let fill = |reader: &mut Reader, layers: &mut Vec<Layer>| {
         for layer in layers {
             vars.fill(reader, &mut layer.table);
         }
     };
     fill(reader, &mut parts.layers);
+    // What modules say is filled where it is read, once.
+    let uses = std::mem::take(&mut parts.uses);
+    modules::lay_in(reader, uses, vars, &mut parts);
     let mut whens = std::mem::take(&mut parts.whens);
     for when in &mut whens {
         vars.fill(reader, &mut when.table);

@@ -53,7 +53,7 @@ pub(super) fn lay_in(reader: &mut Reader, items: Vec<Item>, vars: Words<'_>, par
             continue;
         };
         let module = known.get(&used.path).cloned().unwrap_or_else(|| {
-            let module = Module::read(reader, &used.path, used.named).map(Rc::new);
+            let module = Module::read(reader, &used.path, used.named, vars).map(Rc::new);
             known.insert(used.path.clone(), module.clone());
             module
         });
@@ -193,8 +193,9 @@ impl Use {
 }
 
 impl Module {
-    fn read(reader: &mut Reader, path: &Path, named: Place) -> Option<Self> {
+    fn read(reader: &mut Reader, path: &Path, named: Place, vars: Words<'_>) -> Option<Self> {
         let (_, mut body) = read_file(reader, path, Some(named))?;
+        vars.fill(reader, &mut body);
         let mut parameters = BTreeMap::new();
         for (name, field) in take_table(reader, &mut body, "parameters").unwrap_or_default() {
             let Value::Table(table) = field.node.value else {

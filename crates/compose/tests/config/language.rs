@@ -212,6 +212,21 @@ fn a_module_is_laid_in_for_each() {
     assert!(said.iter().all(|d| d.holds));
 }
 
+/// What stands for a variable is not looked through, on its way through a module neither.
+#[test]
+fn values_are_literal() {
+    let text = format!(
+        "{SYSTEM}[vars]\na = \"$${{vars.b}}\"\nlit = '${{vars.none}}'\n[[use]]\nmodule = \"m.toml\"\nwith = {{ text = \"${{vars.lit}}\" }}\n"
+    );
+    let module =
+        "[parameters.text]\ntype = \"text\"\n[files.\"/etc/a\"]\ncontent = \"<${param.text}>\"\n";
+    let config = good(&[("top.toml", &text), ("m.toml", module)]);
+    let Content::Text(content) = &config.files["/etc/a"].content else {
+        panic!("a text")
+    };
+    assert_eq!(content, "<${vars.none}>");
+}
+
 #[test]
 fn what_is_given_to_a_module_is_checked() {
     for (with, expected) in [
