@@ -210,7 +210,7 @@ fn cargo_oracle() -> Result<()> {
 
 /// Empties a folder, or makes it; Nix makes its store read-only.
 fn clear(folder: &Path) -> Result<()> {
-    let text = r#"[ ! -e "$1" ] || { chmod -R u+w "$1"; rm -rf "$1"; }; mkdir -p "$1""#;
+    let text = r#"mkdir -p "$1"; chmod -R u+w "$1"; find "$1" -mindepth 1 -maxdepth 1 -exec rm -rf -- {} +"#;
     script(text, &[folder.as_os_str()]).map(drop)
 }
 
