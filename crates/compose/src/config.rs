@@ -14,6 +14,7 @@ mod parts;
 mod reader;
 mod report;
 mod sections;
+mod settings;
 mod value;
 mod vars;
 mod whens;
@@ -23,6 +24,11 @@ pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
+pub use sections::timers::Timer;
+pub use sections::units::Unit;
+pub(crate) use sections::units::starter;
+pub use settings::Setting;
+pub(crate) use value::quoted;
 
 use elea_formats::release::{Health, Source};
 use serde::ser::SerializeMap as _;
@@ -55,8 +61,14 @@ pub struct Config {
     pub groups: BTreeMap<String, Group>,
     /// Which units start.
     pub services: Services,
+    /// Units that the config writes itself, by name.
+    pub units: BTreeMap<String, Unit>,
+    /// Commands that run at set times, by name.
+    pub timers: BTreeMap<String, Timer>,
     /// The kernel.
     pub kernel: Kernel,
+    /// Settings of the running kernel, by their names in sysctl(8).
+    pub sysctl: BTreeMap<String, Setting>,
     /// How a boot is judged.
     pub health: Health,
     /// Where upgrades come from.
@@ -197,6 +209,12 @@ pub struct Kernel {
     pub drivers: Vec<String>,
     /// Whether the usual drivers are in the initrd.
     pub usual_drivers: bool,
+    /// Modules that are loaded at boot.
+    pub modules: Vec<String>,
+    /// Modules that no device loads by itself.
+    pub blacklist: Vec<String>,
+    /// Parameters of modules, by the module's name.
+    pub options: BTreeMap<String, BTreeMap<String, Setting>>,
 }
 
 /// `[trust]`.
@@ -346,7 +364,7 @@ impl Config {
         let problems = found
             .into_iter()
             .map(|(key, what, help)| report::Problem {
-                at: self.places.get(&key).copied(),
+                at: value::place_of(&self.places, &key),
                 what,
                 label: String::new(),
                 help,

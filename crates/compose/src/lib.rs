@@ -10,5 +10,6 @@ mod finish;
 pub mod initrd;
 pub mod lock;
 mod program;
+mod render;
 
 pub use program::ProgramError;

@@ -4,6 +4,7 @@
 
 use elea_compose::config::keys::{Key, Kind, LANGUAGE, SECTIONS, Section, reference, schema};
 use elea_compose::config::{self, Config, Errors};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -25,6 +26,7 @@ fn with(section: &Section, line: &str) -> String {
     let entry = match section.each {
         None => String::new(),
         Some("NAME") => ".ada".into(),
+        Some("\"NAME.TYPE\"") => ".\"web.service\"".into(),
         Some(_) => ".\"/etc/x\"".into(),
     };
     format!("[{}{entry}]\n{line}\n", section.name)
@@ -38,6 +40,9 @@ fn keys() -> impl Iterator<Item = (&'static Section, &'static Key)> {
 #[test]
 fn tables_know_these_keys_and_no_others() {
     for section in SECTIONS {
+        if section.keys.iter().all(|key| key.kind == Kind::Setting) {
+            continue;
+        }
         let found = messages(&with(section, "qqqqqqqqqqqqqqqqqqqq = 1"));
         let known = found
             .iter()
@@ -49,6 +54,15 @@ fn tables_know_these_keys_and_no_others() {
             .split(", ")
             .collect();
         let mut said: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+        let inner = SECTIONS.iter().filter_map(|s| s.name.split_once('.'));
+        said.extend(
+            inner
+                .filter(|(top, _)| *top == section.name)
+                .map(|(_, name)| name),
+        );
+        // Sections of units are no keys of Elea's.
+        said.retain(|name| *name != "SECTION");
+        known.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
         known.sort_unstable();
         said.sort_unstable();
         assert_eq!(known, said, "{}", section.name);
@@ -63,8 +77,9 @@ fn tables_know_these_keys_and_no_others() {
         .unwrap()
         .split(", ")
         .collect();
-    let sections = SECTIONS.iter().map(|section| section.name);
+    let sections: BTreeSet<&str> = SECTIONS.iter().map(Section::top).collect();
     let mut said: Vec<&str> = sections
+        .into_iter()
         .chain(LANGUAGE.iter().map(|(name, _)| *name))
         .collect();
     known.sort_unstable();
@@ -79,6 +94,13 @@ fn keys_take_what_is_said_and_nothing_else() {
             Kind::Text | Kind::Path => ("1.5", "must be a text, not a fraction".to_owned()),
             Kind::Boolean => ("1.5", "must be true or false, not a fraction".into()),
             Kind::Texts | Kind::Paths => ("1.5", "must be a list of texts, not a fraction".into()),
+            Kind::Word(_) => ("1.5", "must be a text, not a fraction".into()),
+            Kind::Tables(_) => ("1.5", "must be a list of tables, not a fraction".into()),
+            Kind::Settings => ("1.5", "must be a table, not a fraction".into()),
+            Kind::Setting => {
+                let wanted = "must be a text, a number or true or false, not a fraction";
+                ("1.5", wanted.into())
+            }
             Kind::Number(low, high) => ("-1", format!("must be a number from {low} to {high}")),
         };
         let text = with(section, &format!("{} = {wrong}", key.name));
@@ -109,9 +131,14 @@ fn defaults_are_what_is_said() {
     // A key must be given if its table is there, and says so.
     for (section, key) in keys().filter(|(_, key)| key.default.is_empty()) {
         let found = messages(&with(section, ""));
-        let missing = format!("`{}.{}` is missing", section.name, key.name);
+        let (of, missing) = (
+            format!("`{}.", section.name),
+            format!(".{}` is missing", key.name),
+        );
         assert!(
-            found.iter().any(|(what, _)| *what == missing),
+            found
+                .iter()
+                .any(|(what, _)| what.starts_with(&of) && what.ends_with(&missing)),
             "{missing}: {found:?}"
         );
     }
@@ -141,13 +168,32 @@ fn the_reference_is_in_the_documentation() {
 fn the_schema_has_every_key() {
     let schema = schema();
     for (section, key) in keys() {
-        let mut table = &schema["properties"][section.name];
+        let mut table = &schema["properties"];
+        for (number, name) in section.name.split('.').enumerate() {
+            table = if number == 0 {
+                &table[name]
+            } else {
+                &table["properties"][name]
+            };
+        }
         if section.each.is_some() {
             table = &table["additionalProperties"];
         }
-        let known = &table["properties"][key.name];
+        let free = matches!(key.kind, Kind::Setting | Kind::Settings);
+        let known = match free {
+            true => &table["additionalProperties"],
+            false => &table["properties"][key.name],
+        };
         assert_eq!(known["description"], key.doc, "{}", section.path(key));
-        assert_eq!(table["additionalProperties"], false);
+        let closed = section
+            .keys
+            .iter()
+            .all(|key| !matches!(key.kind, Kind::Setting | Kind::Settings));
+        assert!(
+            !closed || table["additionalProperties"] == false,
+            "{}",
+            section.name
+        );
     }
     for (name, doc) in LANGUAGE {
         assert_eq!(schema["properties"][name]["description"], *doc);

@@ -1,5 +1,7 @@
 //! What a name, a version or a path may look like.
 
+pub(super) mod times;
+
 /// A system's name: as registries, file names and boot menus all bear it.
 pub(super) fn system_name(text: &str) -> bool {
     bounded(text, 63)
@@ -82,13 +84,25 @@ const UNIT_TYPES: [&str; 8] = [
 /// A unit's name with its type.
 pub(super) fn unit(text: &str) -> bool {
     let name = UNIT_TYPES.iter().find_map(|end| text.strip_suffix(end));
-    bounded(text, 255)
-        && name.is_some_and(|name| {
-            !name.is_empty()
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c))
-        })
+    bounded(text, 255) && name.is_some_and(unit_stem)
+}
+
+/// A unit's name before its type.
+pub(super) fn unit_stem(name: &str) -> bool {
+    bounded(name, 255)
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c))
+}
+
+/// What a config of another program takes as one line.
+pub(super) fn line(text: &str) -> bool {
+    text.len() <= 64 << 10 && !text.chars().any(|c| c.is_control() && c != '\t')
+}
+
+/// The text of a file of lines.
+pub(super) fn text(text: &str) -> bool {
+    text.split('\n').all(line)
 }
 
 /// A path in the image: absolute, without `.`, `..`, empty names or control characters.

@@ -3,7 +3,9 @@
 //! What stands here is held against what is read: a test gives each key a value of a wrong kind, and another one compares
 //! the names and the defaults.
 
+mod machine;
 mod schema;
+mod units;
 
 pub use schema::schema;
 
@@ -26,10 +28,18 @@ pub enum Kind {
     Texts,
     /// A list of paths of the build machine.
     Paths,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of tables with these keys.
+    Tables(&'static [Key]),
+    /// Any number of settings of another program under names of its own; the key's name stands for theirs.
+    Setting,
+    /// Any number of tables of such settings, in which a list is the setting more than once.
+    Settings,
 }
 
 /// A key of a table.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Key {
     /// Its name.
     pub name: &'static str,
@@ -63,7 +73,7 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
     }
 }
 
-use Kind::{Boolean, Number, Path, Paths, Text, Texts};
+use Kind::{Boolean, Number, Path, Paths, Setting, Settings, Text, Texts};
 
 /// All tables that describe a system.
 pub const SECTIONS: &[Section] = &[
@@ -272,8 +282,19 @@ pub const SECTIONS: &[Section] = &[
                 "true",
                 "virtio, NVMe, AHCI, SCSI, USB, MMC, watchdogs, as far as the kernel has them",
             ),
+            key("modules", Texts, "[]", "modules that are loaded at boot"),
+            key(
+                "blacklist",
+                Texts,
+                "[]",
+                "modules that are not loaded for a device (modprobe.d(5))",
+            ),
         ],
     },
+    machine::OPTIONS,
+    machine::SYSCTL,
+    units::UNITS,
+    units::TIMERS,
     Section {
         name: "health",
         each: None,
@@ -382,11 +403,20 @@ impl Kind {
             Self::Boolean => "true/false".into(),
             Self::Texts => "list of texts".into(),
             Self::Paths => "list of paths".into(),
+            Self::Word(words) => words.join(", "),
+            Self::Tables(_) => "list of tables".into(),
+            Self::Setting => "text, number or true/false".into(),
+            Self::Settings => "table of settings".into(),
         }
     }
 }
 
 impl Section {
+    /// The table of a config that it is in, or is: `network` of `network.links`.
+    pub fn top(&self) -> &'static str {
+        self.name.split('.').next().unwrap_or(self.name)
+    }
+
     /// The dotted name of one of its keys: `users.NAME.uid`.
     pub fn path(&self, key: &Key) -> String {
         match self.each {
@@ -427,17 +457,27 @@ pub fn reference() -> String {
             section.doc
         );
         for key in section.keys {
-            let default = match key.default {
-                "" => "must be given".to_owned(),
-                value if is_value(value) => format!("`{value}`"),
-                words => words.to_owned(),
-            };
-            let (name, kind) = (key.name, key.kind.word());
-            let _ = writeln!(text, "| `{name}` | {kind} | {default} | {} |", key.doc);
+            row(&mut text, "", key);
+            if let Kind::Tables(keys) = key.kind {
+                let of = format!("{}[].", key.name);
+                for key in keys {
+                    row(&mut text, &of, key);
+                }
+            }
         }
         text.push('\n');
     }
     text
+}
+
+fn row(text: &mut String, of: &str, key: &Key) {
+    let default = match key.default {
+        "" => "must be given".to_owned(),
+        value if is_value(value) => format!("`{value}`"),
+        words => words.to_owned(),
+    };
+    let (name, kind) = (key.name, key.kind.word());
+    let _ = writeln!(text, "| `{of}{name}` | {kind} | {default} | {} |", key.doc);
 }
 
 /// Whether a default is a value, and not words for one.

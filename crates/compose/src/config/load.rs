@@ -79,6 +79,7 @@ fn read_sections(reader: &mut Reader, merged: Merged) -> Read {
     let mut config = sections::read(reader, top)?;
     config.places = places;
     config.said = merged.said;
+    sections::clashes(reader, &config);
     Some(config)
 }
 

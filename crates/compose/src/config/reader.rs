@@ -125,7 +125,7 @@ impl Reader {
         self.text_of(&name, node)
     }
 
-    fn text_of(&mut self, name: &str, node: Node) -> Option<Located<String>> {
+    pub(super) fn text_of(&mut self, name: &str, node: Node) -> Option<Located<String>> {
         if let Value::Text(value) = node.value {
             return Some(Located { value, at: node.at });
         }
@@ -186,6 +186,44 @@ impl Reader {
             .collect()
     }
 
+    /// One of some words.
+    pub(super) fn word(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+        words: &[&'static str],
+    ) -> Option<&'static str> {
+        let text = self.text(fields, key)?;
+        let found = words.iter().find(|word| **word == text.value);
+        if found.is_none() {
+            let shown: String = text.value.chars().take(80).collect();
+            let what = format!(
+                "`{}` cannot be `{}`",
+                shown.escape_debug(),
+                fields.full(key)
+            );
+            let rule = format!("one of {}", words.join(", "));
+            self.problem(Some(text.at), what, rule, None);
+        }
+        found.copied()
+    }
+
+    /// A list of tables; absent is empty.
+    pub(super) fn list_of_tables(&mut self, fields: &mut Fields, key: &'static str) -> Vec<Fields> {
+        let Some(node) = fields.take(key) else {
+            return Vec::new();
+        };
+        let name = fields.full(key);
+        let Value::List(list) = node.value else {
+            self.wrong_type(&name, "a list of tables", &node);
+            return Vec::new();
+        };
+        list.into_iter()
+            .enumerate()
+            .map(|(number, item)| self.table_of(format!("{name}[{number}]"), item))
+            .collect()
+    }
+
     /// A table; absent is empty.
     pub(super) fn table(&mut self, fields: &mut Fields, key: &'static str) -> Fields {
         let name = fields.full(key);
@@ -195,7 +233,7 @@ impl Reader {
         }
     }
 
-    fn table_of(&mut self, name: String, node: Node) -> Fields {
+    pub(super) fn table_of(&mut self, name: String, node: Node) -> Fields {
         let at = Some(node.at);
         if let Value::Table(table) = node.value {
             return Fields::new(name, at, table);
@@ -290,7 +328,17 @@ impl Fields {
         self.taken.contains(&key)
     }
 
-    fn take(&mut self, key: &'static str) -> Option<Node> {
+    /// Everything that is left, of a table that takes more than Elea's own keys.
+    pub(super) fn rest(&mut self) -> Table {
+        std::mem::take(&mut self.table)
+    }
+
+    /// The keys that have been asked for.
+    pub(super) fn known(&self) -> &[&'static str] {
+        &self.known
+    }
+
+    pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {
         self.known.push(key);
         let field = self.table.remove(key)?;
         self.taken.push(key);

@@ -2,12 +2,14 @@
 
 mod accounts;
 mod files;
+mod kernel;
+pub(super) mod timers;
+pub(super) mod units;
 
 use super::check;
 use super::reader::{Fields, Located, Reader};
-use super::value::Place;
-use super::{Base, Config, Kernel, Loader, Packages, Services, System, Trust};
-use elea_formats::cmdline::{Argument, CommandLine};
+use super::value::{Place, place_of};
+use super::{Base, Config, Loader, Packages, Services, System, Trust};
 use elea_formats::release::{Health, Source};
 use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +40,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
     let base = base(reader, &mut top);
     let packages = packages(reader, &mut top);
     let services = services(reader, &mut top);
-    let kernel = kernel(reader, &mut top, &base);
+    let kernel = kernel::read(reader, &mut top, &base);
     let health = health(reader, &mut top, &services);
     let config = Config {
         path: PathBuf::new(),
@@ -48,6 +50,9 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         users: accounts::users(reader, &mut top),
         groups: accounts::groups(reader, &mut top),
         services,
+        units: units::read(reader, &mut top),
+        timers: timers::read(reader, &mut top),
+        sysctl: kernel::sysctl(reader, &mut top),
         health,
         update: update(reader, &mut top),
         trust: trust(reader, &mut top),
@@ -81,7 +86,7 @@ impl Reader {
         self.check(&name, text, fits, rule)
     }
 
-    fn check(
+    pub(super) fn check(
         &mut self,
         name: &str,
         text: Located<String>,
@@ -179,6 +184,36 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
         name,
         version,
     })
+}
+
+/// What two parts of a config both make, and what starts though it must not.
+pub(super) fn clashes(reader: &mut Reader, config: &Config) {
+    let rendered = crate::render::render(config);
+    let at = |key: &str| place_of(&config.places, key);
+    let own = config
+        .files
+        .keys()
+        .map(|path| (path, format!("files.{path:?}")));
+    let again = rendered
+        .twice
+        .iter()
+        .map(|(path, made)| (path, made.key.clone()));
+    for (path, key) in own.chain(again) {
+        let other = rendered.files.get(path).map(|made| &made.key);
+        if let Some((at, other)) = at(&key).zip(other.and_then(|key| at(key))) {
+            let what = format!("two parts of the config make {path}");
+            reader.problem_of_two(at, what, "and here", other, "here");
+        }
+    }
+    for list in ["disable", "mask"] {
+        for (unit, key) in &rendered.units {
+            let off = at(&format!("services.{list}[{unit}]"));
+            if let Some((off, on)) = off.zip(at(key)) {
+                let what = format!("`{unit}` starts by `{key}` and is in `services.{list}`");
+                reader.problem_of_two(off, what, "and here", on, "here");
+            }
+        }
+    }
 }
 
 fn capital(name: &str) -> String {
@@ -279,60 +314,6 @@ fn services(reader: &mut Reader, top: &mut Fields) -> Services {
         enable: pick(0),
         disable: pick(1),
         mask: pick(2),
-    }
-}
-
-/// Arguments that Elea sets itself.
-const RESERVED: [&str; 6] = ["composefs.digest", "elea", "init", "root", "ro", "rw"];
-
-fn kernel(reader: &mut Reader, top: &mut Fields, base: &Base) -> Kernel {
-    let mut fields = reader.table(top, "kernel");
-    let f = &mut fields;
-    let package = reader.checked(f, "package", check::package, "a package's name");
-    let mut arguments = Vec::new();
-    for text in reader.texts(f, "arguments") {
-        let parsed = CommandLine::parse(&text.value);
-        let [argument] = parsed.arguments() else {
-            reader.problem(
-                Some(text.at),
-                "one item of `kernel.arguments` is one argument",
-                "none, or more than one",
-                Some(
-                    "write each as an item of its own; a value with blanks in double quotes".into(),
-                ),
-            );
-            continue;
-        };
-        let key = argument.key.as_str();
-        let family = key.split('.').next().unwrap_or(key);
-        if let Err(e) = Argument::new(key, argument.value.as_deref()) {
-            reader.problem(Some(text.at), e.to_string(), "here", None);
-        } else if RESERVED.contains(&key) || family == "elea" {
-            reader.problem(
-                Some(text.at),
-                format!("the kernel argument `{key}` is Elea's own"),
-                "set by the generation that is booted",
-                Some("take it out".into()),
-            );
-        } else {
-            arguments.push(argument.to_string());
-        }
-    }
-    let module: fn(&str) -> bool = |text| {
-        let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        !text.is_empty() && text.len() <= 64 && text.chars().all(good)
-    };
-    let drivers = reader.checked_list(f, "drivers", module, "a kernel module's name");
-    let usual = reader.boolean(f, "usual_drivers");
-    reader.finish(&fields);
-    Kernel {
-        package: match package {
-            Some(name) => name.value,
-            None => format!("linux-image-{}", base.architecture),
-        },
-        arguments,
-        drivers: values(drivers),
-        usual_drivers: usual.unwrap_or(true),
     }
 }
 

@@ -227,8 +227,18 @@ pub(super) fn places(table: &Table) -> BTreeMap<String, Place> {
     out
 }
 
+/// Where a value or, of a table, its first value was written.
+pub(super) fn place_of(places: &BTreeMap<String, Place>, name: &str) -> Option<Place> {
+    let below = format!("{name}.");
+    let first = || {
+        let (key, place) = places.range(below.clone()..).next()?;
+        key.starts_with(&below).then_some(place)
+    };
+    places.get(name).or_else(first).copied()
+}
+
 /// A name as TOML writes it.
-pub(super) fn quoted(key: &str) -> String {
+pub(crate) fn quoted(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     if !key.is_empty() && key.chars().all(bare) {
         key.to_owned()

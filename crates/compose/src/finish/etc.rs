@@ -5,6 +5,7 @@ use super::accounts::Numbers;
 use super::tree::{ROOT, Tree};
 use crate::config::{Content, Trust};
 use crate::lock::Error;
+use crate::render;
 use elea_sys::At as _;
 use std::path::Path;
 
@@ -111,7 +112,16 @@ pub(super) fn trust(trust: &Trust, tree: &Tree) -> Result<(), Error> {
 /// The config's files.
 pub(super) fn files(job: &Job<'_>, tree: &Tree, numbers: &Numbers<'_>) -> Result<(), Error> {
     let mut wrong = Vec::new();
-    for (path, file) in &job.config.files {
+    let rendered = render::render(job.config).files;
+    let own = job
+        .config
+        .files
+        .iter()
+        .map(|(path, file)| (path, file, format!("files.{path:?}")));
+    let made = rendered
+        .iter()
+        .map(|(path, made)| (path, &made.file, made.key.clone()));
+    for (path, file, section) in own.chain(made) {
         let (user, group) = (numbers.user(&file.owner), numbers.group(&file.group));
         let (Some(user), Some(group)) = (user, group) else {
             let (key, kind, name) = if user.is_none() {
@@ -119,7 +129,7 @@ pub(super) fn files(job: &Job<'_>, tree: &Tree, numbers: &Numbers<'_>) -> Result
             } else {
                 ("group", "group", &file.group)
             };
-            let key = format!("files.{path:?}.{key}");
+            let key = format!("{section}.{key}");
             wrong.push((key, format!("the image has no {kind} `{name}`"), None));
             continue;
         };

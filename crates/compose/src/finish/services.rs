@@ -4,6 +4,8 @@ use super::tree::Tree;
 use super::{Job, units};
 use crate::lock::Error;
 use crate::program;
+use crate::render;
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 
@@ -29,7 +31,8 @@ const PRESET: &str = "usr/lib/systemd/system-preset/00-elea.preset";
 /// Enables, disables and masks, then writes the presets that say the same.
 pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     let services = &job.config.services;
-    known(job, tree)?;
+    let made = render::render(job.config).units;
+    known(job, tree, &made)?;
     let off: Vec<&str> = OFF
         .into_iter()
         .filter(|unit| exists(tree, unit) && !services.enable.iter().any(|u| u == unit))
@@ -40,6 +43,7 @@ pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
         .into_iter()
         .filter(|unit| !services.disable.iter().any(|u| u == unit))
         .chain(services.enable.iter().map(String::as_str))
+        .chain(made.keys().map(String::as_str))
         .collect();
     let mask: Vec<&str> = services.mask.iter().map(String::as_str).collect();
     for (verb, list) in [("disable", off), ("enable", on), ("mask", mask)] {
@@ -78,7 +82,7 @@ fn presets(listed: &str) -> String {
 }
 
 /// Every unit that the config names must be there.
-fn known(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+fn known(job: &Job<'_>, tree: &Tree, made: &BTreeMap<String, String>) -> Result<(), Error> {
     let config = job.config;
     let lists = [
         ("services.enable", &config.services.enable),
@@ -96,6 +100,11 @@ fn known(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
                 Some(help),
             ));
         }
+    }
+    for (unit, key) in made.iter().filter(|(unit, _)| !exists(tree, unit)) {
+        let what = format!("the image has no unit `{unit}`, which `{key}` starts");
+        let help = "add the package that brings it".to_owned();
+        wrong.push((key.clone(), what, Some(help)));
     }
     if wrong.is_empty() {
         Ok(())

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 mod language;
+mod sections;
 
 use elea_compose::config::{self, Config, Errors};
 use std::fs;

@@ -1,6 +1,6 @@
 //! The JSON Schema of a config: what editors complete and check with.
 
-use super::{Kind, LANGUAGE, SECTIONS, Section};
+use super::{Key, Kind, LANGUAGE, SECTIONS, Section};
 use serde_json::{Map, Value, json};
 
 impl Kind {
@@ -14,6 +14,16 @@ impl Kind {
                 json!({"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, word]})
             }
             Self::Boolean => json!({"anyOf": [{"type": "boolean"}, word]}),
+            Self::Word(words) => json!({"anyOf": [{"enum": words}, word]}),
+            Self::Tables(keys) => {
+                json!({"anyOf": [{"type": "array", "items": table_of(keys)}, word]})
+            }
+            Self::Setting => json!({"type": ["string", "integer", "boolean"]}),
+            Self::Settings => {
+                let single = Self::Setting.schema();
+                let many = json!({"type": "array", "items": single});
+                json!({"type": "object", "additionalProperties": {"anyOf": [single, many]}})
+            }
             Self::Texts | Self::Paths => {
                 json!({"anyOf": [{"type": "array", "items": text}, word]})
             }
@@ -21,14 +31,25 @@ impl Kind {
     }
 }
 
+/// A table with these keys. One that stands for names that are not Elea's is what all others are.
+fn table_of(keys: &[Key]) -> Value {
+    let mut known = Map::new();
+    let mut others = Value::Bool(false);
+    for key in keys {
+        let mut schema = key.kind.schema();
+        schema["description"] = key.doc.into();
+        if matches!(key.kind, Kind::Setting | Kind::Settings) {
+            others = schema;
+        } else {
+            known.insert(key.name.to_owned(), schema);
+        }
+    }
+    json!({"type": "object", "properties": known, "additionalProperties": others})
+}
+
 impl Section {
     fn schema(&self) -> Value {
-        let keys = self.keys.iter().map(|key| {
-            let mut schema = key.kind.schema();
-            schema["description"] = key.doc.into();
-            (key.name.to_owned(), schema)
-        });
-        let mut table = object(&keys.collect());
+        let mut table = table_of(self.keys);
         if self.each.is_some() {
             table = json!({"type": "object", "additionalProperties": table});
         }
@@ -37,18 +58,29 @@ impl Section {
     }
 }
 
+/// Every table at the top of a config, with those in it.
+fn sections() -> Map<String, Value> {
+    let mut all = Map::new();
+    for section in SECTIONS {
+        match section.name.split_once('.') {
+            None => {
+                all.insert(section.name.into(), section.schema());
+            }
+            Some((top, inner)) => {
+                let outer = all.entry(top).or_insert_with(|| object(&Map::new()));
+                outer["properties"][inner] = section.schema();
+            }
+        }
+    }
+    all
+}
+
 fn object(properties: &Map<String, Value>) -> Value {
     json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
 /// The JSON Schema of a config (draft 4, which editors' TOML support takes).
 pub fn schema() -> Value {
-    let all = || -> Map<String, Value> {
-        let sections = SECTIONS.iter();
-        sections
-            .map(|section| (section.name.to_owned(), section.schema()))
-            .collect()
-    };
     let described = |mut schema: Value, name: &str| {
         let doc = LANGUAGE.iter().find(|(known, _)| *known == name);
         schema["description"] = doc.map_or("", |(_, doc)| doc).into();
@@ -63,7 +95,7 @@ pub fn schema() -> Value {
     let used = json!({"type": "object", "required": ["module"], "properties": {
         "module": {"type": "string"}, "with": any, "for_each": {"type": ["string", "array", "object"]},
     }, "additionalProperties": false});
-    let mut body = all();
+    let mut body = sections();
     for name in ["default", "force"] {
         body.insert(name.into(), described(part.clone(), name));
     }
@@ -81,7 +113,7 @@ pub fn schema() -> Value {
     ] {
         top.insert(name.into(), described(schema, name));
     }
-    let mut part = all();
+    let mut part = sections();
     part.insert("vars".into(), any);
     let mut schema = object(&top);
     schema["$schema"] = "http://json-schema.org/draft-04/schema#".into();

@@ -111,7 +111,7 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
     })
 }
 
-fn readable(reader: &mut Reader, text: &Located<String>) -> Option<PathBuf> {
+pub(super) fn readable(reader: &mut Reader, text: &Located<String>) -> Option<PathBuf> {
     let path = reader.resolve(text);
     let wrong = match std::fs::metadata(&path) {
         Err(e) => e.to_string(),
