@@ -22,5 +22,6 @@ pub mod signature;
 pub mod superblock;
 pub mod table;
 pub mod tree;
+pub mod unit;
 pub mod verity;
 pub mod version;
