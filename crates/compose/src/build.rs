@@ -6,6 +6,7 @@ use crate::debian::bases::Bases;
 use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
 use crate::finish;
+use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
@@ -76,7 +77,8 @@ pub(crate) fn work_folder(parent: &Path) -> Result<Work, Error> {
     })
 }
 
-/// Makes the image of a config and its lock, and seals it in the store as `os-1`.
+/// Makes the image of a config and its lock, and seals it in the store as `os-1`. What was built of the same before,
+/// and is in the store still, is not built again.
 pub fn build(
     config: &Config,
     lock: &Lock,
@@ -84,6 +86,16 @@ pub fn build(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
+    let known = Known::of(config, lock, options)?;
+    let image = known.as_ref().filter(|_| !options.fresh);
+    if let Some(image) = image.and_then(|known| known.image(store)) {
+        return Ok(Built {
+            image,
+            manifest: store.image(&image)?,
+            lock: lock.clone(),
+            lock_changed: false,
+        });
+    }
     let work = work_folder(&options.work)?;
     let lease = store.lease(&format!("elea build {}", config.system.name))?;
     let (tree, new_lock) = tree(config, lock, options, work.path(), progress)?;
@@ -95,6 +107,12 @@ pub fn build(
     };
     let manifest = store.seal(imported, Form::Os1, &origin)?;
     progress.finish();
+    // A file that changed meanwhile may be in the image or not.
+    if Known::of(config, lock, options)? == known
+        && let Some(known) = Known::of(config, &new_lock, options)?
+    {
+        known.note(&manifest.image)?;
+    }
     drop(lease);
     Ok(Built {
         image: manifest.image,

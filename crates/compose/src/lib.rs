@@ -8,6 +8,7 @@ pub mod config;
 mod debian;
 mod finish;
 pub mod initrd;
+mod known;
 pub mod lock;
 mod program;
 mod render;
