@@ -24,6 +24,8 @@ pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
+pub use sections::firewall::{Firewall, From, Ports};
+pub use sections::network::{Link, Network, Route};
 pub use sections::timers::Timer;
 pub use sections::units::Unit;
 pub(crate) use sections::units::starter;
@@ -69,6 +71,12 @@ pub struct Config {
     pub kernel: Kernel,
     /// Settings of the running kernel, by their names in sysctl(8).
     pub sysctl: BTreeMap<String, Setting>,
+    /// What is made at each boot.
+    pub tmpfiles: Tmpfiles,
+    /// The network.
+    pub network: Network,
+    /// What may come in from it.
+    pub firewall: Option<Firewall>,
     /// How a boot is judged.
     pub health: Health,
     /// Where upgrades come from.
@@ -215,6 +223,13 @@ pub struct Kernel {
     pub blacklist: Vec<String>,
     /// Parameters of modules, by the module's name.
     pub options: BTreeMap<String, BTreeMap<String, Setting>>,
+}
+
+/// `[tmpfiles]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tmpfiles {
+    /// Lines of tmpfiles.d(5).
+    pub lines: Vec<String>,
 }
 
 /// `[trust]`.

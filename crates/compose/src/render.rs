@@ -1,7 +1,9 @@
 //! What the sections of a config become in an image: files, and units that start. All of it is text that is worked out from
 //! the config alone; the build lays it like the entries of `[files]` and `[services]`.
 
+mod firewall;
 mod kernel;
+mod network;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -36,7 +38,18 @@ pub(crate) fn render(config: &Config) -> Rendered {
     units::render(config, &mut out);
     timers::render(config, &mut out);
     kernel::render(config, &mut out);
+    tmpfiles(config, &mut out);
+    network::render(config, &mut out);
+    firewall::render(config, &mut out);
     out
+}
+
+fn tmpfiles(config: &Config, out: &mut Rendered) {
+    let lines = &config.tmpfiles.lines;
+    if !lines.is_empty() {
+        let text = format!("# From [tmpfiles] of the config.\n{}\n", lines.join("\n"));
+        out.text("tmpfiles", "/etc/tmpfiles.d/60-elea.conf", text);
+    }
 }
 
 impl Rendered {

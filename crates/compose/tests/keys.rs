@@ -95,6 +95,7 @@ fn keys_take_what_is_said_and_nothing_else() {
             Kind::Boolean => ("1.5", "must be true or false, not a fraction".into()),
             Kind::Texts | Kind::Paths => ("1.5", "must be a list of texts, not a fraction".into()),
             Kind::Word(_) => ("1.5", "must be a text, not a fraction".into()),
+            Kind::Ports => ("1.5", "must be a list of ports, not a fraction".into()),
             Kind::Tables(_) => ("1.5", "must be a list of tables, not a fraction".into()),
             Kind::Settings => ("1.5", "must be a table, not a fraction".into()),
             Kind::Setting => {
@@ -180,9 +181,10 @@ fn the_schema_has_every_key() {
             table = &table["additionalProperties"];
         }
         let free = matches!(key.kind, Kind::Setting | Kind::Settings);
-        let known = match free {
-            true => &table["additionalProperties"],
-            false => &table["properties"][key.name],
+        let known = if free {
+            &table["additionalProperties"]
+        } else {
+            &table["properties"][key.name]
         };
         assert_eq!(known["description"], key.doc, "{}", section.path(key));
         let closed = section

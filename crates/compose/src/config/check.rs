@@ -1,6 +1,9 @@
 //! What a name, a version or a path may look like.
 
 pub(super) mod times;
+pub(super) mod tmpfiles;
+
+use std::net::IpAddr;
 
 /// A system's name: as registries, file names and boot menus all bear it.
 pub(super) fn system_name(text: &str) -> bool {
@@ -22,13 +25,34 @@ pub(super) fn version(text: &str) -> bool {
 
 /// A host name (hostname(7)): labels of letters, digits and dashes, 64 bytes in all.
 pub(super) fn hostname(text: &str) -> bool {
-    let label = |label: &str| {
-        bounded(label, 63)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
     bounded(text, 64) && text.split('.').all(label)
+}
+
+/// A part of a host's or a domain's name between two dots.
+pub(super) fn label(label: &str) -> bool {
+    bounded(label, 63)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// An IP address.
+pub(super) fn address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+/// An IP address with the length of its prefix.
+pub(super) fn prefixed(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(address, length)| {
+        let most = match address.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => 32,
+            Ok(IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        length.len() <= 3
+            && length.chars().all(|c| c.is_ascii_digit())
+            && length.parse::<u8>().is_ok_and(|length| length <= most)
+    })
 }
 
 /// A package's name (Debian policy 5.6.1).

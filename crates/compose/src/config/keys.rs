@@ -4,6 +4,7 @@
 //! the names and the defaults.
 
 mod machine;
+mod network;
 mod schema;
 mod units;
 
@@ -32,6 +33,8 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A list of tables with these keys.
     Tables(&'static [Key]),
+    /// A list of ports: numbers, and texts for ranges.
+    Ports,
     /// Any number of settings of another program under names of its own; the key's name stands for theirs.
     Setting,
     /// Any number of tables of such settings, in which a list is the setting more than once.
@@ -73,7 +76,7 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'stati
     }
 }
 
-use Kind::{Boolean, Number, Path, Paths, Setting, Settings, Text, Texts};
+use Kind::{Boolean, Number, Path, Paths, Ports, Setting, Settings, Tables, Text, Texts, Word};
 
 /// All tables that describe a system.
 pub const SECTIONS: &[Section] = &[
@@ -293,6 +296,9 @@ pub const SECTIONS: &[Section] = &[
     },
     machine::OPTIONS,
     machine::SYSCTL,
+    machine::TMPFILES,
+    network::LINKS,
+    network::FIREWALL,
     units::UNITS,
     units::TIMERS,
     Section {
@@ -404,6 +410,7 @@ impl Kind {
             Self::Texts => "list of texts".into(),
             Self::Paths => "list of paths".into(),
             Self::Word(words) => words.join(", "),
+            Self::Ports => "list of ports".into(),
             Self::Tables(_) => "list of tables".into(),
             Self::Setting => "text, number or true/false".into(),
             Self::Settings => "table of settings".into(),

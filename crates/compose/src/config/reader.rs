@@ -324,7 +324,7 @@ impl Fields {
     }
 
     /// Whether the key was written (it may have had a wrong type).
-    fn was_there(&self, key: &str) -> bool {
+    pub(super) fn was_there(&self, key: &str) -> bool {
         self.taken.contains(&key)
     }
 

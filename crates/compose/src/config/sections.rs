@@ -2,14 +2,16 @@
 
 mod accounts;
 mod files;
+pub(super) mod firewall;
 mod kernel;
+pub(super) mod network;
 pub(super) mod timers;
 pub(super) mod units;
 
 use super::check;
 use super::reader::{Fields, Located, Reader};
 use super::value::{Place, place_of};
-use super::{Base, Config, Loader, Packages, Services, System, Trust};
+use super::{Base, Config, Loader, Packages, Services, System, Tmpfiles, Trust};
 use elea_formats::release::{Health, Source};
 use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +47,6 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
     let config = Config {
         path: PathBuf::new(),
         read: Vec::new(),
-        packages,
         files: files::read(reader, &mut top),
         users: accounts::users(reader, &mut top),
         groups: accounts::groups(reader, &mut top),
@@ -53,11 +54,15 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         units: units::read(reader, &mut top),
         timers: timers::read(reader, &mut top),
         sysctl: kernel::sysctl(reader, &mut top),
+        tmpfiles: tmpfiles(reader, &mut top),
+        network: network::read(reader, &mut top, &packages),
+        firewall: firewall::read(reader, &mut top, &packages),
         health,
         update: update(reader, &mut top),
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
         system: System::default(),
+        packages,
         base,
         kernel,
         specialisation: BTreeMap::new(),
@@ -315,6 +320,23 @@ fn services(reader: &mut Reader, top: &mut Fields) -> Services {
         disable: pick(1),
         mask: pick(2),
     }
+}
+
+fn tmpfiles(reader: &mut Reader, top: &mut Fields) -> Tmpfiles {
+    let mut fields = reader.table(top, "tmpfiles");
+    let mut lines = Vec::new();
+    for text in reader.texts(&mut fields, "lines") {
+        match check::tmpfiles::wrong(&text.value) {
+            None => lines.push(text.value),
+            Some(why) => {
+                let what = format!("this is no line of tmpfiles.d(5): {why}");
+                let help = "type, path, mode, user, group, age and argument, such as \"d /run/web 0755 web web -\"";
+                reader.problem(Some(text.at), what, why, Some(help.into()));
+            }
+        }
+    }
+    reader.finish(&fields);
+    Tmpfiles { lines }
 }
 
 fn health(reader: &mut Reader, top: &mut Fields, services: &Services) -> Health {

@@ -200,3 +200,141 @@ fn the_kernel_is_told() {
         );
     }
 }
+
+#[test]
+fn tmpfiles_are_lines() {
+    let made =
+        rendered("[tmpfiles]\nlines = [\"d /run/web 0755 root root -\", \"L /run/l - - - - x\"]\n");
+    let text = text(&made, "/etc/tmpfiles.d/60-elea.conf");
+    assert_eq!(
+        text,
+        "# From [tmpfiles] of the config.\nd /run/web 0755 root root -\nL /run/l - - - - x\n"
+    );
+}
+
+const NETWORK: &str = r#"
+[packages]
+install = ["systemd-resolved"]
+[network.links.lan]
+name = "en*"
+addresses = ["192.0.2.5/24", "2001:db8::5/64"]
+gateway = ["192.0.2.1"]
+dns = ["192.0.2.1"]
+domains = ["example.org", "~."]
+mtu = 9000
+routes = [{ destination = "198.51.100.0/24", gateway = "192.0.2.7", metric = 5 }]
+[network.links.guests]
+vlan = 10
+on = "lan"
+dhcp = "ipv4"
+[network.links.br0]
+bridge = ["port1"]
+dhcp = "yes"
+[network.links.port1]
+mac = "52:54:00:12:34:56"
+required = false
+[network.links.bond0]
+bond = ["enp7s0"]
+bond_mode = "802.3ad"
+[network.links.enp7s0]
+"#;
+
+#[test]
+fn links_are_networkds() {
+    let made = rendered(NETWORK);
+    let of = |name: &str| {
+        let text = text(&made, &format!("/etc/systemd/network/50-{name}"));
+        text.split_once("\n\n").unwrap().1.to_owned()
+    };
+    assert_eq!(
+        of("lan.network"),
+        "[Match]
+Name=en*
+
+[Link]
+MTUBytes=9000
+
+[Network]
+DHCP=no
+Address=192.0.2.5/24
+Address=2001:db8::5/64
+Gateway=192.0.2.1
+DNS=192.0.2.1
+Domains=example.org ~.
+VLAN=guests
+
+[Route]
+Destination=198.51.100.0/24
+Gateway=192.0.2.7
+Metric=5
+"
+    );
+    assert_eq!(
+        of("guests.netdev"),
+        "[NetDev]\nName=guests\nKind=vlan\n\n[VLAN]\nId=10\n"
+    );
+    assert_eq!(
+        of("guests.network"),
+        "[Match]\nName=guests\n\n[Network]\nDHCP=ipv4\n"
+    );
+    assert_eq!(of("br0.netdev"), "[NetDev]\nName=br0\nKind=bridge\n");
+    assert_eq!(
+        of("port1.network"),
+        "[Match]\nMACAddress=52:54:00:12:34:56\n\n[Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\nBridge=br0\nLinkLocalAddressing=no\n"
+    );
+    assert_eq!(
+        of("bond0.netdev"),
+        "[NetDev]\nName=bond0\nKind=bond\n\n[Bond]\nMode=802.3ad\n"
+    );
+    assert!(of("enp7s0.network").contains("\nBond=bond0\n"));
+    let units: Vec<&String> = made.units.keys().collect();
+    assert_eq!(
+        units,
+        ["systemd-networkd.service", "systemd-resolved.service"]
+    );
+}
+
+const FIREWALL: &str = r#"
+[packages]
+install = ["nftables"]
+[firewall]
+tcp = [22, "80-90", 85, "91", 443]
+udp = ["5353"]
+allow_ping = false
+trusted = ["lo", "wg*"]
+from = [{ source = "10.0.0.0/8", tcp = [5432] }, { source = "2001:db8::1" }]
+rules = "table inet elea {\n\tchain input {\n\t\ttcp dport 9100 accept\n\t}\n}"
+"#;
+
+#[test]
+fn a_firewall_is_a_ruleset() {
+    let made = rendered(FIREWALL);
+    let file = &made.files["/etc/nftables.conf"].file;
+    let text = text(&made, "/etc/nftables.conf");
+    assert_eq!(file.mode, 0o755);
+    for rule in [
+        "\ttcp dport { 22, 80-91, 443 } accept\n",
+        "\tudp dport { 5353 } accept\n",
+        "\tiifname \"wg*\" accept\n",
+        "\tip saddr 10.0.0.0/8 tcp dport { 5432 } accept\n",
+        "\tip6 saddr 2001:db8::1 accept\n",
+        "priority filter; policy drop;",
+    ] {
+        assert!(text.contains(rule), "{rule}: {text}");
+    }
+    assert!(!text.contains("echo-request"), "{text}");
+    assert_eq!(made.units.keys().collect::<Vec<_>>(), ["nftables.service"]);
+    let dir = tempfile::tempdir().unwrap();
+    lay(&made, dir.path());
+    let file = dir.path().join("etc/nftables.conf").display().to_string();
+    if let Some(output) = oracle("nft", &["--check", "--file", &file]) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        // It asks the kernel what is there.
+        if said.contains("Operation not permitted") || said.contains("cache initialization failed")
+        {
+            println!("skipped: nft may not ask the kernel");
+            return;
+        }
+        assert!(output.status.success(), "{said}\n{text}");
+    }
+}

@@ -148,3 +148,86 @@ fn a_path_is_made_once_and_what_is_off_does_not_start() {
     let text = format!("{timer}{SMALL}");
     assert_eq!(good(&[("elea.toml", &text)]).timers["a"].user, "root");
 }
+
+#[test]
+fn mistakes_in_the_network() {
+    let nft = "[packages]\ninstall = [\"nftables\"]\n";
+    check(&[
+        (
+            "[tmpfiles]\nlines = [\"d run/x\", \"d /run/x\\nR /etc\"]\n",
+            &[
+                "elea.toml:2:10: this is no line of tmpfiles.d(5): its path is not absolute [type, path, mode, user, group, age and argument, such as \"d /run/web 0755 web web -\"]",
+                "elea.toml:2:21: this is no line of tmpfiles.d(5): it is more than one line, or has control characters [type, path, mode, user, group, age and argument, such as \"d /run/web 0755 web web -\"]",
+            ],
+        ),
+        (
+            "[network.links.a]\ndhcp = \"maybe\"\naddresses = [\"192.0.2.1\"]\ngateway = [\"x\"]\nmac = \"1:2\"\nmtu = 1\n",
+            &[
+                "elea.toml:2:8: `maybe` cannot be `network.links.a.dhcp`",
+                "elea.toml:3:14: `192.0.2.1` cannot be `network.links.a.addresses`",
+                "elea.toml:4:12: `x` cannot be `network.links.a.gateway`",
+                "elea.toml:5:7: `1:2` cannot be `network.links.a.mac`",
+                "elea.toml:6:7: `network.links.a.mtu` must be a number from 68 to 65535",
+            ],
+        ),
+        (
+            "[network.links.\"a\\nb\"]\n",
+            &["elea.toml:1:16: `a\\nb` cannot be `network.links`"],
+        ),
+        (
+            "[network.links.a]\nname = \"x\\n[Link]\"\n",
+            &["elea.toml:2:8: `x\\n[Link]` cannot be `network.links.a.name`"],
+        ),
+        (
+            "[network.links.a]\ndns = [\"192.0.2.1\"]\n",
+            &[
+                "elea.toml:1:1: `network.links.a` has name servers or domains, and nothing that asks them [add \"systemd-resolved\" to packages.install]",
+            ],
+        ),
+        (
+            "[network.links.v]\nvlan = 5\n[network.links.w]\nvlan = 6\non = \"none\"\n",
+            &[
+                "elea.toml:1:16: `network.links.v` needs both `vlan` and `on` to be a VLAN",
+                "elea.toml:5:6: there is no link `none` [add [network.links.none]]",
+            ],
+        ),
+        (
+            "[network.links.a]\nbridge = [\"c\", \"a\"]\n[network.links.b]\nbond = [\"c\"]\n[network.links.c]\ndhcp = \"yes\"\n",
+            &[
+                "elea.toml:2:11: `c` is a part of `a` and has addresses of its own [give them to `a`]",
+                "elea.toml:2:16: `a` is a part of itself",
+                "elea.toml:4:9: `c` is a part of `b` and has addresses of its own [give them to `b`]",
+                "elea.toml:4:9: `c` is a part of two links",
+            ],
+        ),
+        (
+            "[firewall]\n",
+            &[
+                "elea.toml:1:1: `firewall` needs the package `nftables` [add \"nftables\" to packages.install]",
+            ],
+        ),
+        (
+            &format!(
+                "{nft}[firewall]\ntcp = [0, \"90-80\", \"ssh\", true]\npolicy = \"allow\"\ntrusted = [\"a b\"]\n"
+            ),
+            &[
+                "elea.toml:4:8: `0` cannot be in `firewall.tcp`",
+                "elea.toml:4:11: `90-80` cannot be in `firewall.tcp`",
+                "elea.toml:4:20: `ssh` cannot be in `firewall.tcp`",
+                "elea.toml:4:27: `firewall.tcp[]` must be a port, not true or false",
+                "elea.toml:5:10: `allow` cannot be `firewall.policy`",
+                "elea.toml:6:12: `a b` cannot be `firewall.trusted`",
+            ],
+        ),
+        (
+            &format!(
+                "{nft}[firewall]\nfrom = [{{ tcp = [1] }}, {{ source = \"10.0.0.0/33\", tpc = [1] }}]\n"
+            ),
+            &[
+                "elea.toml:4:9: `firewall.from[0].source` is missing [add `source = \"10.0.0.0/8\"`]",
+                "elea.toml:4:35: `10.0.0.0/33` cannot be `firewall.from[1].source`",
+                "elea.toml:4:50: unknown key `tpc` in `firewall.from[1]` [did you mean `tcp`?]",
+            ],
+        ),
+    ]);
+}

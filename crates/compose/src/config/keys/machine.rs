@@ -1,6 +1,6 @@
 //! The keys of what the running kernel is told.
 
-use super::{Section, Setting, key};
+use super::{Section, Setting, Texts, key};
 
 pub(super) const OPTIONS: Section = Section {
     name: "kernel.options",
@@ -23,5 +23,17 @@ pub(super) const SYSCTL: Section = Section {
         Setting,
         "none",
         "one line; true and false are 1 and 0",
+    )],
+};
+
+pub(super) const TMPFILES: Section = Section {
+    name: "tmpfiles",
+    each: None,
+    doc: "What is made, cleaned and removed at each boot and in time. It is in `/etc/tmpfiles.d/60-elea.conf`.",
+    keys: &[key(
+        "lines",
+        Texts,
+        "[]",
+        "lines of tmpfiles.d(5): `d /run/web 0755 web web -`",
     )],
 };

@@ -15,6 +15,11 @@ impl Kind {
             }
             Self::Boolean => json!({"anyOf": [{"type": "boolean"}, word]}),
             Self::Word(words) => json!({"anyOf": [{"enum": words}, word]}),
+            Self::Ports => {
+                let number = json!({"type": "integer", "minimum": 1, "maximum": 65_535});
+                let port = json!({"anyOf": [number, text]});
+                json!({"anyOf": [{"type": "array", "items": port}, word]})
+            }
             Self::Tables(keys) => {
                 json!({"anyOf": [{"type": "array", "items": table_of(keys)}, word]})
             }
