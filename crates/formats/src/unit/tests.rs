@@ -60,8 +60,9 @@ fn truth_has_many_words() {
     assert!(is("C", true) && !is("C", false) && is("E", true) && is("None", true));
 }
 
-/// The table of `declarative.md` 1b, and the unit tests of `compare_units` of NixOS in substance.
+/// What NixOS' `switch-to-configuration` decides of each, and its own unit tests in substance.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn what_changed_says_what_is_needed() {
     use Difference::{Manager, None, Reload, Restart};
     let base = "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n";
