@@ -26,6 +26,8 @@ pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
 pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
+pub use sections::ssh::Ssh;
+pub use sections::storage::{Mount, Swap};
 pub use sections::timers::Timer;
 pub use sections::units::Unit;
 pub(crate) use sections::units::starter;
@@ -77,6 +79,12 @@ pub struct Config {
     pub network: Network,
     /// What may come in from it.
     pub firewall: Option<Firewall>,
+    /// Further file systems by where they are mounted.
+    pub mounts: BTreeMap<String, Mount>,
+    /// Where memory goes that is not in use.
+    pub swap: Swap,
+    /// The ssh server.
+    pub ssh: Ssh,
     /// How a boot is judged.
     pub health: Health,
     /// Where upgrades come from.

@@ -4,6 +4,8 @@
 mod firewall;
 mod kernel;
 mod network;
+mod ssh;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -41,6 +43,8 @@ pub(crate) fn render(config: &Config) -> Rendered {
     tmpfiles(config, &mut out);
     network::render(config, &mut out);
     firewall::render(config, &mut out);
+    storage::render(config, &mut out);
+    ssh::render(config, &mut out);
     out
 }
 

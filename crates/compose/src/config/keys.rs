@@ -6,6 +6,7 @@
 mod machine;
 mod network;
 mod schema;
+mod storage;
 mod units;
 
 pub use schema::schema;
@@ -299,6 +300,9 @@ pub const SECTIONS: &[Section] = &[
     machine::TMPFILES,
     network::LINKS,
     network::FIREWALL,
+    storage::MOUNTS,
+    storage::SWAP,
+    storage::SSH,
     units::UNITS,
     units::TIMERS,
     Section {

@@ -5,6 +5,8 @@ mod files;
 pub(super) mod firewall;
 mod kernel;
 pub(super) mod network;
+pub(super) mod ssh;
+pub(super) mod storage;
 pub(super) mod timers;
 pub(super) mod units;
 
@@ -57,6 +59,9 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         tmpfiles: tmpfiles(reader, &mut top),
         network: network::read(reader, &mut top, &packages),
         firewall: firewall::read(reader, &mut top, &packages),
+        mounts: storage::mounts(reader, &mut top),
+        swap: storage::swap(reader, &mut top, &packages),
+        ssh: ssh::read(reader, &mut top, &packages),
         health,
         update: update(reader, &mut top),
         trust: trust(reader, &mut top),

@@ -338,3 +338,108 @@ fn a_firewall_is_a_ruleset() {
         assert!(output.status.success(), "{said}\n{text}");
     }
 }
+
+const STORAGE: &str = r#"
+[packages]
+install = ["systemd-zram-generator"]
+[mounts."/data/a b"]
+what = "UUID=1234-5678"
+type = "ext4"
+options = ["noatime", "nodev"]
+required = true
+[mounts."/var/lib/share"]
+what = "files.example.org:/srv/100%"
+type = "nfs"
+[mounts."/srv/slow"]
+what = "/dev/disk/by-label/slow"
+automount = true
+idle = "10min"
+[swap]
+file = "/var/swap/file"
+size = "2G"
+device = "/dev/disk/by-label/swap"
+zram = 50
+"#;
+
+#[test]
+fn file_systems_are_units() {
+    let made = rendered(STORAGE);
+    let of = |name: &str| {
+        let text = text(&made, &format!("/etc/systemd/system/{name}"));
+        text.split_once("\n\n").unwrap().1.to_owned()
+    };
+    assert_eq!(
+        of("data-a\\x20b.mount"),
+        "[Unit]\nDescription=/data/a b\n\n[Mount]\nWhat=UUID=1234-5678\nWhere=/data/a b\nType=ext4\nOptions=noatime,nodev\n\n[Install]\nRequiredBy=local-fs.target\n"
+    );
+    let share = of("var-lib-share.mount");
+    assert!(
+        share.contains("What=files.example.org:/srv/100%%\n"),
+        "{share}"
+    );
+    assert!(
+        share.ends_with("\n[Install]\nWantedBy=remote-fs.target\n"),
+        "{share}"
+    );
+    assert!(!of("srv-slow.mount").contains("[Install]"));
+    let slow = of("srv-slow.automount");
+    assert!(
+        slow.contains("\nWhere=/srv/slow\nTimeoutIdleSec=10min\n"),
+        "{slow}"
+    );
+    assert!(of("var-swap-file.swap").contains("\nAfter=elea-swapfile.service\n"));
+    let folders: Vec<&String> = made
+        .files
+        .iter()
+        .filter(|(_, made)| made.file.content == Content::Folder)
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(folders, ["/data/a b"], "elsewhere systemd makes them");
+    let units: Vec<&String> = made.units.keys().collect();
+    let expected = [
+        "data-a\\x20b.mount",
+        "dev-disk-by\\x2dlabel-swap.swap",
+        "srv-slow.automount",
+        "var-lib-share.mount",
+        "var-swap-file.swap",
+    ];
+    assert_eq!(units, expected);
+    let zram = text(&made, "/etc/systemd/zram-generator.conf");
+    assert!(
+        zram.ends_with("[zram0]\nzram-size = ram * 50 / 100\n"),
+        "{zram}"
+    );
+    verify(&made);
+}
+
+#[test]
+fn the_ssh_server_is_told() {
+    let made = rendered(
+        "[packages]\ninstall = [\"openssh-server\"]\n[ssh]\nport = 2222\npasswords = false\nroot = \"keys\"\nallow_users = [\"ada\", \"bob\"]\n",
+    );
+    let said = text(&made, "/etc/ssh/sshd_config.d/40-config.conf");
+    assert_eq!(
+        said.split_once('\n').unwrap().1,
+        "Port 2222\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nAllowUsers ada bob\n"
+    );
+    // The server wants a key of its own before it looks at the rest.
+    let dir = tempfile::tempdir().unwrap();
+    lay(&made, dir.path());
+    let key = dir.path().join("key").display().to_string();
+    let file = dir.path().join("etc/ssh/sshd_config.d/40-config.conf");
+    let file = file.display().to_string();
+    let made_key = oracle("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+    let arguments = ["-T", "-f", &file, "-h", &key];
+    if let Some(output) = made_key.and_then(|_| oracle("/usr/sbin/sshd", &arguments)) {
+        let (said, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(said);
+        assert!(output.status.success(), "{errors}");
+        for line in [
+            "port 2222\n",
+            "permitrootlogin without-password\n",
+            "allowusers ada\n",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+    }
+}

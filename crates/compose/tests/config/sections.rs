@@ -231,3 +231,49 @@ fn mistakes_in_the_network() {
         ),
     ]);
 }
+
+#[test]
+fn mistakes_in_mounts_swap_and_ssh() {
+    check(&[
+        (
+            "[mounts.\"/etc/x\"]\nwhat = \"/dev/sdb\"\n[mounts.\"/a/../b\"]\nwhat = \"a\\nb\"\n[mounts.\"/c\"]\n",
+            &[
+                "elea.toml:1:9: nothing can be mounted at /etc/x",
+                "elea.toml:3:9: `/a/../b` cannot be `mounts`",
+                "elea.toml:4:8: `a\\nb` cannot be `mounts.\"/a/../b\".what`",
+                "elea.toml:5:1: `mounts.\"/c\".what` is missing [add `what = \"/dev/disk/by-label/data\"`]",
+            ],
+        ),
+        (
+            "[mounts.\"/c\"]\nwhat = \"/dev/sdb\\\\\"\ntype = \"ext4\\nx\"\noptions = [\"a,b\"]\nidle = \"10min\"\n",
+            &[
+                "elea.toml:2:8: `/dev/sdb\\\\` cannot be `mounts.\"/c\".what`",
+                "elea.toml:3:8: `ext4\\nx` cannot be `mounts.\"/c\".type`",
+                "elea.toml:4:12: `a,b` cannot be `mounts.\"/c\".options`",
+                "elea.toml:5:8: `mounts.\"/c\".idle` is of what is mounted on use [add `automount = true`]",
+            ],
+        ),
+        (
+            "[swap]\nfile = \"/swap\"\nsize = \"2\"\ndevice = \"sdb\"\nzram = 50\n",
+            &[
+                "elea.toml:2:8: `/swap` cannot be `swap.file`",
+                "elea.toml:3:8: `2` cannot be `swap.size`",
+                "elea.toml:4:10: `sdb` cannot be `swap.device`",
+                "elea.toml:5:8: `swap.zram` needs the package `systemd-zram-generator` [add \"systemd-zram-generator\" to packages.install]",
+            ],
+        ),
+        (
+            "[swap]\nfile = \"/var/swap\"\n",
+            &["elea.toml:2:8: `swap.size` is missing [add `size = \"2G\"`]"],
+        ),
+        (
+            "[ssh]\npasswords = true\nport = 0\nroot = \"maybe\"\nallow_users = [\"a b\"]\n",
+            &[
+                "elea.toml:1:1: `ssh` needs the package `openssh-server` [add \"openssh-server\" to packages.install]",
+                "elea.toml:3:8: `ssh.port` must be a number from 1 to 65535",
+                "elea.toml:4:8: `maybe` cannot be `ssh.root`",
+                "elea.toml:5:16: `a b` cannot be `ssh.allow_users`",
+            ],
+        ),
+    ]);
+}
