@@ -26,15 +26,18 @@ pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
 pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
+pub use sections::secrets::Secret;
 pub use sections::ssh::Ssh;
 pub use sections::storage::{Mount, Swap};
+pub use sections::templates::Template;
 pub use sections::timers::Timer;
 pub use sections::units::Unit;
 pub(crate) use sections::units::starter;
+pub use sections::update::Update;
 pub use settings::Setting;
 pub(crate) use value::quoted;
 
-use elea_formats::release::{Health, Source};
+use elea_formats::release::Health;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -85,10 +88,14 @@ pub struct Config {
     pub swap: Swap,
     /// The ssh server.
     pub ssh: Ssh,
+    /// What services get to know, by name.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Files with variables filled in, by their absolute path.
+    pub templates: BTreeMap<String, Template>,
     /// How a boot is judged.
     pub health: Health,
     /// Where upgrades come from.
-    pub update: Option<Source>,
+    pub update: Option<Update>,
     /// Who may sign.
     pub trust: Trust,
     /// The boot loader.

@@ -4,12 +4,14 @@
 mod firewall;
 mod kernel;
 mod network;
+mod secrets;
 mod ssh;
 mod storage;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod units;
+mod update;
 
 use crate::config::{Config, Content, File};
 use std::collections::BTreeMap;
@@ -45,6 +47,11 @@ pub(crate) fn render(config: &Config) -> Rendered {
     firewall::render(config, &mut out);
     storage::render(config, &mut out);
     ssh::render(config, &mut out);
+    secrets::render(config, &mut out);
+    for (path, template) in &config.templates {
+        out.file(&format!("templates.{path:?}"), path, template.file.clone());
+    }
+    update::render(config, &mut out);
     out
 }
 

@@ -6,6 +6,7 @@
 mod machine;
 mod network;
 mod schema;
+mod secrets;
 mod storage;
 mod units;
 
@@ -303,6 +304,8 @@ pub const SECTIONS: &[Section] = &[
     storage::MOUNTS,
     storage::SWAP,
     storage::SSH,
+    secrets::SECRETS,
+    secrets::TEMPLATES,
     units::UNITS,
     units::TIMERS,
     Section {
@@ -346,6 +349,24 @@ pub const SECTIONS: &[Section] = &[
                 Boolean,
                 "false",
                 "whether plain HTTP may be used",
+            ),
+            key(
+                "automatic",
+                Boolean,
+                "false",
+                "whether machines upgrade by themselves, by `elea-upgrade.timer`",
+            ),
+            key(
+                "window",
+                Text,
+                "\"daily\"",
+                "when they do, up to half an hour later: `Sun 03:00`, as for timers",
+            ),
+            key(
+                "reboot",
+                Boolean,
+                "false",
+                "whether they reboot then, if that is needed; otherwise the release is booted next time",
             ),
         ],
     },

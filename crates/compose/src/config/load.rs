@@ -79,7 +79,7 @@ fn read_sections(reader: &mut Reader, merged: Merged) -> Read {
     let mut config = sections::read(reader, top)?;
     config.places = places;
     config.said = merged.said;
-    sections::clashes(reader, &config);
+    sections::whole(reader, &config);
     Some(config)
 }
 
@@ -96,6 +96,7 @@ fn evaluate(reader: &mut Reader, mut parts: Parts) -> (Merged, BTreeMap<String, 
             vars.fill(reader, &mut layer.table);
         }
     };
+    reader.vars.clone_from(vars.values);
     fill(reader, &mut parts.layers);
     // What modules say is filled where it is read, once.
     let uses = std::mem::take(&mut parts.uses);

@@ -26,6 +26,8 @@ pub(super) struct Reader {
     pub(super) unreadable: bool,
     /// Bytes that variables and modules have made.
     made: usize,
+    /// What `${vars.NAME}` stands for.
+    pub(super) vars: Table,
     /// The weight of what was written at a place.
     pub(super) ranks: BTreeMap<Place, Rank>,
 }
@@ -331,6 +333,11 @@ impl Fields {
     /// Everything that is left, of a table that takes more than Elea's own keys.
     pub(super) fn rest(&mut self) -> Table {
         std::mem::take(&mut self.table)
+    }
+
+    /// Takes out a key that must not be there; where it stands.
+    pub(super) fn refuse(&mut self, key: &str) -> Option<Place> {
+        Some(self.table.remove(key)?.key)
     }
 
     /// The keys that have been asked for.

@@ -5,16 +5,19 @@ mod files;
 pub(super) mod firewall;
 mod kernel;
 pub(super) mod network;
+pub(super) mod secrets;
 pub(super) mod ssh;
 pub(super) mod storage;
+pub(super) mod templates;
 pub(super) mod timers;
 pub(super) mod units;
+pub(super) mod update;
 
 use super::check;
 use super::reader::{Fields, Located, Reader};
 use super::value::{Place, place_of};
 use super::{Base, Config, Loader, Packages, Services, System, Tmpfiles, Trust};
-use elea_formats::release::{Health, Source};
+use elea_formats::release::Health;
 use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -62,8 +65,10 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         mounts: storage::mounts(reader, &mut top),
         swap: storage::swap(reader, &mut top, &packages),
         ssh: ssh::read(reader, &mut top, &packages),
+        secrets: secrets::read(reader, &mut top),
+        templates: templates::read(reader, &mut top),
         health,
-        update: update(reader, &mut top),
+        update: update::read(reader, &mut top),
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
         system: System::default(),
@@ -196,8 +201,9 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
     })
 }
 
-/// What two parts of a config both make, and what starts though it must not.
-pub(super) fn clashes(reader: &mut Reader, config: &Config) {
+/// What is wrong with the whole: what two parts both make, what starts though it must not, secrets in clear.
+pub(super) fn whole(reader: &mut Reader, config: &Config) {
+    secrets::in_clear(reader, config);
     let rendered = crate::render::render(config);
     let at = |key: &str| place_of(&config.places, key);
     let own = config
@@ -368,30 +374,6 @@ fn health(reader: &mut Reader, top: &mut Fields, services: &Services) -> Health 
         timeout: timeout.map_or(usual.timeout, |n| n.value),
         condemn: condemn.unwrap_or(usual.condemn),
     }
-}
-
-fn update(reader: &mut Reader, top: &mut Fields) -> Option<Source> {
-    let mut fields = reader.table(top, "update");
-    let there = fields.at.is_some();
-    let reference: fn(&str) -> bool = |text| {
-        use elea_formats::oci::reference::Reference;
-        text.parse::<Reference>()
-            .is_ok_and(|r| matches!(r, Reference::Registry(_)))
-    };
-    let rule = "registry:HOST/NAME:TAG";
-    let text = reader.checked(&mut fields, "reference", reference, rule);
-    let text = if there {
-        let example = "\"registry:HOST/NAME:TAG\"";
-        reader.needed(text, &fields, "reference", example)
-    } else {
-        text
-    };
-    let plain = reader.boolean(&mut fields, "plain_http");
-    reader.finish(&fields);
-    text.map(|text| Source {
-        reference: text.value,
-        plain_http: plain.unwrap_or(false),
-    })
 }
 
 fn trust(reader: &mut Reader, top: &mut Fields) -> Trust {

@@ -3,6 +3,20 @@
 use super::reader::Reader;
 use super::value::{Node, Place, Table, Value};
 
+impl Reader {
+    /// The text of a file with the config's variables filled in.
+    pub(super) fn filled(&mut self, at: Place, text: String) -> String {
+        let table = std::mem::take(&mut self.vars);
+        let vars = Words {
+            of: "vars",
+            values: &table,
+        };
+        let filled = vars.text(self, at, &text);
+        self.vars = table;
+        filled.unwrap_or(text)
+    }
+}
+
 /// What stands for a word.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words<'v> {

@@ -24,7 +24,11 @@ pub(super) fn write(job: &Job<'_>, tree: &Tree, payload: &Payload) -> Result<(),
         loader_version: job.lock.loader.version.clone(),
         arguments: job.config.kernel.arguments.clone(),
         health: job.config.health.clone(),
-        update: job.config.update.clone(),
+        update: job
+            .config
+            .update
+            .as_ref()
+            .map(|update| update.source.clone()),
         packages: packages(&status),
     };
     let mut text = serde_json::to_string_pretty(&release)

@@ -443,3 +443,50 @@ fn the_ssh_server_is_told() {
         }
     }
 }
+
+#[test]
+fn upgrades_come_by_a_timer() {
+    let update = "[update]\nreference = \"registry:example.org/a:1\"\n";
+    assert!(rendered(update).files.is_empty());
+    let made = rendered(&format!(
+        "{update}automatic = true\nwindow = \"Sun 03:00\"\nreboot = true\n"
+    ));
+    let service = text(&made, "/etc/systemd/system/elea-upgrade.service");
+    assert!(
+        service.contains("\nExecStart=/usr/bin/elea upgrade --reboot\n"),
+        "{service}"
+    );
+    let timer = text(&made, "/etc/systemd/system/elea-upgrade.timer");
+    assert!(timer.contains("\nOnCalendar=Sun 03:00\n"), "{timer}");
+    assert_eq!(
+        made.units.keys().collect::<Vec<_>>(),
+        ["elea-upgrade.timer"]
+    );
+}
+
+#[test]
+fn secrets_are_handed_to_their_units() {
+    let dir = tempfile::tempdir().unwrap();
+    let cred = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAACeeFk6iy79dJUDSogAAAAA7zbCOwvldDwkrsBV2jQ5VtfhtDvsNsA21Aul8bCfutrskBiFIY/Z/eK2RA==";
+    let file = dir.path().join("a.cred");
+    fs::write(&file, cred).unwrap();
+    let file = file.display();
+    let made = rendered(&format!(
+        "[secrets.a]\nfrom = \"{file}\"\nunits = [\"web.service\", \"web.socket\"]\n[secrets.b]\nfrom = \"{file}\"\nunits = [\"web.service\"]\n[units.\"web.service\"]\nService.ExecStart = \"/bin/true\"\n[units.\"web.socket\"]\nSocket.ListenStream = 80\n"
+    ));
+    let over = |unit: &str| {
+        let path = format!("/etc/systemd/system/{unit}.d/60-elea-secrets.conf");
+        text(&made, &path).split_once('\n').unwrap().1.to_owned()
+    };
+    assert_eq!(
+        over("web.service"),
+        "[Service]\nLoadCredentialEncrypted=a:/etc/credstore.encrypted/a\nLoadCredentialEncrypted=b:/etc/credstore.encrypted/b\n"
+    );
+    assert!(over("web.socket").starts_with("[Socket]\n"));
+    let modes = ["", "/a", "/b"].map(|name| {
+        let made = &made.files[&format!("/etc/credstore.encrypted{name}")];
+        made.file.mode
+    });
+    assert_eq!(modes, [0o700, 0o600, 0o600]);
+    verify(&made);
+}

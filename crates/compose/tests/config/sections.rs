@@ -277,3 +277,145 @@ fn mistakes_in_mounts_swap_and_ssh() {
         ),
     ]);
 }
+
+/// What `systemd-creds encrypt --with-key=host` writes of the word `hi`.
+const CREDENTIAL: &str = "Whxqht+dQJax1aZeCGLxmiAAAAABAAAADAAAABAAAACeeFk6iy79dJUDSogAAAAA7zbCOwvldDwkrsB\nV2jQ5VtfhtDvsNsA21Aul8bCfutrskBiFIY/Z/eK2RA==\n";
+
+#[test]
+fn a_secret_is_a_file_that_is_encrypted() {
+    let say = |text: &str| {
+        let text = format!("{text}{SMALL}");
+        bad(&[
+            ("elea.toml", &text),
+            ("a.cred", CREDENTIAL),
+            ("plain.txt", "hunter2"),
+        ])
+    };
+    let how =
+        "on the machine: `systemd-creds encrypt --name=a FILE a.cred`, and `from = \"a.cred\"`";
+    assert_eq!(
+        say("[secrets.a]\nvalue = \"hunter2\"\n"),
+        [format!(
+            "elea.toml:2:1: a secret never stands in a config: `secrets.a.value` [{how}]"
+        )]
+    );
+    assert_eq!(
+        say("[secrets.a]\nfrom = \"plain.txt\"\n"),
+        [format!(
+            "elea.toml:2:8: cannot use the secret DIR/plain.txt: it is not encrypted by systemd-creds [{how}]"
+        )]
+    );
+    assert_eq!(
+        say("[secrets.a]\nfrom = \"a.cred\"\nunits = [\"a.timer\"]\nform = 1\n"),
+        [
+            "elea.toml:3:10: `a.timer` cannot be `secrets.a.units`",
+            "elea.toml:4:1: unknown key `form` in `secrets.a` [did you mean `from`?]",
+        ]
+    );
+    assert_eq!(
+        say("[secrets.\"a/b\"]\nfrom = \"a.cred\"\n"),
+        ["elea.toml:1:10: `a/b` cannot be `secrets`"]
+    );
+    let text = format!("[secrets.a]\nfrom = \"a.cred\"\nunits = [\"web.service\"]\n{SMALL}");
+    let config = good(&[("elea.toml", &text), ("a.cred", CREDENTIAL)]);
+    assert_eq!(config.secrets["a"].units, ["web.service"]);
+}
+
+#[test]
+fn secrets_in_clear_are_refused() {
+    let help = "make it a secret: [secrets.NAME] with `from`, and read it from $CREDENTIALS_DIRECTORY/NAME";
+    let say = |text: &str| {
+        let text = format!("{text}{SMALL}");
+        let key = "-----BEGIN PRIVATE KEY-----\nx\n";
+        bad(&[
+            ("elea.toml", &text),
+            ("key.pem", key),
+            ("in", "password = ${vars.p}\n"),
+        ])
+    };
+    let what = |what: &str, at: &str, place: &str| {
+        [format!(
+            "elea.toml:{place}: there is {what} in `{at}`, where everybody could read it [{help}]"
+        )]
+    };
+    assert_eq!(
+        say("[files.\"/etc/a\"]\ncontent = \"[db]\\npassword = hunter2\\n\"\n"),
+        what("a password", "files.\"/etc/a\".content", "2:11")
+    );
+    assert_eq!(
+        say("[files.\"/etc/a\"]\nsource = \"key.pem\"\n"),
+        what("a private key", "files.\"/etc/a\".source", "2:10")
+    );
+    assert_eq!(
+        say("[vars]\np = \"hunter2\"\n[templates.\"/etc/a\"]\nsource = \"in\"\n"),
+        what("a password", "templates.\"/etc/a\".source", "4:10")
+    );
+    assert_eq!(
+        say("[units.\"a.service\".Service]\nEnvironment = [\"A=1\", \"DB_PASSWORD=hunter2\"]\n"),
+        what(
+            "a password or token",
+            "units.\"a.service\".Service.Environment",
+            "2:15"
+        )
+    );
+    assert_eq!(
+        say("[units.\"a.service\"]\ntext = \"[Service]\\nEnvironment=API_TOKEN=abc\"\n"),
+        what("a password or token", "units.\"a.service\".text", "2:8")
+    );
+}
+
+#[test]
+fn templates_are_filled_in_once() {
+    let text = format!(
+        "[vars]\nport = 81\nname = \"${{vars.port}}\"\n[templates.\"/etc/app.conf\"]\nsource = \"app.in\"\nmode = \"0600\"\nowner = \"app\"\n{SMALL}"
+    );
+    let template = "port = ${vars.port}\nname = ${vars.name}\nhome = ${HOME} $${vars.port}\n";
+    let config = good(&[("elea.toml", &text), ("app.in", template)]);
+    let made = &config.templates["/etc/app.conf"];
+    assert_eq!(
+        made.text,
+        "port = 81\nname = ${vars.port}\nhome = ${HOME} ${vars.port}\n"
+    );
+    assert_eq!((made.file.mode, made.file.owner.as_str()), (0o600, "app"));
+    let bad = |template: &str, head: &str| {
+        let text = format!("{head}\n{SMALL}");
+        bad(&[("elea.toml", &text), ("app.in", template)])
+    };
+    let head = "[templates.\"/etc/app.conf\"]\nsource = \"app.in\"";
+    assert_eq!(
+        bad("${vars.prot}", head),
+        ["elea.toml:2:10: there is no `vars.prot`"]
+    );
+    assert_eq!(
+        bad("", "[templates.\"/run/a\"]\nmode = \"rw\""),
+        [
+            "elea.toml:1:1: `templates.\"/run/a\".source` is missing [add `source = \"app.conf.in\"`]",
+            "elea.toml:1:12: an image has nothing in /run/a",
+            "elea.toml:2:8: `rw` cannot be a mode",
+        ]
+    );
+    // A template and a file cannot both stand there.
+    let twice = format!("{head}\n[files.\"/etc/app.conf\"]\ncontent = \"\"");
+    assert_eq!(
+        bad("", &twice),
+        ["elea.toml:4:11: two parts of the config make /etc/app.conf"]
+    );
+}
+
+#[test]
+fn mistakes_in_automatic_upgrades() {
+    let update = "[update]\nreference = \"registry:example.org/a:1\"\n";
+    check(&[
+        (
+            &format!("{update}automatic = true\nwindow = \"sometimes\"\n"),
+            &["elea.toml:4:10: `sometimes` cannot be `update.window`"],
+        ),
+        (
+            &format!("{update}window = \"Sun 03:00\"\nreboot = true\n"),
+            &[
+                "elea.toml:1:1: `update.window` is of automatic upgrades [add `automatic = true`]",
+                "elea.toml:1:1: `update.reboot` is of automatic upgrades [add `automatic = true`]",
+            ],
+        ),
+    ]);
+}

@@ -11,28 +11,36 @@ pub(super) fn read(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, Fi
     for (path, mut fields) in reader.tables(top, "files") {
         let file = entry(reader, &mut fields, &path);
         reader.finish(&fields);
-        if !check::path(&path.value) {
-            reader.problem(
-                Some(path.at),
-                format!(
-                    "`{}` cannot be a path in the image",
-                    path.value.escape_debug()
-                ),
-                "absolute, without `.` and `..`",
-                None,
-            );
-        } else if let Some(why) = check::outside(&path.value) {
-            reader.problem(
-                Some(path.at),
-                format!("an image has nothing in {}", path.value),
-                why,
-                None,
-            );
-        } else if let Some(file) = file {
+        if let (true, Some(file)) = (placed(reader, &path), file) {
             out.insert(path.value, file);
         }
     }
     out
+}
+
+/// Whether something can stand at a path of the image.
+pub(super) fn placed(reader: &mut Reader, path: &Located<String>) -> bool {
+    let (what, why) = if !check::path(&path.value) {
+        let shown = path.value.escape_debug();
+        let what = format!("`{shown}` cannot be a path in the image");
+        (what, "absolute, without `.` and `..`")
+    } else if let Some(why) = check::outside(&path.value) {
+        (format!("an image has nothing in {}", path.value), why)
+    } else {
+        return true;
+    };
+    reader.problem(Some(path.at), what, why, None);
+    false
+}
+
+/// A mode in octal.
+pub(super) fn mode(reader: &mut Reader, text: &Located<String>) -> Option<u32> {
+    let parsed = check::mode(&text.value);
+    if parsed.is_none() {
+        let what = format!("`{}` cannot be a mode", text.value.escape_debug());
+        reader.problem(Some(text.at), what, "octal, such as \"0644\"", None);
+    }
+    parsed
 }
 
 fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Option<File> {
@@ -40,9 +48,9 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
     let source = reader.text(fields, "source");
     let link = reader.text(fields, "symlink");
     let folder = reader.boolean(fields, "directory");
-    let mode = reader.text(fields, "mode");
-    let owner = owner(reader, fields, "owner");
-    let group = owner_of(reader, fields);
+    let given_mode = reader.text(fields, "mode");
+    let user = owner(reader, fields, "owner");
+    let group = owner(reader, fields, "group");
     let given = [
         content.is_some(),
         source.is_some(),
@@ -50,18 +58,11 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
         folder == Some(true),
     ];
     let is_folder = folder == Some(true);
-    let mode = match mode {
+    let mode = match given_mode {
         None => Some(if is_folder { 0o755 } else { 0o644 }),
         Some(text) => {
-            let parsed = check::mode(&text.value);
-            if parsed.is_none() {
-                reader.problem(
-                    Some(text.at),
-                    format!("`{}` cannot be a mode", text.value.escape_debug()),
-                    "octal, such as \"0644\"",
-                    None,
-                );
-            } else if link.is_some() {
+            let parsed = mode(reader, &text);
+            if parsed.is_some() && link.is_some() {
                 reader.problem(Some(text.at), "a link has no mode", "take it out", None);
             }
             parsed
@@ -106,7 +107,7 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
     Some(File {
         content,
         mode: mode?,
-        owner: owner?,
+        owner: user?,
         group: group?,
     })
 }
@@ -127,7 +128,7 @@ pub(super) fn readable(reader: &mut Reader, text: &Located<String>) -> Option<Pa
     None
 }
 
-fn owner(reader: &mut Reader, fields: &mut Fields, key: &'static str) -> Option<String> {
+pub(super) fn owner(reader: &mut Reader, fields: &mut Fields, key: &'static str) -> Option<String> {
     let Some(text) = reader.text(fields, key) else {
         return Some("root".into());
     };
@@ -146,8 +147,4 @@ fn owner(reader: &mut Reader, fields: &mut Fields, key: &'static str) -> Option<
         None,
     );
     None
-}
-
-fn owner_of(reader: &mut Reader, fields: &mut Fields) -> Option<String> {
-    owner(reader, fields, "group")
 }
