@@ -2,11 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use elea_compose::config::keys::{Key, Kind, LANGUAGE, SECTIONS, Section, reference, schema};
+use elea_compose::config::keys::{Key, Kind, LANGUAGE, SECTIONS, Section, man, reference, schema};
 use elea_compose::config::{self, Config, Errors};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn load(text: &str) -> Result<Config, Errors> {
     let dir = tempfile::tempdir().unwrap();
@@ -199,5 +200,37 @@ fn the_schema_has_every_key() {
     }
     for (name, doc) in LANGUAGE {
         assert_eq!(schema["properties"][name]["description"], *doc);
+    }
+}
+
+#[test]
+fn the_manual_page_is_written() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man/elea.toml.5");
+    let page = man();
+    if std::env::var_os("ELEA_WRITE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, &page).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap() == page,
+        "docs/man/elea.toml.5 is not what keys.rs says: ELEA_WRITE_DOCS=1"
+    );
+    let mut groff = Command::new("groff");
+    groff
+        .args(["-man", "-ww", "-rLL=100n", "-Kutf8", "-Tutf8", "-P-cbou"])
+        .arg(&path);
+    let Ok(output) = groff.output() else {
+        println!("skipped: no groff");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    for key in [
+        "allow_ping",
+        "routes[].destination",
+        "[units.\"NAME.TYPE\"]",
+    ] {
+        assert!(shown.contains(key), "{key}: {shown}");
     }
 }

@@ -4,12 +4,14 @@
 //! the names and the defaults.
 
 mod machine;
+mod man;
 mod network;
 mod schema;
 mod secrets;
 mod storage;
 mod units;
 
+pub use man::man;
 pub use schema::schema;
 
 use serde::Serialize;
