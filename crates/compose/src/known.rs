@@ -45,7 +45,9 @@ impl Known {
             };
             files.insert(name, Sha256::of(&content).to_string());
         }
-        let inputs = serde_json::json!([VERSION, shown, files, lock::encode(lock)]);
+        // A template's text is of the file and of variables, which are no part of what is shown.
+        let filled: Vec<&str> = config.templates.values().map(|t| t.text.as_str()).collect();
+        let inputs = serde_json::json!([VERSION, shown, files, filled, lock::encode(lock)]);
         let key = Sha256::of(inputs.to_string().as_bytes());
         let folder = options.cache.parent().unwrap_or(Path::new("."));
         Ok(Some(Self {
@@ -146,6 +148,10 @@ mod tests {
         source = "a"
         [units."b.service"]
         source = "b"
+        [vars]
+        word = "old"
+        [templates."/etc/t"]
+        source = "t"
         [trust]
         keys = []
     "#;
@@ -172,6 +178,7 @@ mod tests {
             for (name, text) in [
                 ("a", "a"),
                 ("b", "[Unit]\n"),
+                ("t", "${vars.word}"),
                 ("elea", "e"),
                 ("initrd", "i"),
             ] {
@@ -206,6 +213,8 @@ mod tests {
         for (name, text) in [
             ("a", "A"),
             ("b", "[Unit]\nDescription=b\n"),
+            ("t", "a ${vars.word}"),
+            ("c.toml", &CONFIG.replace("\"old\"", "\"new\"")),
             ("elea", "newer"),
             ("initrd", "newer"),
             (
