@@ -24,6 +24,7 @@ pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;
 pub use report::{ConfigError, Errors};
+pub use sections::certificates::Certificates;
 pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
 pub use sections::secrets::Secret;
@@ -88,6 +89,8 @@ pub struct Config {
     pub swap: Swap,
     /// The ssh server.
     pub ssh: Ssh,
+    /// Authorities that are trusted.
+    pub certificates: Certificates,
     /// What services get to know, by name.
     pub secrets: BTreeMap<String, Secret>,
     /// Files with variables filled in, by their absolute path.

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod boot;
+mod certificates;
 mod clean;
 mod etc;
 mod layout;
@@ -19,7 +20,9 @@ mod var;
 
 use crate::config::Config;
 use crate::lock::{Error, Lock, Options};
+use crate::program;
 use elea_sys::progress::Progress;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use tree::Tree;
 
@@ -48,6 +51,7 @@ pub(crate) fn finish(job: &Job<'_>) -> Result<Lock, Error> {
     units::install(&tree)?;
     boot::programs(job, &tree)?;
     etc::files(job, &tree, &accounts)?;
+    certificates::settle(job, &tree)?;
     services::settle(job, &tree)?;
     let payload = boot::payload(job, &tree)?;
     release::write(job, &tree, &payload)?;
@@ -56,3 +60,26 @@ pub(crate) fn finish(job: &Job<'_>) -> Result<Lock, Error> {
     times::clamp(job.tree, lock.epoch)?;
     Ok(lock)
 }
+
+impl Job<'_> {
+    /// Runs a program of the tree in it, behind variables for it (`NAME=value`); what it prints.
+    fn run_inside(&self, arguments: &[&str]) -> Result<String, Error> {
+        let chroot = ["chroot", "/mnt/tree", "/usr/bin/env"];
+        let all: Vec<&OsStr> = chroot.iter().chain(arguments).map(OsStr::new).collect();
+        let command = program::Sandbox {
+            work: self.work,
+            prepare: PREPARE,
+            time: self.lock.epoch,
+        }
+        .command(&all);
+        let printed = program::run(command, "util-linux", self.log, self.progress)?;
+        Ok(String::from_utf8_lossy(&printed).into_owned())
+    }
+}
+
+/// What programs of the tree find in it while they run.
+const PREPARE: &str = "mount -t proc proc /mnt/tree/proc
+mount -t tmpfs tmpfs /mnt/tree/dev
+touch /mnt/tree/dev/null
+mount --bind /dev/null /mnt/tree/dev/null
+";

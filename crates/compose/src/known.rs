@@ -46,8 +46,16 @@ impl Known {
             files.insert(name, Sha256::of(&content).to_string());
         }
         // A template's text is of the file and of variables, which are no part of what is shown.
-        let filled: Vec<&str> = config.templates.values().map(|t| t.text.as_str()).collect();
-        let inputs = serde_json::json!([VERSION, shown, files, filled, lock::encode(lock)]);
+        let filled: Vec<&String> = config.templates.values().map(|t| &t.text).collect();
+        let authorities = &config.certificates.pem;
+        let inputs = serde_json::json!([
+            VERSION,
+            shown,
+            files,
+            filled,
+            authorities,
+            lock::encode(lock)
+        ]);
         let key = Sha256::of(inputs.to_string().as_bytes());
         let folder = options.cache.parent().unwrap_or(Path::new("."));
         Ok(Some(Self {

@@ -36,6 +36,9 @@ pub(crate) struct Rendered {
     pub(crate) twice: Vec<(String, Made)>,
 }
 
+/// The folder of the config's authorities, among those of the distribution.
+pub(crate) const AUTHORITIES: &str = "elea";
+
 /// Renders every section.
 pub(crate) fn render(config: &Config) -> Rendered {
     let mut out = Rendered::default();
@@ -47,6 +50,10 @@ pub(crate) fn render(config: &Config) -> Rendered {
     firewall::render(config, &mut out);
     storage::render(config, &mut out);
     ssh::render(config, &mut out);
+    for (name, pem) in &config.certificates.pem {
+        let path = format!("/usr/share/ca-certificates/{AUTHORITIES}/{name}");
+        out.text("certificates.trust", path, pem.clone());
+    }
     secrets::render(config, &mut out);
     for (path, template) in &config.templates {
         out.file(&format!("templates.{path:?}"), path, template.file.clone());

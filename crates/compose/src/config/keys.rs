@@ -306,6 +306,7 @@ pub const SECTIONS: &[Section] = &[
     storage::MOUNTS,
     storage::SWAP,
     storage::SSH,
+    secrets::CERTIFICATES,
     secrets::SECRETS,
     secrets::TEMPLATES,
     units::UNITS,

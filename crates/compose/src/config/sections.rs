@@ -1,6 +1,7 @@
 //! The sections of a config, each read into its type.
 
 mod accounts;
+pub(super) mod certificates;
 mod files;
 pub(super) mod firewall;
 mod kernel;
@@ -65,6 +66,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         mounts: storage::mounts(reader, &mut top),
         swap: storage::swap(reader, &mut top, &packages),
         ssh: ssh::read(reader, &mut top, &packages),
+        certificates: certificates::read(reader, &mut top),
         secrets: secrets::read(reader, &mut top),
         templates: templates::read(reader, &mut top),
         health,

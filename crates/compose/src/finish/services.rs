@@ -3,10 +3,8 @@
 use super::tree::Tree;
 use super::{Job, units};
 use crate::lock::Error;
-use crate::program;
 use crate::render;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 /// Where units lie.
@@ -133,24 +131,8 @@ fn made_by_systemd(unit: &str) -> bool {
 
 /// Runs the tree's own `systemctl` in it.
 fn systemctl(job: &Job<'_>, arguments: &[&str]) -> Result<String, Error> {
-    let mut all: Vec<&OsStr> = [
-        "chroot",
-        "/mnt/tree",
-        "/usr/bin/env",
-        "SYSTEMD_OFFLINE=1",
-        "/usr/bin/systemctl",
-    ]
-    .map(OsStr::new)
-    .to_vec();
-    all.extend(arguments.iter().map(OsStr::new));
-    let command = program::Sandbox {
-        work: job.work,
-        prepare: "mount -t proc proc /mnt/tree/proc\n",
-        time: job.lock.epoch,
-    }
-    .command(&all);
-    let printed = program::run(command, "util-linux", job.log, job.progress)?;
-    Ok(String::from_utf8_lossy(&printed).into_owned())
+    let program = ["SYSTEMD_OFFLINE=1", "/usr/bin/systemctl"];
+    job.run_inside(&[&program, arguments].concat())
 }
 
 #[cfg(test)]

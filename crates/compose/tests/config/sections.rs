@@ -419,3 +419,15 @@ fn mistakes_in_automatic_upgrades() {
         ),
     ]);
 }
+
+#[test]
+fn authorities_are_certificates() {
+    let text = format!("[certificates]\ntrust = [\"a.pem\", \"none.pem\"]\n{SMALL}");
+    assert_eq!(
+        bad(&[("elea.toml", &text), ("a.pem", "hello")]),
+        [
+            "elea.toml:2:10: cannot use the certificates of DIR/a.pem: there is no certificate in it (`-----BEGIN CERTIFICATE-----`)",
+            "elea.toml:2:19: cannot use the certificates of DIR/none.pem: No such file or directory (os error 2)",
+        ]
+    );
+}

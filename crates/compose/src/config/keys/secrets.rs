@@ -1,6 +1,6 @@
 //! The keys of secrets and templates.
 
-use super::{Path, Section, Text, Texts, key};
+use super::{Path, Paths, Section, Text, Texts, key};
 
 pub(super) const SECRETS: Section = Section {
     name: "secrets",
@@ -16,6 +16,18 @@ pub(super) const SECRETS: Section = Section {
             "services, sockets, mounts and swaps that get it",
         ),
     ],
+};
+
+pub(super) const CERTIFICATES: Section = Section {
+    name: "certificates",
+    each: None,
+    doc: "Authorities that the system trusts besides those of the distribution: in its bundle, and where OpenSSL looks for them.",
+    keys: &[key(
+        "trust",
+        Paths,
+        "[]",
+        "files with certificates (PEM), one or several in each",
+    )],
 };
 
 pub(super) const TEMPLATES: Section = Section {
