@@ -20,6 +20,7 @@ pub mod fsck;
 pub mod generations;
 pub mod health;
 pub mod install;
+pub mod live;
 pub mod loader;
 pub mod log;
 pub mod machine;

@@ -1,0 +1,22 @@
+//! How a running system becomes another configuration of itself: `elea apply`.
+//!
+//! [`plan_units`] compares the [`Units`] of two configurations, knows from [`Live`] what runs, and
+//! says what is stopped, reloaded, restarted and started, in which order and why. Nothing here
+//! touches the machine. The rules are those of NixOS's `switch-to-configuration`, with its
+//! faults mended; `docs/live.md` has them as a table.
+
+mod decide;
+mod files;
+mod order;
+mod protect;
+mod state;
+mod units;
+
+pub use decide::{Error, UnitAction, Verb, plan_units};
+pub use files::{Entry, FOLDERS, Files, LoadError};
+pub use protect::Need;
+pub use state::{Active, Live, PROPERTIES};
+pub use units::{BadUnit, Definition, Found, Units};
+
+#[cfg(test)]
+mod tests;

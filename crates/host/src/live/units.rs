@@ -1,0 +1,291 @@
+//! The units of one configuration: what each is once links, masks and drop-ins are counted in.
+
+use super::files::{Entry, FOLDERS, Files, canonical};
+use elea_formats::unit::{Error, Kind, Name, Unit};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The longest chain of links that is followed.
+const MAX_LINKS: usize = 8;
+
+/// The units of one configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Units {
+    files: Files,
+    /// Other names of units: alias → the name it stands for.
+    aliases: BTreeMap<String, String>,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Missing,
+    /// A unit that must not be started: a link to `/dev/null`, or an empty file.
+    Masked,
+    /// A unit.
+    Defined(Box<Definition>),
+}
+
+/// A unit as the manager reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its file.
+    pub path: String,
+    /// The drop-ins that are laid over it, in order.
+    pub drop_ins: Vec<String>,
+    /// What they say together.
+    pub unit: Unit,
+}
+
+/// A unit file that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {why}")]
+pub struct BadUnit {
+    /// The file.
+    pub path: String,
+    /// What is wrong with it.
+    pub why: Error,
+}
+
+enum Fragment<'a> {
+    Missing,
+    Masked,
+    File(String, &'a [u8]),
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, name)| name)
+}
+
+impl Units {
+    /// The units of these files.
+    pub fn new(files: Files) -> Self {
+        let mut aliases = BTreeMap::new();
+        for folder in FOLDERS {
+            for (name, entry) in files.list(folder) {
+                if let Entry::Link(target) = entry
+                    && let (Ok(_), Ok(other)) = (Name::parse(name), Name::parse(base(target)))
+                    && other.as_str() != name
+                    && FOLDERS
+                        .iter()
+                        .any(|f| files.get(&format!("{f}/{other}")).is_some())
+                {
+                    let name = name.to_owned();
+                    aliases.entry(name).or_insert(other.as_str().to_owned());
+                }
+            }
+        }
+        Self { files, aliases }
+    }
+
+    /// The name under which the manager knows a unit.
+    pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
+        let mut name = name;
+        for _ in 0..MAX_LINKS {
+            match self.aliases.get(name) {
+                Some(other) => name = other,
+                None => break,
+            }
+        }
+        name
+    }
+
+    /// Other names of a unit.
+    pub fn aliases<'a>(&'a self, name: &str) -> Vec<&'a str> {
+        let aliases = self.aliases.keys().map(String::as_str);
+        aliases.filter(|a| self.canonical(a) == name).collect()
+    }
+
+    /// Whether a path is one of a unit's file that belongs to a configuration.
+    pub fn owns(path: &str) -> bool {
+        let path = canonical(path);
+        let folder = path.rsplit_once('/').map(|(folder, _)| folder);
+        folder.is_some_and(|folder| FOLDERS.contains(&folder))
+    }
+
+    /// What a name stands for.
+    pub fn get(&self, name: &str) -> Result<Found, BadUnit> {
+        let name = self.canonical(name);
+        let Ok(parsed) = Name::parse(name) else {
+            return Ok(Found::Missing);
+        };
+        let mut fragment = self.fragment(name);
+        if let (Fragment::Missing, Some(template)) = (&fragment, parsed.template()) {
+            fragment = self.fragment(self.canonical(template.as_str()));
+        }
+        let (path, text) = match fragment {
+            Fragment::Missing => return Ok(Found::Missing),
+            Fragment::Masked => return Ok(Found::Masked),
+            Fragment::File(path, text) => (path, text),
+        };
+        let bad = |path: &str| {
+            let path = path.to_owned();
+            move |why| BadUnit { path, why }
+        };
+        let mut unit = Unit::parse(text).map_err(bad(&path))?;
+        let mut drop_ins = Vec::new();
+        for (path, text) in self.drop_ins(&parsed) {
+            unit.lay(text).map_err(bad(&path))?;
+            drop_ins.push(path);
+        }
+        Ok(Found::Defined(Box::new(Definition {
+            path,
+            drop_ins,
+            unit,
+        })))
+    }
+
+    /// A unit, if the name is one's; one that cannot be read is none.
+    pub fn unit(&self, name: &str) -> Option<Unit> {
+        match self.get(name) {
+            Ok(Found::Defined(definition)) => Some(definition.unit),
+            _ => None,
+        }
+    }
+
+    fn fragment(&self, name: &str) -> Fragment<'_> {
+        for folder in FOLDERS {
+            match self.content(&format!("{folder}/{name}")) {
+                Fragment::Missing => {}
+                found => return found,
+            }
+        }
+        Fragment::Missing
+    }
+
+    /// The file at a path, through links.
+    fn content(&self, path: &str) -> Fragment<'_> {
+        let mut path = path.to_owned();
+        for _ in 0..MAX_LINKS {
+            match self.files.get(&path) {
+                Some(Entry::Link(target)) if target == "/dev/null" => return Fragment::Masked,
+                Some(Entry::Link(target)) => path.clone_from(target),
+                Some(Entry::File(text)) if text.is_empty() => return Fragment::Masked,
+                Some(Entry::File(text)) => return Fragment::File(path, text),
+                None => break,
+            }
+        }
+        Fragment::Missing
+    }
+
+    /// The names whose drop-ins and dependency folders a unit takes: its own, its aliases', and
+    /// those that each of them inherits.
+    fn inherits(&self, name: &Name) -> Vec<String> {
+        let mut names = name.inherits();
+        let kind = names.pop().unwrap_or_default();
+        for (alias, _) in &self.aliases {
+            if self.canonical(alias) == name.as_str()
+                && let Ok(alias) = Name::parse(alias)
+            {
+                let inherited = alias.inherits();
+                let new = inherited.into_iter().filter(|n| *n != kind);
+                let new: Vec<_> = new.filter(|n| !names.contains(n)).collect();
+                names.extend(new);
+            }
+        }
+        names.push(kind);
+        names
+    }
+
+    /// The drop-ins of a unit: of one file name the first folder's, then in the order of names.
+    fn drop_ins(&self, name: &Name) -> Vec<(String, &[u8])> {
+        let mut by_name = BTreeMap::new();
+        let names = self.inherits(name);
+        let (kind, own) = names.split_last().expect("the kind is always there");
+        let own = FOLDERS.iter().flat_map(|f| own.iter().map(move |n| (f, n)));
+        let all = own.chain(FOLDERS.iter().map(|f| (f, kind)));
+        for (folder, name) in all {
+            let folder = format!("{folder}/{name}.d");
+            for (file, _) in self.files.list(&folder) {
+                if file.ends_with(".conf") {
+                    by_name
+                        .entry(file)
+                        .or_insert_with(|| format!("{folder}/{file}"));
+                }
+            }
+        }
+        let content = by_name.into_values().filter_map(|path| {
+            match self.content(&path) {
+                Fragment::File(_, text) => Some((path, text)),
+                // A drop-in is masked as a unit is.
+                Fragment::Masked | Fragment::Missing => None,
+            }
+        });
+        content.collect()
+    }
+
+    /// The units that links in a unit's `.wants`, `.requires` and `.upholds` folders pull in.
+    pub fn linked(&self, name: &str) -> BTreeSet<String> {
+        let mut found = self.links(name, "wants");
+        found.extend(self.links(name, "requires"));
+        found.extend(self.links(name, "upholds"));
+        found
+    }
+
+    fn links(&self, name: &str, kind: &str) -> BTreeSet<String> {
+        let Ok(parsed) = Name::parse(self.canonical(name)) else {
+            return BTreeSet::new();
+        };
+        let mut by_name: BTreeMap<&str, bool> = BTreeMap::new();
+        for folder in FOLDERS {
+            for name in self.inherits(&parsed) {
+                for (link, entry) in self.files.list(&format!("{folder}/{name}.{kind}")) {
+                    let masked = *entry == Entry::Link("/dev/null".into());
+                    by_name.entry(link).or_insert(masked);
+                }
+            }
+        }
+        let wanted = by_name.into_iter().filter(|(_, masked)| !masked);
+        wanted
+            .map(|(link, _)| self.canonical(link).to_owned())
+            .collect()
+    }
+
+    /// The units that a unit pulls in when it starts, by links and by settings.
+    pub fn wants(&self, name: &str) -> BTreeSet<String> {
+        let mut found = self.linked(name);
+        found.extend(self.named(name, &["Wants", "Requires", "Upholds", "BindsTo"]));
+        found
+    }
+
+    /// The units whose stop stops this one (`Requires=`, `Requisite=`, `BindsTo=`, `PartOf=`).
+    pub fn stops_with(&self, name: &str) -> BTreeSet<String> {
+        let mut found = self.links(name, "requires");
+        found.extend(self.named(name, &["Requires", "Requisite", "BindsTo", "PartOf"]));
+        found
+    }
+
+    /// The units without which this one does not start (`Requires=`, `Requisite=`, `BindsTo=`).
+    pub fn requires(&self, name: &str) -> BTreeSet<String> {
+        let mut found = self.links(name, "requires");
+        found.extend(self.named(name, &["Requires", "Requisite", "BindsTo"]));
+        found
+    }
+
+    /// The units that a socket, timer or path starts.
+    pub fn triggers(&self, name: &str) -> BTreeSet<String> {
+        let Ok(parsed) = Name::parse(name) else {
+            return BTreeSet::new();
+        };
+        let (section, key) = match parsed.kind() {
+            Kind::Socket => ("Socket", "Service"),
+            Kind::Timer => ("Timer", "Unit"),
+            Kind::Path => ("Path", "Unit"),
+            Kind::Automount => return [parsed.companion(Kind::Mount)].into(),
+            _ => return BTreeSet::new(),
+        };
+        let unit = self.unit(name).unwrap_or_default();
+        let named = unit.value(section, key).map(str::to_owned);
+        let started = named.unwrap_or_else(|| parsed.companion(Kind::Service));
+        [self.canonical(&started).to_owned()].into()
+    }
+
+    /// The units that settings of `[Unit]` name.
+    pub(super) fn named(&self, name: &str, keys: &[&str]) -> BTreeSet<String> {
+        let Some(unit) = self.unit(name) else {
+            return BTreeSet::new();
+        };
+        let words = keys.iter().flat_map(|key| unit.words("Unit", key));
+        words.map(|word| self.canonical(word).to_owned()).collect()
+    }
+}
