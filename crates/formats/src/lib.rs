@@ -13,6 +13,7 @@ pub mod digest;
 pub mod dump;
 pub mod erofs;
 pub mod form;
+pub mod fstab;
 pub mod generation;
 pub mod modules;
 pub mod oci;

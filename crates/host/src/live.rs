@@ -6,14 +6,19 @@
 //! faults mended; `docs/live.md` has them as a table.
 
 mod decide;
+mod effects;
 mod files;
+mod mounts;
 mod order;
+mod plan;
 mod protect;
 mod state;
 mod units;
 
 pub use decide::{Error, UnitAction, Verb, plan_units};
+pub use effects::Helper;
 pub use files::{Entry, FOLDERS, Files, LoadError};
+pub use plan::{Account, Boot, Differences, Plan, Reason, SCHEMA, Side, Step, plan, undo};
 pub use protect::Need;
 pub use state::{Active, Live, PROPERTIES};
 pub use units::{BadUnit, Definition, Found, Units};

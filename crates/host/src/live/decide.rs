@@ -36,12 +36,8 @@ pub struct UnitAction {
     /// Why, for people.
     pub why: String,
     /// What it takes for a skipped unit to change too.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default, skip_serializing_if = "Need::is_nothing")]
     pub needs: Need,
-}
-
-fn is_nothing(need: &Need) -> bool {
-    *need == Need::Nothing
 }
 
 /// A configuration whose units cannot be switched to.

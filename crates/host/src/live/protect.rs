@@ -18,6 +18,13 @@ pub enum Need {
     Reboot,
 }
 
+impl Need {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+    pub(super) fn is_nothing(&self) -> bool {
+        *self == Self::Nothing
+    }
+}
+
 /// Display managers: with them every graphical session ends.
 const DISPLAY_MANAGERS: &[&str] = &[
     "display-manager",

@@ -173,7 +173,7 @@ impl Units {
     fn inherits(&self, name: &Name) -> Vec<String> {
         let mut names = name.inherits();
         let kind = names.pop().unwrap_or_default();
-        for (alias, _) in &self.aliases {
+        for alias in self.aliases.keys() {
             if self.canonical(alias) == name.as_str()
                 && let Ok(alias) = Name::parse(alias)
             {
