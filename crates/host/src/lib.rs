@@ -19,6 +19,7 @@ pub mod firmware;
 pub mod fsck;
 pub mod generations;
 pub mod health;
+pub mod home;
 pub mod install;
 pub mod live;
 pub mod loader;

@@ -1,0 +1,3 @@
+//! Homes.
+
+pub mod merge;
