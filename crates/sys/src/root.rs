@@ -186,6 +186,65 @@ impl Root {
         rustix::fs::unlinkat(&parent, &name, AtFlags::empty()).at("remove", self.path.join(path))
     }
 
+    /// Where a link leads, as it stands.
+    pub fn read_link(&self, path: &Path) -> Result<PathBuf, PathError> {
+        let (parent, name) = self.parent(path)?;
+        let target = rustix::fs::readlinkat(&parent, &name, Vec::new());
+        let target = target.at("read the link", self.path.join(path))?;
+        Ok(PathBuf::from(OsString::from_vec(target.into_bytes())))
+    }
+
+    /// Makes a file that is not there yet, with this mode whatever the umask says, and brings it to the disk.
+    pub fn create(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
+        let full = self.path.join(path);
+        let (parent, name) = self.parent(path)?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&parent, &name, flags, Mode::from_raw_mode(0o600))
+            .at("create", &full)?;
+        let mut file = File::from(fd);
+        file.write_all(content).at("write", &full)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).at("set the mode of", &full)?;
+        file.sync_all().at("sync", &full)
+    }
+
+    /// Gives something another name; what has that name is replaced only if `replace` says so.
+    pub fn rename(&self, from: &Path, to: &Path, replace: bool) -> Result<(), PathError> {
+        let (old, old_name) = self.parent(from)?;
+        let (new, new_name) = self.parent(to)?;
+        let flags = if replace {
+            rustix::fs::RenameFlags::empty()
+        } else {
+            rustix::fs::RenameFlags::NOREPLACE
+        };
+        rustix::fs::renameat_with(&old, &old_name, &new, &new_name, flags)
+            .at("rename", self.path.join(from))
+    }
+
+    /// Gives a file or link another name too; a link at the end of the path is not followed.
+    pub fn hard_link(&self, from: &Path, to: &Path) -> Result<(), PathError> {
+        let (old, old_name) = self.parent(from)?;
+        let (new, new_name) = self.parent(to)?;
+        rustix::fs::linkat(&old, &old_name, &new, &new_name, AtFlags::empty())
+            .at("give a second name to", self.path.join(from))
+    }
+
+    /// Removes an empty folder.
+    pub fn remove_dir(&self, path: &Path) -> Result<(), PathError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR)
+            .at("remove the folder", self.path.join(path))
+    }
+
+    /// Makes the names in a folder durable.
+    pub fn sync_folder(&self, path: &Path) -> Result<(), PathError> {
+        let full = self.path.join(path);
+        let fd = self
+            .openat(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)
+            .at("open the folder", &full)?;
+        rustix::fs::fsync(&fd).at("sync", &full)
+    }
+
     /// Writes a file whole and durably: a new file beside it, fsync, rename, fsync of the
     /// folder. A link at the end of the path is replaced, not followed.
     pub fn write(&self, path: &Path, content: &[u8], mode: u32) -> Result<(), PathError> {
