@@ -7,6 +7,7 @@ mod diff;
 mod etc;
 mod generate;
 mod generations;
+mod home;
 mod image;
 mod install;
 mod lock;
@@ -42,6 +43,9 @@ pub(crate) enum Command {
     /// This machine's edits of /etc
     #[command(subcommand)]
     Etc(etc::Command),
+    /// Your home: files, user units, environment, in generations
+    #[command(subcommand)]
+    Home(home::Command),
     /// Images: import, compare, push, pull, sign
     #[command(subcommand)]
     Image(image::Command),
@@ -76,6 +80,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Unpin(args) => pin::unpin(&args, context),
         Command::Log(args) => log::run(&args, context),
         Command::Etc(command) => etc::run(command, context),
+        Command::Home(command) => home::run(command, context),
         Command::Agent(command) => agent::run(&command, context),
         Command::Config(command) => config::run(command, context),
         Command::Store(command) => store::run(command, context),

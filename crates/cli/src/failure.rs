@@ -21,6 +21,8 @@ pub(crate) enum Code {
     Usage = 2,
     /// The config does not.
     Config = 3,
+    /// Something failed halfway, and what was done was taken back.
+    Reverted = 4,
     /// A signature, digest or version was refused, or damage was found.
     Verification = 5,
     /// Done, and `--exit-reboot` asked to be told that a reboot is needed.

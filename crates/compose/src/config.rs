@@ -5,6 +5,7 @@
 
 mod check;
 mod fmt;
+pub mod home;
 mod json;
 pub mod keys;
 mod layers;
@@ -103,6 +104,9 @@ pub struct Config {
     pub trust: Trust,
     /// The boot loader.
     pub loader: Loader,
+    /// Homes by the names of their users; each applies its own (`elea home apply`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub home: BTreeMap<String, home::Home>,
     /// The same system in other ways, by name: what a specialisation says is laid over the rest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub specialisation: BTreeMap<String, Config>,

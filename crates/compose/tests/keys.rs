@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use elea_compose::config::keys::{Key, Kind, LANGUAGE, SECTIONS, Section, man, reference, schema};
+use elea_compose::config::keys::{
+    Key, Kind, LANGUAGE, SECTIONS, Section, all, man, reference, schema,
+};
 use elea_compose::config::{self, Config, Errors};
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,17 +32,18 @@ fn with(section: &Section, line: &str) -> String {
         Some("\"NAME.TYPE\"") => ".\"web.service\"".into(),
         Some(_) => ".\"/etc/x\"".into(),
     };
-    format!("[{}{entry}]\n{line}\n", section.name)
+    let name = section.name.replace("NAME", "ada");
+    format!("[{name}{entry}]\n{line}\n")
 }
 
 fn keys() -> impl Iterator<Item = (&'static Section, &'static Key)> {
     let keys = |section: &'static Section| section.keys.iter().map(move |key| (section, key));
-    SECTIONS.iter().flat_map(keys)
+    all().flat_map(keys)
 }
 
 #[test]
 fn tables_know_these_keys_and_no_others() {
-    for section in SECTIONS {
+    for section in all() {
         if section.keys.iter().all(|key| key.kind == Kind::Setting) {
             continue;
         }
@@ -98,10 +101,12 @@ fn keys_take_what_is_said_and_nothing_else() {
             Kind::Word(_) => ("1.5", "must be a text, not a fraction".into()),
             Kind::Ports => ("1.5", "must be a list of ports, not a fraction".into()),
             Kind::Tables(_) => ("1.5", "must be a list of tables, not a fraction".into()),
-            Kind::Settings => ("1.5", "must be a table, not a fraction".into()),
             Kind::Setting => {
                 let wanted = "must be a text, a number or true or false, not a fraction";
                 ("1.5", wanted.into())
+            }
+            Kind::Settings | Kind::Table | Kind::Named(_) => {
+                ("1.5", "must be a table, not a fraction".into())
             }
             Kind::Number(low, high) => ("-1", format!("must be a number from {low} to {high}")),
         };
@@ -170,12 +175,11 @@ fn the_reference_is_in_the_documentation() {
 fn the_schema_has_every_key() {
     let schema = schema();
     for (section, key) in keys() {
-        let mut table = &schema["properties"];
-        for (number, name) in section.name.split('.').enumerate() {
-            table = if number == 0 {
-                &table[name]
-            } else {
-                &table["properties"][name]
+        let mut table = &schema;
+        for name in section.name.split('.') {
+            table = match name {
+                "NAME" => &table["additionalProperties"],
+                name => &table["properties"][name],
             };
         }
         if section.each.is_some() {

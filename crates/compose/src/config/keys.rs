@@ -3,6 +3,7 @@
 //! What stands here is held against what is read: a test gives each key a value of a wrong kind, and another one compares
 //! the names and the defaults.
 
+mod home;
 mod machine;
 mod man;
 mod network;
@@ -43,6 +44,10 @@ pub enum Kind {
     Setting,
     /// Any number of tables of such settings, in which a list is the setting more than once.
     Settings,
+    /// A table of texts, by names that are free.
+    Table,
+    /// A table of tables.
+    Named(&'static Section),
 }
 
 /// A key of a table.
@@ -59,7 +64,7 @@ pub struct Key {
 }
 
 /// A table of a config.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Section {
     /// Its name.
     pub name: &'static str,
@@ -412,6 +417,7 @@ pub const SECTIONS: &[Section] = &[
             key("version", Text, "the newest", "a version of it"),
         ],
     },
+    home::HOME,
 ];
 
 /// The keys at the top of a file that say how its parts are laid together (`docs/config.md`).
@@ -442,6 +448,8 @@ impl Kind {
             Self::Tables(_) => "list of tables".into(),
             Self::Setting => "text, number or true/false".into(),
             Self::Settings => "table of settings".into(),
+            Self::Table => "table of texts".into(),
+            Self::Named(_) => "table, see below".into(),
         }
     }
 }
@@ -460,6 +468,14 @@ impl Section {
         }
     }
 
+    /// The tables in it, or in each of its entries.
+    pub fn inner(&self) -> impl Iterator<Item = &'static Self> + use<> {
+        self.keys.iter().filter_map(|key| match key.kind {
+            Kind::Named(section) => Some(section),
+            _ => None,
+        })
+    }
+
     fn heading(&self) -> String {
         match self.each {
             Some(each) => format!("[{}.{each}]", self.name),
@@ -468,10 +484,16 @@ impl Section {
     }
 }
 
+/// All tables, and those in them.
+pub fn all() -> impl Iterator<Item = &'static Section> {
+    let with_inner = |section: &'static Section| std::iter::once(section).chain(section.inner());
+    SECTIONS.iter().flat_map(with_inner)
+}
+
 /// The name that a mistyped one is most likely meant to be: of a table or a key.
 pub fn near(name: &str) -> Option<String> {
     let mut known: Vec<String> = SECTIONS.iter().map(|s| s.name.to_owned()).collect();
-    let paths = SECTIONS.iter().flat_map(|section| {
+    let paths = all().flat_map(|section| {
         let keys = section.keys.iter();
         keys.map(move |key| section.path(key))
     });
@@ -483,7 +505,7 @@ pub fn near(name: &str) -> Option<String> {
 /// The reference of all keys, as Markdown: the part of `docs/config.md` under "Keys".
 pub fn reference() -> String {
     let mut text = String::new();
-    for section in SECTIONS {
+    for section in all() {
         // Writing to a string does not fail.
         let _ = write!(
             text,

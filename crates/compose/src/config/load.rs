@@ -1,5 +1,7 @@
 //! Reading: the file, what it imports and uses, and one table of all that.
 
+use super::home::OneHome;
+use super::keys::{LANGUAGE, SECTIONS};
 use super::layers::{self, Layer, Merged};
 use super::parts::Parts;
 use super::reader::{Fields, Reader};
@@ -40,6 +42,45 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
                 .collect();
             finish(path, reader, config, specialisations)
         }
+    }
+}
+
+/// What [`super::home::load_home`] is.
+pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Errors> {
+    let mut reader = Reader::default();
+    let mut parts = Parts::default();
+    Files::default().read(&mut reader, path, None, "", &mut parts);
+    let (merged, _) = evaluate(&mut reader, parts);
+    if reader.unreadable {
+        return Err(Errors::new(reader.sources, reader.problems));
+    }
+    reader.problems.extend(merged.problems);
+    reader.ranks = merged.ranks;
+    let mut top = Fields::new(String::new(), None, merged.table);
+    let mut homes = sections::home::read(&mut reader, &mut top);
+    for (name, _) in LANGUAGE {
+        top.skip(name);
+    }
+    let system = SECTIONS.iter().map(|section| section.name);
+    let ignored = system.filter(|name| *name != "home" && top.skip(name));
+    let ignored = ignored.map(str::to_owned).collect();
+    reader.finish(&top);
+    let known: Vec<&str> = homes.keys().map(String::as_str).collect();
+    if !homes.contains_key(user) && reader.problems.is_empty() {
+        let help = match known[..] {
+            [] => format!("add `[home.{user}]`"),
+            _ => format!("homes that it has: {}", known.join(", ")),
+        };
+        let what = format!("{} has no `[home.{user}]`", path.display());
+        reader.problem(None, what, "", Some(help));
+    }
+    match homes.remove(user) {
+        Some(home) if reader.problems.is_empty() => Ok(OneHome {
+            home,
+            read: reader.sources.iter().map(|s| s.path.clone()).collect(),
+            ignored,
+        }),
+        _ => Err(Errors::new(reader.sources, reader.problems)),
     }
 }
 

@@ -261,6 +261,24 @@ impl Reader {
         out
     }
 
+    /// The texts of a table, with their names.
+    pub(super) fn named_texts(
+        &mut self,
+        fields: &mut Fields,
+        key: &'static str,
+    ) -> Vec<(Located<String>, Located<String>)> {
+        let outer = self.table(fields, key);
+        let mut out = Vec::new();
+        for (name, field) in outer.table {
+            let full = format!("{}.{}", outer.name, quoted(&name));
+            let at = field.key;
+            if let Some(text) = self.text_of(&full, field.node) {
+                out.push((Located { value: name, at }, text));
+            }
+        }
+        out
+    }
+
     /// Says which keys of a table mean nothing.
     pub(super) fn finish(&mut self, fields: &Fields) {
         for (key, field) in &fields.table {
@@ -343,6 +361,11 @@ impl Fields {
     /// The keys that have been asked for.
     pub(super) fn known(&self) -> &[&'static str] {
         &self.known
+    }
+
+    /// Leaves out a key; whether it was written.
+    pub(super) fn skip(&mut self, key: &'static str) -> bool {
+        self.take(key).is_some()
     }
 
     pub(super) fn take(&mut self, key: &'static str) -> Option<Node> {

@@ -4,6 +4,7 @@ mod accounts;
 pub(super) mod certificates;
 mod files;
 pub(super) mod firewall;
+pub(super) mod home;
 mod kernel;
 pub(super) mod network;
 pub(super) mod secrets;
@@ -73,6 +74,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         update: update::read(reader, &mut top),
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
+        home: home::read(reader, &mut top),
         system: System::default(),
         packages,
         base,

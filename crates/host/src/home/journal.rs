@@ -342,10 +342,10 @@ fn undo(home: &Home, journal: &Journal) -> Result<(), Error> {
             _ => false,
         };
         match step {
-            Step::Create { .. } if journal.phase == Phase::Go => {
-                if ours && is(&new)? == Found::Absent {
-                    root.rename(&real, &new, false)?;
-                }
+            Step::Create { .. }
+                if journal.phase == Phase::Go && ours && is(&new)? == Found::Absent =>
+            {
+                root.rename(&real, &new, false)?;
             }
             Step::Replace { .. } if old_kept => {
                 // Somebody wrote there after the crash: that is kept as well.

@@ -28,18 +28,6 @@ pub enum Format {
     Toml,
 }
 
-impl Format {
-    /// What the end of a path says.
-    pub fn of_path(path: &str) -> Option<Self> {
-        match path.rsplit_once('.')?.1 {
-            "json" | "jsonc" => Some(Self::Json),
-            "ini" | "conf" | "cfg" | "desktop" => Some(Self::Ini),
-            "toml" => Some(Self::Toml),
-            _ => None,
-        }
-    }
-}
-
 /// The names that lead to a value: tables, then the key. An INI file has the section and the key.
 pub type Path = Vec<String>;
 

@@ -38,7 +38,7 @@ pub(super) fn links(name: &str, text: &str) -> Result<Vec<Link>, Error> {
             };
             for other in value.split_whitespace() {
                 if other.contains(['/', '%']) {
-                    let why = format!("`{}` in its [Install] is no plain name", other);
+                    let why = format!("`{other}` in its [Install] is no plain name");
                     return Err(Error::declared(name, why));
                 }
                 links.push(if end.is_empty() {
@@ -96,10 +96,10 @@ pub(super) fn reload(plan: &HomePlan) -> Option<String> {
     let mut failed = Vec::new();
     let mut run = |verb: &[&str], units: &[&str]| {
         // Nothing waits for what a unit does: a oneshot may take its time.
-        if verb[0] == "daemon-reload" || !units.is_empty() {
-            if let Err(why) = systemctl(verb, units) {
-                failed.push(format!("systemctl --user {}: {why}", verb[0]));
-            }
+        if (verb[0] == "daemon-reload" || !units.is_empty())
+            && let Err(why) = systemctl(verb, units)
+        {
+            failed.push(format!("systemctl --user {}: {why}", verb[0]));
         }
     };
     run(&["stop", "--no-block"], &stopped);

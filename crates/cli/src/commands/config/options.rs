@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::text::Lines as _;
-use elea_compose::config::keys::{Kind, SECTIONS};
+use elea_compose::config::keys::{Kind, all};
 use serde::Serialize;
 
 /// List what a config can say: every key with its type, its default and what it means
@@ -32,7 +32,7 @@ struct Described {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let all = SECTIONS.iter().flat_map(|section| {
+    let all = all().flat_map(|section| {
         section.keys.iter().map(|key| Described {
             key: section.path(key),
             kind: key.kind,

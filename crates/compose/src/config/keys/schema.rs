@@ -32,6 +32,8 @@ impl Kind {
             Self::Texts | Self::Paths => {
                 json!({"anyOf": [{"type": "array", "items": text}, word]})
             }
+            Self::Table => json!({"type": "object", "additionalProperties": text}),
+            Self::Named(section) => section.schema(),
         }
     }
 }

@@ -84,7 +84,7 @@ pub(super) fn groups(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, 
     out
 }
 
-fn named(reader: &mut Reader, name: &Located<String>) {
+pub(super) fn named(reader: &mut Reader, name: &Located<String>) {
     if !check::account(&name.value) {
         reader.problem(
             Some(name.at),

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 
 fn first(format: Format, text: &str, fragment: &str) -> Merged {
@@ -213,9 +214,9 @@ fn written(format: Format, values: &[(u8, u8, u32)], comments: bool) -> String {
         }
         Format::Ini | Format::Toml => {
             for (table, keys) in tables {
-                out += &format!("{}[t{table}]\n", comment("# about\n"));
+                let _ = writeln!(out, "{}[t{table}]", comment("# about\n"));
                 for (key, value) in keys {
-                    out += &format!("k{key}  =  {value}\n{}", comment("# k = 1\n"));
+                    let _ = write!(out, "k{key}  =  {value}\n{}", comment("# k = 1\n"));
                 }
                 out.push('\n');
             }

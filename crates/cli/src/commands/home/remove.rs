@@ -1,0 +1,27 @@
+//! `elea home remove`.
+
+use super::{failed, open, show};
+use crate::context::Context;
+use crate::failure::Outcome;
+use elea_host::home::Options;
+
+/// Take everything out of your home that Elea put there, the generations too
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let home = open(context, !args.dry_run)?;
+    if !args.dry_run {
+        context.confirm("All generations of this home will be gone. Go on?")?;
+    }
+    let options = Options {
+        dry_run: args.dry_run,
+        backup: false,
+    };
+    let plan = home.remove(options, &context.cancelled).map_err(failed)?;
+    show::plan(&plan, context)
+}
