@@ -8,6 +8,8 @@ mod config;
 mod described;
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/home.rs"]
+mod home;
 #[path = "cli/images.rs"]
 mod images;
 #[path = "cli/install.rs"]
