@@ -3,7 +3,7 @@
 //! [`plan_units`] compares the [`Units`] of two configurations, knows from [`Live`] what runs, and
 //! says what is stopped, reloaded, restarted and started, in which order and why. Nothing here
 //! touches the machine. The rules are those of NixOS's `switch-to-configuration`, with its
-//! faults mended; the tests beside `decide` have them as a table.
+//! faults mended; `live/tests.rs` has them as a table.
 
 mod decide;
 mod effects;
