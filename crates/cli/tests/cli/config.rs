@@ -173,6 +173,11 @@ fn keys_are_listed_searched_and_described_for_editors() {
         found,
         "kernel.drivers (list of texts; default: [])\n    modules in the initrd besides the usual ones\n"
     );
+    let inner = elea.good("config options firewall an address");
+    assert!(
+        inner.starts_with("firewall.from[].source (text; must be given)\n"),
+        "{inner}"
+    );
     let value = elea.json("config options user uid");
     assert_eq!(value["options"][0]["key"], "users.NAME.uid");
     assert_eq!(

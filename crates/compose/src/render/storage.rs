@@ -48,10 +48,9 @@ pub(super) fn render(config: &Config, out: &mut Rendered) {
             out.text(&key, format!("{FOLDER}/{name}.automount"), text);
         }
         out.start(&key, format!("{name}.{starts}"));
-        if !STATE
-            .iter()
-            .any(|folder| Path::new(path).starts_with(folder))
-        {
+        let below = |folder: &str| Path::new(path).starts_with(folder);
+        // `[files]` may say more of it.
+        if !STATE.iter().any(|folder| below(folder)) && !config.files.contains_key(path) {
             out.content(&key, path, Content::Folder, 0o755);
         }
     }

@@ -404,6 +404,10 @@ fn file_systems_are_units() {
         "var-swap-file.swap",
     ];
     assert_eq!(units, expected);
+    let said = rendered(
+        "[mounts.\"/data\"]\nwhat = \"LABEL=x\"\n[files.\"/data\"]\ndirectory = true\nmode = \"0700\"\n",
+    );
+    assert!(!said.files.contains_key("/data"), "what `files` says of it");
     let zram = text(&made, "/etc/systemd/zram-generator.conf");
     assert!(
         zram.ends_with("[zram0]\nzram-size = ram * 50 / 100\n"),

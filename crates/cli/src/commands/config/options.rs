@@ -33,12 +33,23 @@ struct Described {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let all = all().flat_map(|section| {
-        section.keys.iter().map(|key| Described {
-            key: section.path(key),
-            kind: key.kind,
-            default: (!key.default.is_empty()).then_some(key.default),
-            doc: key.doc,
+        section.keys.iter().flat_map(|key| {
+            let of = section.path(key);
+            let inner = match key.kind {
+                Kind::Tables(keys) => keys,
+                _ => &[],
+            };
+            let inner = inner
+                .iter()
+                .map(move |key| (format!("{of}[].{}", key.name), key));
+            std::iter::once((section.path(key), key)).chain(inner)
         })
+    });
+    let all = all.map(|(name, key)| Described {
+        key: name,
+        kind: key.kind,
+        default: (!key.default.is_empty()).then_some(key.default),
+        doc: key.doc,
     });
     let words: Vec<String> = args.search.iter().map(|word| word.to_lowercase()).collect();
     let fits = |option: &Described| {

@@ -108,9 +108,15 @@ pub(super) fn swap(reader: &mut Reader, top: &mut Fields, packages: &Packages) -
     let mut fields = reader.table(top, "swap");
     let f = &mut fields;
     let file: fn(&str) -> bool = |text| {
-        check::path(text) && units::value(text) && text.starts_with("/var/") && !text.contains(' ')
+        let good = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        check::path(text) && text.starts_with("/var/") && text.chars().all(good)
     };
-    let file = reader.checked(f, "file", file, "a path below /var, without blanks");
+    let file = reader.checked(
+        f,
+        "file",
+        file,
+        "a path below /var of letters, digits and `/._-`",
+    );
     let size: fn(&str) -> bool = |text| {
         let number = text.strip_suffix(['M', 'G', 'T']).unwrap_or_default();
         let digits = number.chars().all(|c| c.is_ascii_digit());
