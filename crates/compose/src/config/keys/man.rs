@@ -1,6 +1,6 @@
 //! The manual page `elea.toml(5)`.
 
-use super::{Key, Kind, LANGUAGE, SECTIONS};
+use super::{Key, Kind, LANGUAGE, all};
 use std::fmt::Write as _;
 
 /// The page, as man(7) has it.
@@ -28,7 +28,7 @@ These stand at the top of a file and say how its parts are laid together.
         let _ = write!(page, ".TP\n.B {}\n{}\n", roff(name), roff(doc));
     }
     page.push_str(".SH KEYS\n");
-    for section in SECTIONS {
+    for section in all() {
         let (heading, doc) = (roff(&section.heading()), roff(section.doc));
         let _ = write!(page, ".SS {heading}\n{doc}\n");
         for key in section.keys {
