@@ -86,8 +86,11 @@ pub struct OneHome {
     pub ignored: Vec<String>,
 }
 
-#[expect(clippy::ref_option, reason = "serde gives references")]
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives references"
+)]
 fn mode<S: serde::Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
     octal(&mode.unwrap_or_default(), serializer)
 }
