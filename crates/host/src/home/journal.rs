@@ -204,7 +204,7 @@ fn forward(
     let mut touched = BTreeSet::new();
     for (number, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first()) {
         ask(tick)?;
-        touched.extend(act(home, journal, number, step)?);
+        touched.extend(act(home, journal, number, step, tick)?);
     }
     for (number, step) in plan.steps.iter().enumerate() {
         if let Step::Create { path } | Step::Replace { path } = step
@@ -228,7 +228,7 @@ fn forward(
     journal.save(home)?;
     for (number, step) in plan.steps.iter().enumerate().filter(|(_, s)| !s.is_first()) {
         ask(tick)?;
-        touched.extend(act(home, journal, number, step)?);
+        touched.extend(act(home, journal, number, step, tick)?);
     }
     for folder in &touched {
         home.root.sync_folder(folder)?;
@@ -253,6 +253,7 @@ fn act(
     journal: &Journal,
     number: usize,
     step: &Step,
+    tick: Ticks<'_>,
 ) -> Result<Option<PathBuf>, Error> {
     let root = &home.root;
     let Some(path) = step.path() else {
@@ -269,6 +270,7 @@ fn act(
         Step::Create { .. } => root.rename(&beside.new, &real, false)?,
         Step::Replace { .. } => {
             root.hard_link(&real, &beside.old)?;
+            ask(tick)?;
             root.rename(&beside.new, &real, true)?;
         }
         Step::Remove { .. } => root.rename(&real, &beside.old, false)?,
