@@ -206,13 +206,39 @@ pub enum Error {
 
 /// The line of a record, with its checksum and line end.
 pub fn encode(record: &Record) -> String {
-    let mut line = serde_json::to_string(record).expect("a record has only string keys");
-    line.pop();
-    let sum = checksum(line.as_bytes());
-    line.push_str(",\"sum\":\"");
-    line.push_str(&sum);
-    line.push_str("\"}\n");
-    line
+    seal(serde_json::to_string(record).expect("a record has only string keys"))
+}
+
+/// Makes a JSON object with members a line with its checksum, as the last member, and its end.
+pub fn seal(mut object: String) -> String {
+    object.pop();
+    let sum = checksum(object.as_bytes());
+    object.push_str(",\"sum\":\"");
+    object.push_str(&sum);
+    object.push_str("\"}\n");
+    object
+}
+
+/// The JSON object of a sealed line without its end; what is wrong with it otherwise.
+pub fn unseal(line: &[u8]) -> Result<Vec<u8>, &'static str> {
+    if line.len() > MAX_LINE {
+        return Err("it is too long");
+    }
+    let (body, tail) = line
+        .len()
+        .checked_sub(SUM_LENGTH)
+        .and_then(|at| line.split_at_checked(at))
+        .ok_or("it is too short")?;
+    let sum = tail
+        .strip_prefix(b",\"sum\":\"")
+        .and_then(|t| t.strip_suffix(b"\"}"))
+        .ok_or("it has no checksum")?;
+    if sum != checksum(body).as_bytes() {
+        return Err("its checksum is wrong");
+    }
+    let mut json = body.to_vec();
+    json.push(b'}');
+    Ok(json)
 }
 
 /// Reads a log. A last line that is torn (no line end, or a wrong checksum) is left out and
@@ -264,24 +290,7 @@ pub fn parse(bytes: &[u8]) -> Result<Log, Error> {
 }
 
 fn parse_line(line: &[u8]) -> Result<Record, &'static str> {
-    if line.len() > MAX_LINE {
-        return Err("it is too long");
-    }
-    let (body, tail) = line
-        .len()
-        .checked_sub(SUM_LENGTH)
-        .and_then(|at| line.split_at_checked(at))
-        .ok_or("it is too short")?;
-    let sum = tail
-        .strip_prefix(b",\"sum\":\"")
-        .and_then(|t| t.strip_suffix(b"\"}"))
-        .ok_or("it has no checksum")?;
-    if sum != checksum(body).as_bytes() {
-        return Err("its checksum is wrong");
-    }
-    let mut json = body.to_vec();
-    json.push(b'}');
-    serde_json::from_slice(&json).map_err(|_| "it is not a record")
+    serde_json::from_slice(&unseal(line)?).map_err(|_| "it is not a record")
 }
 
 /// The first 16 digits of the SHA-256 of the line up to the checksum's comma.

@@ -7,20 +7,30 @@
 
 mod decide;
 mod effects;
+mod execute;
 mod files;
+mod journal;
 mod mounts;
 mod order;
 mod plan;
 mod protect;
 mod state;
+mod system;
 mod units;
 
 pub use decide::{Error, UnitAction, Verb, plan_units};
 pub use effects::Helper;
+pub use execute::{
+    ExecuteError, Machine, Outcome, Policy, Which, confirm, execute, recover, revert,
+};
 pub use files::{Entry, FOLDERS, Files, LoadError};
+pub use journal::{
+    BEFORE, Entry as Record, JOURNAL, Journal, JournalError, SCHEMA as JOURNAL_SCHEMA, State,
+};
 pub use plan::{Account, Boot, Differences, Plan, Reason, SCHEMA, Side, Step, plan, undo};
 pub use protect::Need;
 pub use state::{Active, Live, PROPERTIES};
+pub use system::{Etc, REVERT_TIMER, System, revert_timer};
 pub use units::{BadUnit, Definition, Found, Units};
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The table of decisions, row by row.
 
+mod crashes;
 mod plans;
 mod rows;
 

@@ -1,0 +1,275 @@
+//! A live switch with a real systemd: the manager of a user, in namespaces of its own.
+
+use elea_host::live::{
+    Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, Side, Step, System,
+    Units, Verb, Which, confirm, execute, plan, recover, revert,
+};
+use elea_store::{Change, Kind};
+use elea_sys::disk::Folder;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const INSIDE: &str = "ELEA_TEST_INSIDE";
+
+/// The folder of units is a link to the old or the new one; what is kept is a file.
+#[derive(Debug)]
+struct Links(PathBuf);
+
+impl Etc for Links {
+    fn show(&mut self, which: Which) -> Result<(), String> {
+        let name = if which == Which::New { "new" } else { "old" };
+        let link = self.0.join("units.tmp");
+        let target = self.0.join(name).join(&FOLDERS[0][1..]);
+        std::os::unix::fs::symlink(target, &link).map_err(|e| e.to_string())?;
+        fs::rename(link, self.0.join("units")).map_err(|e| e.to_string())
+    }
+    fn keep(&mut self) -> Result<(), String> {
+        fs::write(self.0.join("kept"), "").map_err(|e| e.to_string())
+    }
+    fn is_kept(&self) -> Result<bool, String> {
+        Ok(self.0.join("kept").exists())
+    }
+}
+
+const OLD: &[(&str, &str)] = &[
+    ("basic.target", "[Unit]\nDefaultDependencies=no\n"),
+    ("sysinit.target", "[Unit]\nDefaultDependencies=no\n"),
+    ("shutdown.target", "[Unit]\nDefaultDependencies=no\n"),
+    (
+        "default.target",
+        "[Unit]\nWants=same.service changed.service gone.service\n",
+    ),
+    ("same.service", "[Service]\nExecStart=sleep 1000\n"),
+    ("changed.service", "[Service]\nExecStart=sleep 1001\n"),
+    ("gone.service", "[Service]\nExecStart=sleep 1002\n"),
+];
+
+fn tree(root: &Path, units: &[(&str, &str)]) {
+    let folder = root.join(&FOLDERS[0][1..]);
+    fs::create_dir_all(&folder).unwrap();
+    for (name, text) in units {
+        fs::write(folder.join(name), text).unwrap();
+    }
+}
+
+fn new_units(new_service: &'static str) -> Vec<(&'static str, &'static str)> {
+    let mut units: Vec<_> = OLD
+        .iter()
+        .copied()
+        .filter(|(name, _)| *name != "gone.service")
+        .collect();
+    units[3].1 = "[Unit]\nWants=same.service changed.service new.service\n";
+    units[5].1 = "[Service]\nExecStart=sleep 2001\n";
+    units.push(("new.service", new_service));
+    units
+}
+
+/// Runs this very test again as the first process of its own namespaces; there is no systemd in
+/// them but the one that it starts.
+fn inside(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return true;
+    }
+    let script = "mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/u && chmod 700 /run/u && \
+        mount -t tmpfs none /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \
+        dbus-daemon --version >/dev/null && test -x /usr/lib/systemd/systemd";
+    let namespaces = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "--cgroup",
+    ];
+    let shell = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(namespaces).args(["sh", "-c", script]);
+        command
+    };
+    if !shell(script)
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+    {
+        eprintln!("skipped: no namespaces, no cgroup v2 or no systemd");
+        return false;
+    }
+    let group = format!("elea-test-{}-{test}", std::process::id());
+    let own = format!(
+        "{script} && mkdir /sys/fs/cgroup/{group} && echo $$ > /sys/fs/cgroup/{group}/cgroup.procs && exec \"$0\" --exact {test} --nocapture"
+    );
+    let status = shell(&own)
+        .arg(std::env::current_exe().unwrap())
+        .env(INSIDE, "1")
+        .env("XDG_RUNTIME_DIR", "/run/u")
+        .env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .status();
+    // The processes are gone with their namespace; the groups stay until they are removed.
+    let remove =
+        format!("{script} && find /sys/fs/cgroup/{group} -depth -type d -exec rmdir {{}} ';'");
+    let _ = shell(&remove).stderr(Stdio::null()).status();
+    assert!(status.unwrap().success());
+    false
+}
+
+struct User(Child);
+
+impl User {
+    fn start(root: &Path) -> Self {
+        let user = Command::new("/usr/lib/systemd/systemd")
+            .arg("--user")
+            .env("XDG_RUNTIME_DIR", "/run/u")
+            .env("SYSTEMD_UNIT_PATH", root.join("units"))
+            .spawn()
+            .unwrap();
+        let user = Self(user);
+        while !Path::new("/run/u/systemd/private").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        user
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn command_of(unit: &str) -> String {
+    let shown = Command::new("systemctl")
+        .args(["--user", "show", "--property=MainPID", "--value", unit])
+        .output()
+        .unwrap();
+    let pid = String::from_utf8(shown.stdout).unwrap();
+    let line = fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line).replace('\0', " ");
+    format!("{} {}", pid.trim(), line.trim())
+}
+
+fn running(live: &Live) -> Vec<&str> {
+    live.running()
+        .map(|(name, _)| name)
+        .filter(|name| name.ends_with(".service"))
+        .collect()
+}
+
+#[test]
+fn a_real_manager_switches_goes_back_and_confirms() {
+    if !inside("a_real_manager_switches_goes_back_and_confirms") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    tree(&root.join("old"), OLD);
+    tree(
+        &root.join("new"),
+        &new_units("[Service]\nType=exec\nExecStart=false\nExecStartPre=false\n"),
+    );
+    let mut links = Links(root.to_owned());
+    links.show(Which::Old).unwrap();
+    let _user = User::start(root);
+    let disk = Folder::new(root.join("state"));
+    fs::create_dir(root.join("state")).unwrap();
+    let mut system = System::new(links, true);
+    while running(&system.live().unwrap()).len() < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let side = |name: &str| Side {
+        units: Units::new(Files::load(&root.join(name)).unwrap()),
+        ..Side::default()
+    };
+    // The manager reads the units by another path than that of /etc.
+    let live = |system: &System<Links>| {
+        let mut live = system.live().unwrap();
+        for (name, unit) in &mut live.units {
+            if unit.fragment.starts_with(root.to_str().unwrap()) {
+                unit.fragment = format!("{}/{name}", FOLDERS[0]);
+            }
+        }
+        live
+    };
+    let planned = |system: &System<Links>| {
+        let differences = Differences {
+            files: vec![Change {
+                path: "/etc/x".into(),
+                kind: Kind::Added,
+                fields: vec![],
+            }],
+            ..Differences::default()
+        };
+        plan(&side("old"), &side("new"), differences, &live(system))
+            .unwrap()
+            .steps
+    };
+    let step = |verb, unit: &str| Step::Unit {
+        unit: unit.into(),
+        verb,
+    };
+    let steps = planned(&system);
+    assert_eq!(
+        steps,
+        [
+            step(Verb::Stop, "gone.service"),
+            step(Verb::Stop, "changed.service"),
+            Step::Files,
+            Step::DaemonReload,
+            step(Verb::Start, "changed.service"),
+            step(Verb::Start, "new.service"),
+        ]
+    );
+    let same = command_of("same.service");
+
+    // The new service does not start: all is as it was.
+    let outcome = execute(&steps, false, "boot", &disk, &mut system).unwrap();
+    let Outcome::Reverted { why, missed } = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(why.starts_with("start new.service: "), "{why}");
+    assert_eq!(missed, [""; 0]);
+    let now = system.live().unwrap();
+    assert_eq!(
+        running(&now),
+        ["changed.service", "gone.service", "same.service"]
+    );
+    assert!(command_of("changed.service").ends_with("sleep 1001"));
+
+    // Mended, it waits; nobody confirms; then somebody does.
+    tree(
+        &root.join("new"),
+        &[("new.service", "[Service]\nExecStart=sleep 2002\n")],
+    );
+    let steps = planned(&system);
+    for confirmed in [false, true] {
+        assert_eq!(
+            execute(&steps, true, "boot", &disk, &mut system).unwrap(),
+            Outcome::Waiting
+        );
+        let now = system.live().unwrap();
+        assert_eq!(
+            running(&now),
+            ["changed.service", "new.service", "same.service"]
+        );
+        assert!(command_of("changed.service").ends_with("sleep 2001"));
+        if confirmed {
+            assert_eq!(confirm(&disk, &mut system).unwrap(), Outcome::Kept);
+        } else {
+            let outcome = revert("nobody confirmed", "boot", &disk, &mut system).unwrap();
+            assert!(matches!(outcome, Outcome::Reverted { ref missed, .. } if missed.is_empty()));
+            assert!(command_of("changed.service").ends_with("sleep 1001"));
+            assert_eq!(
+                running(&system.live().unwrap()),
+                ["changed.service", "gone.service", "same.service"]
+            );
+        }
+    }
+    assert_eq!(
+        recover(Policy::Revert, "boot", &disk, &mut system).unwrap(),
+        Outcome::Nothing
+    );
+    // What did not change was not touched once.
+    assert_eq!(command_of("same.service"), same);
+    system.check().unwrap();
+}
