@@ -1,5 +1,8 @@
 //! A live switch with a real systemd: the manager of a user, in namespaces of its own.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
+#![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
+
 use elea_host::live::{
     Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, Side, Step, System,
     Units, Verb, Which, confirm, execute, plan, recover, revert,
@@ -157,6 +160,7 @@ fn running(live: &Live) -> Vec<&str> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, in order")]
 fn a_real_manager_switches_goes_back_and_confirms() {
     if !inside("a_real_manager_switches_goes_back_and_confirms") {
         return;

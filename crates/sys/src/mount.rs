@@ -183,6 +183,21 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// Gives it a place below the mount that is on top at `target`: it shows once that one is
+    /// detached, and at no moment is there nothing (Linux 6.5, `MOVE_MOUNT_BENEATH`).
+    pub fn attach_beneath(self, target: &Path) -> Result<(), MountError> {
+        mount::move_mount(
+            &self.0,
+            c"",
+            CWD,
+            target,
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH,
+        )
+        .map_err(|e| failed("attach a mount beneath the one at", target, e))
+    }
+}
+
 impl AsFd for Mount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -331,6 +346,36 @@ mod tests {
             detach(dir.path()).unwrap();
         });
         joined.join().unwrap();
+    }
+
+    #[test]
+    fn a_mount_takes_the_place_of_another_without_a_gap() {
+        in_namespace(|dir| {
+            let names = ["lower", "old", "old-work", "new", "new-work", "etc"];
+            let [lower, old, old_work, new, new_work, etc] = names.map(|name| dir.join(name));
+            for folder in [&lower, &old, &old_work, &new, &new_work, &etc] {
+                fs::create_dir(folder).unwrap();
+            }
+            let overlay = |upper: &Path, work: &Path| {
+                let overlay = Filesystem::new("overlay").value("lowerdir", &lower);
+                overlay.value("upperdir", upper).value("workdir", work)
+            };
+            fs::write(new.join("name"), "new").unwrap();
+            fs::write(old.join("name"), "old").unwrap();
+            overlay(&old, &old_work).mount(&etc).unwrap();
+            let mut late = fs::File::create(etc.join("late")).unwrap();
+            let mount = overlay(&new, &new_work).detached(&etc).unwrap();
+            mount.attach_beneath(&etc).unwrap();
+            assert_eq!(fs::read(etc.join("name")).unwrap(), b"old");
+            detach(&etc).unwrap();
+            assert_eq!(fs::read(etc.join("name")).unwrap(), b"new");
+            // Who has a file of the old one open still writes there: it is looked through again.
+            std::io::Write::write_all(&mut late, b"x").unwrap();
+            assert_eq!(fs::read(old.join("late")).unwrap(), b"x");
+            assert!(!etc.join("late").exists());
+            detach(&etc).unwrap();
+            assert_eq!(fs::read_dir(&etc).unwrap().count(), 0);
+        });
     }
 
     #[test]
