@@ -11,6 +11,7 @@ mod execute;
 mod files;
 mod journal;
 mod mounts;
+mod namespaces;
 mod order;
 mod plan;
 mod protect;

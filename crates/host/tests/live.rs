@@ -4,12 +4,13 @@
 #![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
 
 use elea_host::live::{
-    Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, Side, Step, System,
-    Units, Verb, Which, confirm, execute, plan, recover, revert,
+    Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, REVERT_TIMER, Side,
+    Step, System, Units, Verb, Which, confirm, execute, plan, recover, revert, revert_timer,
 };
 use elea_store::{Change, Kind};
 use elea_sys::disk::Folder;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -276,4 +277,35 @@ fn a_real_manager_switches_goes_back_and_confirms() {
     // What did not change was not touched once.
     assert_eq!(command_of("same.service"), same);
     system.check().unwrap();
+}
+
+#[test]
+fn the_timer_goes_off_and_can_be_disarmed() {
+    if !inside("the_timer_goes_off_and_can_be_disarmed") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    tree(&root.join("old"), OLD);
+    Links(root.to_owned()).show(Which::Old).unwrap();
+    let _user = User::start(root);
+    let program = root.join("elea");
+    let said = root.join("said");
+    let script = format!("#!/bin/sh\necho \"$@\" >{}\n", said.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let user = |program: &str, arguments: &[String]| {
+        let mut command = Command::new(program);
+        let status = command.arg("--user").args(arguments).status().unwrap();
+        assert!(status.success());
+    };
+    // One that would go off much later is disarmed, and leaves its name free.
+    let words = revert_timer(10_000, program.to_str().unwrap());
+    user(&words[0], &words[1..]);
+    user("systemctl", &["stop".into(), REVERT_TIMER.into()]);
+    let words = revert_timer(1, program.to_str().unwrap());
+    user(&words[0], &words[1..]);
+    while fs::read_to_string(&said).unwrap_or_default() != "agent revert\n" {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
 }

@@ -234,6 +234,9 @@ pub fn confirm(disk: &dyn Disk, machine: &mut dyn Machine) -> Result<Outcome, Ex
 }
 
 /// Takes back a switch that was not confirmed in time, or that was cut off. What has ended stays.
+///
+/// Whoever calls this, [`execute`], [`confirm`] or [`recover`] holds the machine's lock for changes: a
+/// timer that comes while steps are still being done waits for their end.
 pub fn revert(
     why: &str,
     boot: &str,

@@ -4,6 +4,7 @@ mod text;
 
 use super::effects::{self, Helper};
 use super::mounts::mounts;
+use super::namespaces;
 use super::state::Live;
 use super::units::Units;
 use super::{Error, Need, UnitAction, Verb, plan_units};
@@ -121,6 +122,9 @@ pub struct Plan {
     pub accounts: Vec<Account>,
     /// Units.
     pub units: Vec<UnitAction>,
+    /// Running services with mounts of their own that are left alone: they may go on seeing the
+    /// old `/etc` until they are restarted.
+    pub left_behind: Vec<String>,
     /// Bytes of objects that only the new one has.
     pub bytes: u64,
     /// What is done now, in order. Empty if all of it waits for a restart.
@@ -151,6 +155,7 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
     let waits = !reasons.is_empty();
     let mut units = Vec::new();
     let mut steps = Vec::new();
+    let mut left_behind = Vec::new();
     if !waits && !etc.is_empty() {
         let paths: Vec<&str> = etc.iter().map(|change| change.path.as_str()).collect();
         let mounts = mounts(&old.fstab, &new.fstab, live);
@@ -162,6 +167,7 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
         let mounted = |unit: &str| [".mount", ".automount"].iter().any(|e| unit.ends_with(e));
         let late = |action: &UnitAction| action.verb != Verb::Stop && !mounted(&action.unit);
         units.sort_by_key(|action| (action.verb, late(action)));
+        left_behind = namespaces::left_behind(&old.units, live, &units);
         steps = stopped_beside(&units, &old.units, live);
         steps.extend(list(&units, &paths, mounts.swap_off));
     }
@@ -188,6 +194,7 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
         others: others.len(),
         packages,
         units,
+        left_behind,
         bytes,
         steps,
     })

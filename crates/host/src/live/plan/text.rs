@@ -71,6 +71,13 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "{verb:<8} {}: {}", action.unit, action.why)?;
         }
+        if !self.left_behind.is_empty() {
+            let list = self.left_behind.join(", ");
+            writeln!(
+                f,
+                "With mounts of their own, these may see the old /etc until they are restarted: {list}"
+            )?;
+        }
         if self.bytes > 0 {
             writeln!(f, "{} bytes are new.", self.bytes)?;
         }

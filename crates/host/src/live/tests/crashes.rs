@@ -175,7 +175,9 @@ fn old_world() -> World {
 
 fn new_world(steps: &[Step]) -> World {
     let mut world = old_world();
-    steps.iter().for_each(|step| world.step(step, Which::New));
+    for step in steps {
+        world.step(step, Which::New);
+    }
     World {
         next: Which::New,
         ..world

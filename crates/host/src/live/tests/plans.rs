@@ -23,10 +23,10 @@ pub(crate) fn change(kind: Kind, path: &str) -> Change {
 /// A small change of everything that a live switch can do.
 pub(crate) fn sample() -> (Side, Side, Differences, Live) {
     let old_units = "== multi-user.target\n[Unit]\n== a.service\n[Service]\nA=1\n== gone.service\n[Service]\n\
-        == r.service\n[Service]\nX-StopIfChanged=no\nA=1\n== l.service\n[Unit]\nX-Reload-Triggers=1\n[Service]\nExecReload=/r\n\
+        == r.service\n[Service]\nX-StopIfChanged=no\nA=1\n== l.service\n[Unit]\nX-Reload-Triggers=1\n[Service]\nPrivateTmp=yes\nExecReload=/r\n\
         == dbus.service\n[Service]\nA=1\n";
     let new_units = "== multi-user.target\n[Unit]\nWants=new.service\n== a.service\n[Service]\nA=2\n== new.service\n[Service]\n\
-        == r.service\n[Service]\nX-StopIfChanged=no\nA=2\n== l.service\n[Unit]\nX-Reload-Triggers=2\n[Service]\nExecReload=/r\n\
+        == r.service\n[Service]\nX-StopIfChanged=no\nA=2\n== l.service\n[Unit]\nX-Reload-Triggers=2\n[Service]\nPrivateTmp=yes\nExecReload=/r\n\
         == dbus.service\n[Service]\nA=2\n";
     let side = |text: &str, passwd: &str, fstab: &str| Side {
         units: units(text),
