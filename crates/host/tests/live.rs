@@ -259,7 +259,7 @@ fn a_real_manager_switches_goes_back_and_confirms() {
         );
         assert!(command_of("changed.service").ends_with("sleep 2001"));
         if confirmed {
-            assert_eq!(confirm(&disk, &mut system).unwrap(), Outcome::Kept);
+            assert_eq!(confirm("boot", &disk, &mut system).unwrap(), Outcome::Kept);
         } else {
             let outcome = revert("nobody confirmed", "boot", &disk, &mut system).unwrap();
             assert!(matches!(outcome, Outcome::Reverted { ref missed, .. } if missed.is_empty()));

@@ -222,13 +222,20 @@ pub fn recover(
     }
 }
 
-/// Lets a switch that waits stay.
-pub fn confirm(disk: &dyn Disk, machine: &mut dyn Machine) -> Result<Outcome, ExecuteError> {
+/// Lets a switch that waits stay. One of another boot does not run any more, and cannot.
+pub fn confirm(
+    boot: &str,
+    disk: &dyn Disk,
+    machine: &mut dyn Machine,
+) -> Result<Outcome, ExecuteError> {
     let journal = Journal::load(disk)?;
     match journal.state() {
         State::Forward {
-            waits: true, steps, ..
-        } => keep(journal, &steps, machine),
+            waits: true,
+            steps,
+            boot: its,
+            ..
+        } if its == boot => keep(journal, &steps, machine),
         _ => Err(ExecuteError::NotWaiting),
     }
 }

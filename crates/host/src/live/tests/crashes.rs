@@ -296,7 +296,7 @@ fn what_waits_is_confirmed_or_goes_back() {
     let mut machine = model(old_world(), Life::new(ALIVE, false));
     let go = |machine: &mut Model| execute(&steps, true, "boot", &folder, machine);
     assert!(matches!(
-        confirm(&folder, &mut machine),
+        confirm("boot", &folder, &mut machine),
         Err(ExecuteError::NotWaiting)
     ));
     assert_eq!(go(&mut machine).unwrap(), Outcome::Waiting);
@@ -309,11 +309,17 @@ fn what_waits_is_confirmed_or_goes_back() {
     assert!(matches!(outcome, Outcome::Reverted { why, .. } if why == "nobody confirmed"));
     assert_eq!(machine.world, old_world());
     assert!(matches!(
-        confirm(&folder, &mut machine),
+        confirm("boot", &folder, &mut machine),
         Err(ExecuteError::NotWaiting)
     ));
     assert_eq!(go(&mut machine).unwrap(), Outcome::Waiting);
-    assert_eq!(confirm(&folder, &mut machine).unwrap(), Outcome::Kept);
+    // After a restart nothing of it runs that could be confirmed.
+    let late = confirm("next", &folder, &mut machine);
+    assert!(matches!(late, Err(ExecuteError::NotWaiting)));
+    assert_eq!(
+        confirm("boot", &folder, &mut machine).unwrap(),
+        Outcome::Kept
+    );
     // The timer that comes too late changes nothing.
     let late = revert("nobody confirmed", "boot", &folder, &mut machine).unwrap();
     assert_eq!((late, machine.world), (Outcome::Nothing, new_world(&steps)));
