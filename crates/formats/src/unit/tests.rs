@@ -60,49 +60,47 @@ fn truth_has_many_words() {
     assert!(is("C", true) && !is("C", false) && is("E", true) && is("None", true));
 }
 
-/// What NixOS' `switch-to-configuration` decides of each, and its own unit tests in substance.
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-fn what_changed_says_what_is_needed() {
+const BASE: &str = "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n";
+
+/// Old, new, and what it needs. By NixOS's `compare_units`, in substance.
+const CHANGES: &[(&str, &str, Difference)] = {
     use Difference::{Manager, None, Reload, Restart};
-    let base = "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n";
-    let cases = [
-        // (old, new, what)
-        (base, base, None),
+    &[
+        (BASE, BASE, None),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=b\n[Service]\nExecStart=/a\n",
             Manager,
         ),
-        (base, "[Service]\nExecStart=/a\n", Manager),
-        ("[Service]\nExecStart=/a\n", base, Manager),
+        (BASE, "[Service]\nExecStart=/a\n", Manager),
+        ("[Service]\nExecStart=/a\n", BASE, Manager),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\nAfter=b.service\n[Service]\nExecStart=/a\n",
             Restart,
         ),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\nOnFailure=b.service\nRefuseManualStop=yes\n[Service]\nExecStart=/a\n",
             Manager,
         ),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\n[Service]\nExecStart=/b\n",
             Restart,
         ),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n[Install]\nWantedBy=x.target\n",
             None,
         ),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n[X-Test]\nA=b\n",
             Restart,
         ),
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\n[Service]\nExecStart=/a\n[X-Test]\n",
             None,
         ),
@@ -118,7 +116,7 @@ fn what_changed_says_what_is_needed() {
         ),
         // Reload triggers.
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\nX-Reload-Triggers=1\n[Service]\nExecStart=/a\n",
             Reload,
         ),
@@ -138,7 +136,7 @@ fn what_changed_says_what_is_needed() {
         ),
         // ExecReload.
         (
-            base,
+            BASE,
             "[Unit]\nDescription=a\n[Service]\nExecStart=/a\nExecReload=/r\n",
             Reload,
         ),
@@ -173,10 +171,14 @@ fn what_changed_says_what_is_needed() {
         // The order of values counts, the order of settings does not.
         ("[Service]\nA=1\nB=1\n", "[Service]\nB=1\nA=1\n", None),
         ("[Service]\nA=1\nA=2\n", "[Service]\nA=2\nA=1\n", Restart),
-    ];
-    for (old, new, expected) in cases {
+    ]
+};
+
+#[test]
+fn what_changed_says_what_is_needed() {
+    for (old, new, expected) in CHANGES {
         let found = unit(old).compare(&unit(new));
-        assert_eq!(found, expected, "{old:?} -> {new:?}");
+        assert_eq!(found, *expected, "{old:?} -> {new:?}");
     }
 }
 
