@@ -21,13 +21,17 @@ struct Judge {
     options: &'static [&'static str],
 }
 
-/// The judges of our signatures, and of layers that come in part: a Debian 13 to change one's root into.
+/// The judges of our signatures, of layers that come in part and of settings for sshd (which would start
+/// on this machine if it were installed here): a Debian 13 to change one's root into.
 const DEBIAN: Judge = Judge {
-    package: "cosign and podman",
+    package: "cosign, podman and sshd",
     folder: "debian-13",
-    program: "usr/bin/podman",
+    program: "usr/sbin/sshd",
     suite: "trixie",
-    options: &["--variant=apt", "--include=cosign,podman,ca-certificates"],
+    options: &[
+        "--variant=apt",
+        "--include=cosign,podman,openssh-server,ca-certificates",
+    ],
 };
 
 /// The reference writer of images, which no stable Debian has: files alone, run with their own
@@ -84,6 +88,10 @@ impl Judge {
         if let Err(e) = show(&mut command) {
             talk::note(&format!("no {} to be had: {e}", self.package));
             return Ok(None);
+        }
+        // One of before, without the program.
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(fail)?;
         }
         fs::rename(&new, &folder).map_err(fail)?;
         Ok(Some(folder))
