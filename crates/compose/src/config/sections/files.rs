@@ -1,6 +1,7 @@
 //! `[files."/path"]`: what stands in the image beside the files of packages.
 
 use super::super::reader::{Fields, Located, Reader};
+use super::super::value::Place;
 use super::super::{Content, File, check};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -69,18 +70,8 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
         }
     };
     let count = given.iter().filter(|given| **given).count();
-    if count != 1 {
-        let what = if count == 0 {
-            "nothing"
-        } else {
-            "more than one thing"
-        };
-        reader.problem(
-            Some(path.at),
-            format!("`{}` says {what} of what stands there", fields.name),
-            "one of `content`, `source`, `symlink` and `directory = true` is needed",
-            None,
-        );
+    let rule = "one of `content`, `source`, `symlink` and `directory = true` is needed";
+    if !is_one(reader, fields, path.at, count, rule) {
         return None;
     }
     let content = if let Some(text) = content {
@@ -147,4 +138,22 @@ pub(super) fn owner(reader: &mut Reader, fields: &mut Fields, key: &'static str)
         None,
     );
     None
+}
+
+/// Whether a path says in exactly one way what stands there.
+pub(super) fn is_one(
+    reader: &mut Reader,
+    fields: &Fields,
+    at: Place,
+    count: usize,
+    rule: &str,
+) -> bool {
+    let what = match count {
+        1 => return true,
+        0 => "nothing",
+        _ => "more than one thing",
+    };
+    let what = format!("`{}` says {what} of what stands there", fields.name);
+    reader.problem(Some(at), what, rule, None);
+    false
 }

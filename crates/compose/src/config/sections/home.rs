@@ -3,7 +3,7 @@
 use super::super::home::{Format, Home, HomeFile, HomeUnit, How};
 use super::super::reader::{Fields, Located, Reader};
 use super::super::{Content, check};
-use super::files::readable;
+use super::files::{is_one, readable};
 use super::values;
 use std::collections::BTreeMap;
 
@@ -123,18 +123,8 @@ fn one_of(
     source: Option<Located<String>>,
     link: Option<Located<String>>,
 ) -> Option<Content> {
-    if count != 1 {
-        let what = if count == 0 {
-            "nothing"
-        } else {
-            "more than one thing"
-        };
-        reader.problem(
-            Some(at.at),
-            format!("`{}` says {what} of what stands there", fields.name),
-            "exactly one of `content`, `source` and, of files, `symlink` is needed",
-            None,
-        );
+    let rule = "exactly one of `content`, `source` and, of files, `symlink` is needed";
+    if !is_one(reader, fields, at.at, count, rule) {
         return None;
     }
     if let Some(text) = content {
