@@ -31,7 +31,8 @@ impl Argument {
     }
 }
 
-/// The calls of a trace that succeeded, in the order in which they returned.
+/// The calls of a trace that succeeded, in the order in which they returned. Descriptors are closed when that begins:
+/// another thread may have been given the number again before it returns.
 pub(super) fn parse(text: &str) -> Vec<Call> {
     let mut begun: HashMap<&str, String> = HashMap::new();
     let mut calls = Vec::new();
@@ -41,6 +42,11 @@ pub(super) fn parse(text: &str) -> Vec<Call> {
         };
         let rest = rest.trim_start();
         if let Some(start) = rest.strip_suffix("<unfinished ...>") {
+            if start.starts_with("close(") {
+                let start = start.trim_end().trim_end_matches(')');
+                calls.extend(parse_call(&format!("{start}) = 0")));
+                continue;
+            }
             begun.insert(thread, start.trim_end().to_owned());
             continue;
         }
@@ -152,5 +158,19 @@ mod tests {
         assert!(data.is_cut);
         assert!(!calls[2].arguments[0].is_cut);
         assert_eq!(calls[1].result.number().unwrap(), 3);
+    }
+
+    #[test]
+    fn a_number_that_is_given_again_belongs_to_the_new_file() {
+        let text = r#"7 close(3<\x2f\x61> <unfinished ...>
+8 openat(AT_FDCWD<\x2f>, "\x2f\x62", O_WRONLY) = 3<\x2f\x62>
+7 <... close resumed>) = 0
+8 close(4<\x2f\x63>) <unfinished ...>
+"#;
+        let calls = parse(text);
+        let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+        assert_eq!(names, ["close", "openat", "close"]);
+        assert_eq!(calls[0].arguments[0].number(), Some(3));
+        assert_eq!(calls[2].arguments[0].number(), Some(4));
     }
 }
