@@ -1,9 +1,9 @@
 //! How a running system becomes another configuration of itself. No command does it yet.
 //!
 //! [`plan_units`] compares the [`Units`] of two configurations, knows from [`Live`] what runs, and
-//! says what is stopped, reloaded, restarted and started, in which order and why; [`plan`] has the
-//! files, accounts and helpers beside them. [`execute`] carries a plan out on a [`Machine`], with a
-//! [`Journal`] from which [`recover`] and [`revert`] find the way back. The rules are those of NixOS's `switch-to-configuration`, with its
+//! says what is stopped, reloaded, restarted and started, in which order and why; [`plan()`] has the
+//! files, accounts and helpers beside them. [`execute()`] carries a plan out on a [`Machine`], with a
+//! [`Journal`] from which [`recover()`] and [`revert()`] find the way back. The rules are those of NixOS's `switch-to-configuration`, with its
 //! faults mended; `docs/live.md` has them as a table.
 
 mod decide;
