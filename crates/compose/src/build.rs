@@ -2,21 +2,23 @@
 
 use crate::config::Config;
 use crate::debian;
-use crate::debian::bases::Bases;
 use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
-use crate::finish;
+use crate::finish::tree::Tree;
+use crate::finish::{self, clean, times};
 use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package};
+use crate::steps::{Kind, Steps};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_formats::release::ImageManifest;
+use elea_formats::tree::Tree as Nodes;
 use elea_store::{Origin, Store};
 use elea_sys::At as _;
 use elea_sys::lock::Lock as FileLock;
 use elea_sys::progress::{Progress, Unit};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a build made.
 #[derive(Debug, Clone)]
@@ -98,14 +100,22 @@ pub fn build(
     }
     let work = work_folder(&options.work)?;
     let lease = store.lease(&format!("elea build {}", config.system.name))?;
-    let (tree, new_lock) = tree(config, lock, options, work.path(), progress)?;
-    let imported = store.import_dir(&tree, progress)?;
+    let build = Build {
+        config,
+        lock,
+        store,
+        options,
+        work: work.path(),
+        log: &work.path().join("log"),
+        progress,
+    };
+    let (tree, new_lock) = build.tree()?;
     progress.start("seal", None, Unit::Items);
     let origin = Origin {
         source: format!("build:{}", config.system.name),
         ..Origin::default()
     };
-    let manifest = store.seal(imported, Form::Os1, &origin)?;
+    let manifest = store.seal(tree, Form::Os1, &origin)?;
     progress.finish();
     // A file that changed meanwhile may be in the image or not.
     if Known::of(config, lock, options)? == known
@@ -122,69 +132,98 @@ pub fn build(
     })
 }
 
-/// Makes the finished tree in `work`; returns its folder and the lock with all numbers.
-pub(crate) fn tree(
-    config: &Config,
-    lock: &Lock,
-    options: &Options,
-    work: &Path,
-    progress: &dyn Progress,
-) -> Result<(PathBuf, Lock), Error> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::NotRoot);
-    }
-    let log = work.join("log");
-    let cache = Cache::open(&options.cache)?;
-    let all: Vec<&Package> = lock.packages.iter().chain([&lock.loader]).collect();
-    let archives = || {
-        let mut archives = debian::archives(config, &config.base.suite)?;
-        archives.extend(debian::archives(config, &config.loader.suite)?);
-        Ok(archives)
-    };
-    cache.fill(&all, archives, options.locked, &log, progress)?;
-    let tree = work.join("tree");
-    packages(lock, options, &cache, work, progress)?;
-    progress.start("finish", None, Unit::Items);
-    let job = finish::Job {
-        config,
-        lock,
-        options,
-        tree: &tree,
-        work,
-        loader: cache.path(&lock.loader.sha256),
-        log: &log,
-        progress,
-    };
-    let lock = finish::finish(&job)?;
-    Ok((tree, lock))
+/// The tree that packages made, before anything is laid over it.
+const PACKAGES: Kind = Kind {
+    word: "packages",
+    version: 1,
+    most: 3,
+};
+
+/// What a build begins with.
+struct Build<'a> {
+    config: &'a Config,
+    lock: &'a Lock,
+    store: &'a Store,
+    options: &'a Options,
+    work: &'a Path,
+    log: &'a Path,
+    progress: &'a dyn Progress,
 }
 
-/// Makes the tree of the packages as `tree` in `work`.
-fn packages(
-    lock: &Lock,
-    options: &Options,
-    cache: &Cache,
-    work: &Path,
-    progress: &dyn Progress,
-) -> Result<(), Error> {
-    let (log, tree) = (work.join("log"), work.join("tree"));
-    let folder = options
-        .cache
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join("bases");
-    let bases = Bases::open(&folder, lock, &log)?;
-    if let Some(bases) = bases.as_ref().filter(|_| !options.fresh)
-        && bases.take(&tree, &log, progress)?
-    {
-        return Ok(());
+impl Build<'_> {
+    /// The finished tree, and the lock with all numbers.
+    fn tree(&self) -> Result<(Nodes, Lock), Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        let steps = Steps {
+            store: self.store,
+            fresh: self.options.fresh,
+        };
+        let inputs = self.inputs();
+        let packages = steps.take(PACKAGES, &inputs, || self.packages())?;
+        self.progress.start("finish", None, Unit::Items);
+        let loader = || {
+            let cache = self.packages_of(&[&self.lock.loader])?;
+            Ok(cache.path(&self.lock.loader.sha256))
+        };
+        let job = finish::Job {
+            config: self.config,
+            lock: self.lock,
+            options: self.options,
+            store: self.store,
+            steps,
+            packages: inputs.to_string(),
+            work: self.work,
+            log: self.log,
+            loader: &loader,
+            progress: self.progress,
+        };
+        let mut tree = Tree::new(self.store, packages, self.lock.epoch)?;
+        let lock = finish::finish(&job, &mut tree)?;
+        let mut nodes = tree.into_nodes();
+        times::clamp(&mut nodes, lock.epoch);
+        Ok((nodes, lock))
     }
-    progress.start("prepare packages", None, Unit::Items);
-    let packages: Vec<&Package> = lock.packages.iter().collect();
-    bootstrap::repository(&work.join("packages"), &packages, cache, &log, progress)?;
-    bootstrap::tree(work, lock, &log, progress)?;
-    match bases {
-        Some(bases) => bases.keep(&tree, &log, progress),
-        None => Ok(()),
+
+    /// What goes into the tree of the packages. The programs of the build machine are no part of it: whoever has others
+    /// makes it with `--check`, and compares.
+    fn inputs(&self) -> serde_json::Value {
+        serde_json::json!({
+            "boot-package": bootstrap::BOOT_CONTROL,
+            "epoch": self.lock.epoch,
+            "packages": self.lock.packages,
+        })
+    }
+
+    /// Makes the tree of the packages.
+    fn packages(&self) -> Result<Nodes, Error> {
+        let packages: Vec<&Package> = self.lock.packages.iter().collect();
+        let cache = self.packages_of(&packages)?;
+        self.progress.start("prepare packages", None, Unit::Items);
+        let folder = self.work.join("packages");
+        bootstrap::repository(&folder, &packages, &cache, self.log, self.progress)?;
+        bootstrap::tree(self.work, self.lock, self.log, self.progress)?;
+        let nodes = self
+            .store
+            .import_dir(&self.work.join("tree"), self.progress)?;
+        let mut tree = Tree::new(self.store, nodes, self.lock.epoch)?;
+        clean::leftovers(&mut tree)?;
+        let mut nodes = tree.into_nodes();
+        times::clamp(&mut nodes, self.lock.epoch);
+        Ok(nodes)
+    }
+
+    /// The cache, with these packages in it.
+    fn packages_of(&self, packages: &[&Package]) -> Result<Cache, Error> {
+        let cache = Cache::open(&self.options.cache)?;
+        let archives = || {
+            let mut archives = debian::archives(self.config, &self.config.base.suite)?;
+            archives.extend(debian::archives(self.config, &self.config.loader.suite)?);
+            Ok(archives)
+        };
+        let locked = self.options.locked;
+        cache.fill(packages, archives, locked, self.log, self.progress)?;
+        Ok(cache)
     }
 }

@@ -4,7 +4,6 @@
 //! SHA-256; [`bootstrap`] makes a tree of them, without network.
 
 pub(crate) mod apt;
-pub(crate) mod bases;
 pub(crate) mod bootstrap;
 pub(crate) mod cache;
 pub(crate) mod control;

@@ -5,11 +5,10 @@
 
 use elea_formats::cpio::{self, Writer};
 use elea_formats::modules::{self, Driver, Index, LoadList, Texts};
-use elea_sys::PathError;
-use elea_sys::root::Root;
+use elea_formats::tree::Tree;
+use elea_store::Store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
 
 /// A module or an index of modules is never larger.
 const LIMIT: u64 = 64 << 20;
@@ -110,7 +109,10 @@ impl Default for Drivers {
 pub enum Error {
     /// A file of the tree could not be read.
     #[error(transparent)]
-    File(#[from] PathError),
+    File(#[from] elea_store::Error),
+    /// A file that the kernel's package should have brought.
+    #[error("the image has no `{0}`; install the kernel's package again, or another kernel")]
+    Absent(String),
     /// A release that is no plain name.
     #[error("`{0}` cannot be the release of a kernel")]
     Release(String),
@@ -153,10 +155,11 @@ pub enum Error {
     Archive(#[from] cpio::Error),
 }
 
-/// Makes the initrd for a kernel of the tree at `root`, with `init` (the static `elea-initrd`)
+/// Makes the initrd for a kernel of a tree of the store, with `init` (the static `elea-initrd`)
 /// as its first program.
 pub fn build(
-    root: &Path,
+    store: &Store,
+    tree: &Tree,
     kernel_release: &str,
     init: &[u8],
     drivers: &Drivers,
@@ -167,7 +170,7 @@ pub fn build(
     if bad {
         return Err(Error::Release(kernel_release.chars().take(80).collect()));
     }
-    let kernel = Kernel::open(root, kernel_release)?;
+    let kernel = Kernel::open(store, tree, kernel_release)?;
     let mut list = plan(&kernel.index, drivers).map_err(|e| match e {
         Unplanned::Index(source) => Error::Index {
             release: kernel_release.to_owned(),
@@ -183,48 +186,43 @@ pub fn build(
 }
 
 /// A kernel's folder of modules.
-struct Kernel {
-    root: Root,
-    folder: PathBuf,
+struct Kernel<'a> {
+    store: &'a Store,
+    tree: &'a Tree,
+    folder: String,
     index: Index,
     /// Whether it unpacks modules itself; unknown counts as yes, as on every kernel since 6.0.
     unpacks: bool,
 }
 
-impl Kernel {
-    fn open(root: &Path, release: &str) -> Result<Self, Error> {
-        let root = Root::open(root)?;
-        let folder = Path::new("usr/lib/modules").join(release);
-        let optional = |name: &str| -> Result<String, PathError> {
-            match root.read(&folder.join(name), LIMIT) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-                result => Ok(String::from_utf8_lossy(&result?).into_owned()),
-            }
+impl<'a> Kernel<'a> {
+    fn open(store: &'a Store, tree: &'a Tree, release: &str) -> Result<Self, Error> {
+        let folder = format!("usr/lib/modules/{release}");
+        let text = |path: &str| -> Result<Option<String>, elea_store::Error> {
+            let bytes = store.read_file(tree, path, LIMIT)?;
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
         };
-        let dep = root.read(&folder.join("modules.dep"), LIMIT)?;
+        let index = |name: &str| text(&format!("{folder}/modules.{name}"));
+        let dep = index("dep")?.ok_or_else(|| Error::Absent(format!("{folder}/modules.dep")))?;
         let index = Index::parse(Texts {
-            dep: &String::from_utf8_lossy(&dep),
-            softdep: &optional("modules.softdep")?,
-            builtin: &optional("modules.builtin")?,
-            alias: &optional("modules.alias")?,
+            dep: &dep,
+            softdep: &index("softdep")?.unwrap_or_default(),
+            builtin: &index("builtin")?.unwrap_or_default(),
+            alias: &index("alias")?.unwrap_or_default(),
         })
         .map_err(|source| Error::Index {
             release: release.to_owned(),
             source,
         })?;
-        let config = [
-            folder.join("config"),
-            Path::new("boot").join(format!("config-{release}")),
-        ]
-        .iter()
-        .find_map(|path| root.read(path, LIMIT).ok());
-        let unpacks = config.is_none_or(|text| {
-            String::from_utf8_lossy(&text)
-                .lines()
-                .any(|l| l == "CONFIG_MODULE_DECOMPRESS=y")
-        });
+        let config = match text(&format!("{folder}/config"))? {
+            None => text(&format!("boot/config-{release}"))?,
+            config => config,
+        };
+        let unpacks =
+            config.is_none_or(|text| text.lines().any(|l| l == "CONFIG_MODULE_DECOMPRESS=y"));
         Ok(Self {
-            root,
+            store,
+            tree,
             folder,
             index,
             unpacks,
@@ -255,7 +253,9 @@ impl Kernel {
             if files.contains_key(path.as_str()) {
                 continue;
             }
-            let bytes = self.root.read(&self.folder.join(&shipped), LIMIT)?;
+            let path_there = format!("{}/{shipped}", self.folder);
+            let bytes = self.store.read_file(self.tree, &path_there, LIMIT)?;
+            let bytes = bytes.ok_or(Error::Absent(path_there))?;
             let bytes = match compression {
                 _ if *path == shipped => bytes,
                 ".xz" => unpack(&bytes).map_err(|source| Error::Unpack {
@@ -384,23 +384,47 @@ kernel/drivers/char/plain.ko.xz:
 ";
     const ALIAS: &str = "alias virtio:d00000002v* virtio_blk\nalias block-major-1-* virtio_blk\n";
 
-    fn tree(config: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("usr/lib/modules/6.1");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("modules.dep"), DEP).unwrap();
-        fs::write(folder.join("modules.alias"), ALIAS).unwrap();
-        fs::write(folder.join("config"), config).unwrap();
-        for line in DEP.lines() {
-            let path = folder.join(line.split(':').next().unwrap());
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            let mut packed = Vec::new();
-            liblzma::read::XzEncoder::new(line.as_bytes(), 1)
-                .read_to_end(&mut packed)
-                .unwrap();
-            fs::write(path, packed).unwrap();
+    /// A kernel's folder in a store: the store's folder, the store, the tree and the files as shipped.
+    struct Shipped {
+        _folder: tempfile::TempDir,
+        store: Store,
+        tree: Tree,
+    }
+
+    impl Shipped {
+        fn new(config: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let top = folder.path().join("tree");
+            let modules = top.join("usr/lib/modules/6.1");
+            fs::create_dir_all(&modules).unwrap();
+            fs::write(modules.join("modules.dep"), DEP).unwrap();
+            fs::write(modules.join("modules.alias"), ALIAS).unwrap();
+            fs::write(modules.join("config"), config).unwrap();
+            for line in DEP.lines() {
+                let path = modules.join(line.split(':').next().unwrap());
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, packed(line)).unwrap();
+            }
+            let store = Store::init(&folder.path().join("store")).unwrap();
+            let tree = store.import_dir(&top, &elea_sys::progress::Silent).unwrap();
+            Self {
+                _folder: folder,
+                store,
+                tree,
+            }
         }
-        dir
+
+        fn build(&self, release: &str, drivers: &Drivers) -> Result<Vec<u8>, Error> {
+            build(&self.store, &self.tree, release, b"init", drivers)
+        }
+    }
+
+    fn packed(text: &str) -> Vec<u8> {
+        let mut packed = Vec::new();
+        liblzma::read::XzEncoder::new(text.as_bytes(), 1)
+            .read_to_end(&mut packed)
+            .unwrap();
+        packed
     }
 
     fn list(bytes: &[u8]) -> LoadList {
@@ -411,13 +435,13 @@ kernel/drivers/char/plain.ko.xz:
 
     #[test]
     fn drivers_come_with_what_they_need_and_twice_the_same_bytes() {
-        let dir = tree("CONFIG_MODULE_DECOMPRESS=y\n");
+        let kernel = Shipped::new("CONFIG_MODULE_DECOMPRESS=y\n");
         let drivers = Drivers {
             more: vec!["plain".into()],
             ..Drivers::default()
         };
-        let bytes = build(dir.path(), "6.1", b"init", &drivers).unwrap();
-        assert_eq!(bytes, build(dir.path(), "6.1", b"init", &drivers).unwrap());
+        let bytes = kernel.build("6.1", &drivers).unwrap();
+        assert_eq!(bytes, kernel.build("6.1", &drivers).unwrap());
         let list = list(&bytes);
         let driver = Driver {
             paths: vec![
@@ -436,14 +460,13 @@ kernel/drivers/char/plain.ko.xz:
             ]
         );
         let entries = cpio::read(&bytes).unwrap();
-        let shipped = fs::read(
-            dir.path()
-                .join("usr/lib/modules/6.1/kernel/fs/erofs/erofs.ko.xz"),
-        );
         let found = entries
             .iter()
             .find(|e| e.path == "lib/modules/6.1/kernel/fs/erofs/erofs.ko.xz");
-        assert_eq!(found.unwrap().content, shipped.unwrap());
+        assert_eq!(
+            found.unwrap().content,
+            packed("kernel/fs/erofs/erofs.ko.xz:")
+        );
         assert_eq!(
             entries.iter().filter(|e| e.path == "lib/modules").count(),
             1
@@ -452,8 +475,8 @@ kernel/drivers/char/plain.ko.xz:
 
     #[test]
     fn a_kernel_that_does_not_unpack_gets_unpacked_modules() {
-        let dir = tree("CONFIG_MODULES=y\n");
-        let bytes = build(dir.path(), "6.1", b"init", &Drivers::default()).unwrap();
+        let kernel = Shipped::new("CONFIG_MODULES=y\n");
+        let bytes = kernel.build("6.1", &Drivers::default()).unwrap();
         assert_eq!(list(&bytes).always[0], "kernel/fs/erofs/erofs.ko");
         let entries = cpio::read(&bytes).unwrap();
         let found = entries
@@ -464,18 +487,20 @@ kernel/drivers/char/plain.ko.xz:
 
     #[test]
     fn what_is_missing_is_named() {
-        let dir = tree("");
+        let kernel = Shipped::new("");
         let drivers = Drivers {
             usual: false,
             more: vec!["nvme".into(), "plain".into()],
         };
-        let error = build(dir.path(), "6.1", b"", &drivers)
-            .unwrap_err()
-            .to_string();
+        let error = kernel.build("6.1", &drivers).unwrap_err().to_string();
         assert!(error.contains("has no nvme;"), "{error}");
-        assert!(build(dir.path(), "6.2", b"", &drivers).is_err());
+        let error = kernel.build("6.2", &drivers).unwrap_err().to_string();
+        assert!(
+            error.contains("no `usr/lib/modules/6.2/modules.dep`"),
+            "{error}"
+        );
         for bad in ["", "..", "a/b", "a b"] {
-            let error = build(dir.path(), bad, b"", &drivers).unwrap_err();
+            let error = kernel.build(bad, &drivers).unwrap_err();
             assert!(matches!(error, Error::Release(_)), "{bad}");
         }
     }

@@ -12,5 +12,6 @@ mod known;
 pub mod lock;
 mod program;
 mod render;
+pub mod steps;
 
 pub use program::ProgramError;

@@ -4,9 +4,11 @@
 //! files take some 100 MB, and that may be in a file instead of memory (see [`Room`]).
 
 mod meta;
+mod paths;
 mod walk;
 
 pub use meta::{Content, ContentRef, Leaf, LeafRef, Meta, MetaRef, Time, Xattrs};
+pub use paths::TooManyLinks;
 pub use walk::{Walked, components, walk_both};
 
 use crate::digest::{Algorithm, Digest};

@@ -2,6 +2,7 @@
 
 use elea_formats::digest::{Algorithm, Digest, Sha256};
 use elea_formats::erofs::ReadError;
+use elea_formats::tree::TooManyLinks;
 use elea_sys::PathError;
 use elea_sys::mount::MountError;
 use std::path::PathBuf;
@@ -151,11 +152,8 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A path inside a tree leads nowhere in more than 40 links.
-    #[error("`{path}` passes through more than 40 symbolic links")]
-    Links {
-        /// The path in the tree.
-        path: String,
-    },
+    #[error(transparent)]
+    Links(#[from] TooManyLinks),
     /// An entry of an archive that is not taken.
     #[error("the archive's entry `{entry}` {reason}")]
     Entry {

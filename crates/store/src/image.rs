@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::erofs;
 use elea_formats::release::ImageManifest;
-use elea_formats::tree::{Content, ContentRef, DirId, Node, Tree, components};
+use elea_formats::tree::{Content, Node, Tree};
 use elea_sys::{At as _, durable};
 pub use seal::Unnamed;
 use serde::de::DeserializeOwned;
@@ -24,8 +24,6 @@ use std::path::{Path, PathBuf};
 pub(crate) const MAX_IMAGE: u64 = 2 << 30;
 /// The largest document beside an image that is read, in bytes.
 const MAX_DOCUMENT: u64 = 64 << 20;
-/// As many links as the kernel follows in one path.
-const MAX_LINKS: usize = 40;
 
 /// Where an image came from; kept in its manifest.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +130,11 @@ impl Store {
             size,
             limit,
         };
-        match follow(tree, path)? {
+        let content = match tree.follow(path.as_bytes())? {
+            Some(Node::Leaf(id)) => Some(tree.content(id)),
+            _ => None,
+        };
+        match content {
             Some(Content::Inline(bytes)) if bytes.len() as u64 > limit => {
                 Err(too_large(bytes.len() as u64))
             }
@@ -241,52 +243,6 @@ fn save_layers(folder: &Path, layers: &[Sha256]) -> Result<(), Error> {
         layers: layers.to_vec(),
     };
     save(&folder.join("layers.json"), &layers)
-}
-
-/// What stands at a path, with links followed as if the tree's root were `/`.
-fn follow<'t>(tree: &'t Tree, path: &str) -> Result<Option<ContentRef<'t>>, Error> {
-    let mut links = 0;
-    let mut todo: Vec<Vec<u8>> = Vec::new();
-    let push = |todo: &mut Vec<Vec<u8>>, path: &[u8]| {
-        let parts: Vec<_> = components(path).map(<[u8]>::to_vec).collect();
-        todo.extend(parts.into_iter().rev());
-    };
-    push(&mut todo, path.as_bytes());
-    let mut above = Vec::new();
-    let mut here = DirId::ROOT;
-    while let Some(part) = todo.pop() {
-        match part.as_slice() {
-            b"." => continue,
-            b".." => {
-                here = above.pop().unwrap_or(DirId::ROOT);
-                continue;
-            }
-            _ => {}
-        }
-        match tree.child(here, &part) {
-            None => return Ok(None),
-            Some(Node::Directory(child)) => {
-                above.push(here);
-                here = child;
-            }
-            Some(Node::Leaf(id)) => match tree.content(id) {
-                Content::Symlink(to) => {
-                    links += 1;
-                    if links > MAX_LINKS {
-                        return Err(Error::Links { path: path.into() });
-                    }
-                    if to.starts_with(b"/") {
-                        above.clear();
-                        here = DirId::ROOT;
-                    }
-                    push(&mut todo, to);
-                }
-                content if todo.is_empty() => return Ok(Some(content)),
-                _ => return Ok(None),
-            },
-        }
-    }
-    Ok(None)
 }
 
 fn stored(signatures: &[Signature]) -> Signatures {

@@ -8,6 +8,7 @@
 
 mod assemble;
 mod diff;
+mod draft;
 mod error;
 mod explain;
 pub mod export;
@@ -31,6 +32,7 @@ mod store;
 pub mod trust;
 
 pub use diff::{Change, Kind, diff};
+pub use draft::Draft;
 pub use error::Error;
 pub use explain::{Difference, Explanation, Verdict, explain};
 pub use fsck::{Check, Damage, Finding};

@@ -1,7 +1,6 @@
 //! Numbers of users and groups: each name keeps its own for ever, whatever packages do.
 
 mod people;
-mod renumber;
 
 use super::Job;
 use super::tree::Tree;
@@ -103,13 +102,13 @@ fn person(taken: &BTreeSet<u32>) -> Option<u32> {
 }
 
 /// Settles all accounts of the tree; returns the lock with every number.
-pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<Lock, Error> {
+pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Lock, Error> {
     let texts = people::Texts::load(tree)?;
     let users = plan(&people::numbers(&texts.passwd), &job.lock.users).map_err(Error::Tree)?;
     let groups = plan(&people::numbers(&texts.group), &job.lock.groups).map_err(Error::Tree)?;
     let mut texts = texts.renumbered(&users.changes, &groups.changes);
     if !users.changes.is_empty() || !groups.changes.is_empty() {
-        renumber::tree(job.tree, &users.changes, &groups.changes)?;
+        renumber(tree, &users.changes, &groups.changes);
     }
     let mut lock = Lock {
         users: users.pins,
@@ -121,8 +120,17 @@ pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<Lock, Error> {
     Ok(lock)
 }
 
-#[cfg(test)]
-pub(super) use renumber::tree as renumber_for_test;
+/// Changes the owners of everything.
+pub(super) fn renumber(
+    tree: &mut Tree<'_>,
+    users: &BTreeMap<u32, u32>,
+    groups: &BTreeMap<u32, u32>,
+) {
+    tree.nodes_mut().each_meta(|meta| {
+        meta.uid = *users.get(&meta.uid).unwrap_or(&meta.uid);
+        meta.gid = *groups.get(&meta.gid).unwrap_or(&meta.gid);
+    });
+}
 
 #[cfg(test)]
 mod tests {

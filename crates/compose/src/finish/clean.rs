@@ -1,7 +1,7 @@
 //! What a build leaves behind and no image should have.
 
-use super::tree::Tree;
-use elea_sys::PathError;
+use super::tree::{Kind, Tree};
+use crate::lock::Error;
 
 /// Files that tell of the build: logs, caches, locks, old copies, keys of one machine.
 const GONE: [&str; 26] = [
@@ -46,14 +46,14 @@ const EMPTIED: [&str; 8] = [
 ];
 
 /// Removes them, before anything of ours is in the tree.
-pub(super) fn leftovers(tree: &Tree) -> Result<(), PathError> {
+pub(crate) fn leftovers(tree: &mut Tree<'_>) -> Result<(), Error> {
     for path in GONE {
         tree.remove(path)?;
     }
     for path in EMPTIED {
-        tree.empty(path).or_else(not_a_folder)?;
+        tree.empty(path);
     }
-    for name in tree.names("etc/ssh")? {
+    for name in tree.names("etc/ssh") {
         if name.starts_with("ssh_host_") {
             tree.remove(&format!("etc/ssh/{name}"))?;
         }
@@ -62,22 +62,14 @@ pub(super) fn leftovers(tree: &Tree) -> Result<(), PathError> {
 }
 
 /// Logs go; the folders that programs write them to stay.
-fn logs(tree: &Tree, folder: &str) -> Result<(), PathError> {
-    for name in tree.names(folder)? {
+fn logs(tree: &mut Tree<'_>, folder: &str) -> Result<(), Error> {
+    for name in tree.names(folder) {
         let path = format!("{folder}/{name}");
-        if tree.kind(&path) == Some(rustix::fs::FileType::Directory) {
+        if tree.kind(&path) == Some(Kind::Folder) {
             logs(tree, &path)?;
         } else {
             tree.remove(&path)?;
         }
     }
     Ok(())
-}
-
-fn not_a_folder(error: PathError) -> Result<(), PathError> {
-    if error.kind() == std::io::ErrorKind::NotADirectory {
-        Ok(())
-    } else {
-        Err(error)
-    }
 }

@@ -7,7 +7,6 @@ use crate::config::{Content, Trust};
 use crate::lock::Error;
 use crate::render;
 use elea_sys::At as _;
-use std::path::Path;
 
 /// Files that every system has, and why.
 const FILES: [(&str, &str); 6] = [
@@ -41,7 +40,7 @@ const FILES: [(&str, &str); 6] = [
 const NOT_HERE: &str = "[Unit]\nConditionPathExists=!/usr/lib/elea/release.json\n";
 
 /// The files of the system itself.
-pub(super) fn system(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+pub(super) fn system(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
     let system = &job.config.system;
     for (path, text) in FILES {
         tree.put(path, text.as_bytes())?;
@@ -62,7 +61,7 @@ pub(super) fn system(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     trust(&job.config.trust, tree)
 }
 
-fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+fn locale(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
     let system = &job.config.system;
     tree.put(
         "etc/locale.conf",
@@ -70,7 +69,7 @@ fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
     )?;
     tree.link("../locale.conf", "etc/default/locale")?;
     let zone = format!("usr/share/zoneinfo/{}", system.timezone);
-    if tree.root.exists(Path::new(&zone)) {
+    if tree.leads(&zone) {
         tree.link(&format!("../{zone}"), "etc/localtime")?;
         if tree.has("etc/timezone") {
             tree.put("etc/timezone", format!("{}\n", system.timezone).as_bytes())?;
@@ -88,7 +87,7 @@ fn locale(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
 }
 
 /// Whom the image trusts.
-pub(super) fn trust(trust: &Trust, tree: &Tree) -> Result<(), Error> {
+pub(super) fn trust(trust: &Trust, tree: &mut Tree<'_>) -> Result<(), Error> {
     tree.folder("usr/lib/elea/trust.d", 0o755, ROOT)?;
     for path in &trust.keys {
         let pem = std::fs::read(path).at("read", path)?;
@@ -110,7 +109,11 @@ pub(super) fn trust(trust: &Trust, tree: &Tree) -> Result<(), Error> {
 }
 
 /// The config's files.
-pub(super) fn files(job: &Job<'_>, tree: &Tree, numbers: &Numbers<'_>) -> Result<(), Error> {
+pub(super) fn files(
+    job: &Job<'_>,
+    tree: &mut Tree<'_>,
+    numbers: &Numbers<'_>,
+) -> Result<(), Error> {
     let mut wrong = Vec::new();
     let rendered = render::render(job.config).files;
     let own = job

@@ -18,9 +18,9 @@ const EMPTY: [(&str, u32); 10] = [
 ];
 
 /// Makes them so.
-pub(super) fn settle(tree: &Tree) -> Result<(), Error> {
+pub(super) fn settle(tree: &mut Tree<'_>) -> Result<(), Error> {
     for (path, mode) in EMPTY {
-        tree.empty(path)?;
+        tree.empty(path);
         tree.folder(path, mode, ROOT)?;
     }
     for path in ["opt", "srv", "usr/local"] {

@@ -8,7 +8,7 @@ use crate::lock::Error;
 use elea_formats::release::{PATH, Package, Release, SCHEMA};
 
 /// Writes it.
-pub(super) fn write(job: &Job<'_>, tree: &Tree, payload: &Payload) -> Result<(), Error> {
+pub(super) fn write(job: &Job<'_>, tree: &mut Tree<'_>, payload: &Payload) -> Result<(), Error> {
     let system = &job.config.system;
     let status = tree.text("var/lib/dpkg/status")?;
     let release = Release {
@@ -34,7 +34,7 @@ pub(super) fn write(job: &Job<'_>, tree: &Tree, payload: &Payload) -> Result<(),
     let mut text = serde_json::to_string_pretty(&release)
         .map_err(|e| Error::Tree(format!("the release cannot be written: {e}")))?;
     text.push('\n');
-    Ok(tree.put(PATH, text.as_bytes())?)
+    tree.put(PATH, text.as_bytes())
 }
 
 /// The installed packages of a dpkg database, sorted.

@@ -1,18 +1,11 @@
 //! Which units start: what packages chose, then Elea's, then what the config says.
 
 use super::tree::Tree;
-use super::{Job, units};
+use super::{Job, enable, units};
 use crate::lock::Error;
 use crate::render;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-
-/// Where units lie.
-const FOLDERS: [&str; 3] = [
-    "etc/systemd/system",
-    "usr/lib/systemd/system",
-    "usr/local/lib/systemd/system",
-];
 
 /// Units that packages start and that have nothing to do on an image: there is nothing to
 /// install, the package database never changes, and e2scrub needs LVM.
@@ -27,7 +20,7 @@ const OFF: [&str; 5] = [
 const PRESET: &str = "usr/lib/systemd/system-preset/00-elea.preset";
 
 /// Enables, disables and masks, then writes the presets that say the same.
-pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
+pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
     let services = &job.config.services;
     let made = render::render(job.config).units;
     known(job, tree, &made)?;
@@ -44,32 +37,20 @@ pub(super) fn settle(job: &Job<'_>, tree: &Tree) -> Result<(), Error> {
         .chain(made.keys().map(String::as_str))
         .collect();
     let mask: Vec<&str> = services.mask.iter().map(String::as_str).collect();
-    for (verb, list) in [("disable", off), ("enable", on), ("mask", mask)] {
-        if !list.is_empty() {
-            systemctl(job, &[&[verb, "--"], &list[..]].concat())?;
-        }
-    }
-    let listed = systemctl(
-        job,
-        &["list-unit-files", "--no-legend", "--no-pager", "--plain"],
-    )?;
-    Ok(tree.put(PRESET, presets(&listed).as_bytes())?)
+    enable::disable(tree, &off)?;
+    enable::enable(tree, &on)?;
+    enable::mask(tree, &mask)?;
+    let presets = presets(&enable::states(tree)?);
+    tree.put(PRESET, presets.as_bytes())
 }
 
 /// Presets after which `systemctl preset-all` changes nothing.
-fn presets(listed: &str) -> String {
-    let mut lines: Vec<String> = listed
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            let (unit, state) = (words.next()?, words.next()?);
-            match state {
-                "enabled" => Some(format!("enable {unit}")),
-                "disabled" => Some(format!("disable {unit}")),
-                _ => None,
-            }
-        })
-        .collect();
+fn presets(states: &BTreeMap<String, bool>) -> String {
+    let line = |(unit, on): (&String, &bool)| {
+        let word = if *on { "enable" } else { "disable" };
+        format!("{word} {unit}")
+    };
+    let mut lines: Vec<String> = states.iter().map(line).collect();
     lines.sort();
     let mut out =
         String::from("# What this image starts, so that `systemctl preset-all` changes nothing.\n");
@@ -80,7 +61,7 @@ fn presets(listed: &str) -> String {
 }
 
 /// Every unit that the config names must be there.
-fn known(job: &Job<'_>, tree: &Tree, made: &BTreeMap<String, String>) -> Result<(), Error> {
+fn known(job: &Job<'_>, tree: &Tree<'_>, made: &BTreeMap<String, String>) -> Result<(), Error> {
     let config = job.config;
     let lists = [
         ("services.enable", &config.services.enable),
@@ -111,28 +92,13 @@ fn known(job: &Job<'_>, tree: &Tree, made: &BTreeMap<String, String>) -> Result<
     }
 }
 
-fn exists(tree: &Tree, unit: &str) -> bool {
-    let template = unit.split_once('@').and_then(|(base, rest)| {
-        let (_, kind) = rest.rsplit_once('.')?;
-        Some(format!("{base}@.{kind}"))
-    });
-    FOLDERS.iter().any(|folder| {
-        tree.has(&format!("{folder}/{unit}"))
-            || template
-                .as_ref()
-                .is_some_and(|t| tree.has(&format!("{folder}/{t}")))
-    }) || made_by_systemd(unit)
+fn exists(tree: &Tree<'_>, unit: &str) -> bool {
+    enable::exists(tree, unit) || made_by_systemd(unit)
 }
 
 /// Units that generators make at each boot.
 fn made_by_systemd(unit: &str) -> bool {
     matches!(unit.rsplit_once('.'), Some((_, "mount" | "swap")))
-}
-
-/// Runs the tree's own `systemctl` in it.
-fn systemctl(job: &Job<'_>, arguments: &[&str]) -> Result<String, Error> {
-    let program = ["SYSTEMD_OFFLINE=1", "/usr/bin/systemctl"];
-    job.run_inside(&[&program, arguments].concat())
 }
 
 #[cfg(test)]
@@ -141,8 +107,9 @@ mod tests {
 
     #[test]
     fn presets_say_what_is_so() {
-        let listed = "ssh.service enabled enabled\nb.timer disabled enabled\nc.service static -\nd.service masked enabled\nssh@.service indirect enabled\n";
-        let text = presets(listed);
+        let states = [("ssh.service", true), ("b.timer", false)];
+        let states = states.map(|(unit, on)| (unit.to_owned(), on)).into();
+        let text = presets(&states);
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(lines, ["disable b.timer", "enable ssh.service"]);
     }

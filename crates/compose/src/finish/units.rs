@@ -1,7 +1,7 @@
 //! Elea's own units and settings, from `crates/compose/units`, each at its path in the image.
 
 use super::tree::Tree;
-use elea_sys::PathError;
+use crate::lock::Error;
 
 /// A file's path in the image and its text.
 macro_rules! unit {
@@ -25,7 +25,7 @@ const FILES: &[(&str, &str)] = &[
 const UNITS: &str = "usr/lib/systemd/system/";
 
 /// Installs them; settings of a program that is not in the image are left out.
-pub(super) fn install(tree: &Tree) -> Result<(), PathError> {
+pub(super) fn install(tree: &mut Tree<'_>) -> Result<(), Error> {
     for (path, text) in FILES {
         let program = path.strip_prefix("etc/").and_then(|p| p.split('/').next());
         if program.is_none_or(|name| tree.has(&format!("etc/{name}"))) {

@@ -3,9 +3,8 @@
 //! What belongs to the package manager is part of the image: it moves to `/usr/lib/sysimage`, and
 //! `/var` links to it.
 
-use super::tree::{ROOT, Tree};
+use super::tree::{Kind, ROOT, Tree};
 use crate::lock::Error;
-use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -57,7 +56,7 @@ enum Entry {
 }
 
 /// Moves everything away from `/var`.
-pub(super) fn settle(tree: &Tree) -> Result<(), Error> {
+pub(super) fn settle(tree: &mut Tree<'_>) -> Result<(), Error> {
     let mut entries = BTreeMap::new();
     for (path, name) in PACKAGE_STATE {
         let from = format!("var/{path}");
@@ -73,30 +72,34 @@ pub(super) fn settle(tree: &Tree) -> Result<(), Error> {
     let known = listed(tree)?;
     tree.put(LIST, plan(&entries, &known).as_bytes())?;
     tree.remove(FACTORY)?;
-    let (mode, uid, gid) = tree.status("var")?;
+    let (mode, uid, gid) = tree.status("var").unwrap_or((0o755, 0, 0));
     tree.rename("var", FACTORY)?;
     tree.folder("var", mode, (uid, gid))?;
     tree.folder("usr/share/factory", 0o755, ROOT)?;
     Ok(())
 }
 
-fn collect(tree: &Tree, folder: &str, entries: &mut BTreeMap<String, Entry>) -> Result<(), Error> {
-    for name in tree.names(&format!("var/{folder}"))? {
+fn collect(
+    tree: &Tree<'_>,
+    folder: &str,
+    entries: &mut BTreeMap<String, Entry>,
+) -> Result<(), Error> {
+    for name in tree.names(&format!("var/{folder}")) {
         let path = if folder.is_empty() {
             name
         } else {
             format!("{folder}/{name}")
         };
         let full = format!("var/{path}");
-        let (mode, uid, gid) = tree.status(&full)?;
+        let (mode, uid, gid) = tree.status(&full).unwrap_or((0o755, 0, 0));
         let owner = (uid, gid);
         let entry = match tree.kind(&full) {
-            Some(FileType::Directory) => Entry::Folder { mode, owner },
-            Some(FileType::RegularFile) => Entry::File { mode, owner },
-            Some(FileType::Symlink) => Entry::Link {
-                target: tree.target(&full)?.to_string_lossy().into_owned(),
+            Some(Kind::Folder) => Entry::Folder { mode, owner },
+            Some(Kind::File) => Entry::File { mode, owner },
+            Some(Kind::Link) => Entry::Link {
+                target: tree.target(&full).unwrap_or_default(),
             },
-            Some(FileType::Fifo) => Entry::Pipe { mode, owner },
+            Some(Kind::Pipe) => Entry::Pipe { mode, owner },
             // Sockets and devices belong to programs that run.
             _ => continue,
         };
@@ -110,10 +113,10 @@ fn collect(tree: &Tree, folder: &str, entries: &mut BTreeMap<String, Entry>) -> 
 }
 
 /// The paths of folders that packages' own lists make, so that none is named twice.
-fn listed(tree: &Tree) -> Result<BTreeSet<String>, Error> {
+fn listed(tree: &Tree<'_>) -> Result<BTreeSet<String>, Error> {
     let mut out = BTreeSet::new();
     for folder in ["etc/tmpfiles.d", "usr/lib/tmpfiles.d"] {
-        for name in tree.names(folder)? {
+        for name in tree.names(folder) {
             let text = tree.text(&format!("{folder}/{name}"))?;
             out.extend(text.lines().filter_map(made));
         }

@@ -3,12 +3,17 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
+use elea_compose::steps;
 use elea_formats::digest::Digest;
 use serde::Serialize;
 
 /// List the images in the store
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Show what builds keep for the next build, too
+    #[arg(long)]
+    all: bool,
+}
 
 #[derive(Serialize)]
 struct Shown {
@@ -29,10 +34,14 @@ struct Row {
     imported: String,
 }
 
-pub(crate) fn run(_: &Args, context: &Context) -> Outcome {
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = context.store()?;
     let refs = store.refs()?;
-    let rows = store.images()?.into_iter().map(|m| Row {
+    let mut images = store.images()?;
+    if !args.all {
+        images.retain(|m| !m.source.starts_with(steps::NAME));
+    }
+    let rows = images.into_iter().map(|m| Row {
         names: refs
             .iter()
             .filter(|(_, d)| **d == m.image)

@@ -5,7 +5,6 @@ use super::super::tree::{ROOT, Tree};
 use super::{person, system};
 use crate::config::User;
 use crate::lock::{Error, Lock};
-use elea_sys::PathError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -37,8 +36,8 @@ pub(super) fn numbers(records: &Records) -> Vec<(String, u32)> {
 }
 
 impl Texts {
-    pub(super) fn load(tree: &Tree) -> Result<Self, PathError> {
-        let read = |name: &str| Ok(records(&tree.text(&format!("etc/{name}"))?));
+    pub(super) fn load(tree: &Tree<'_>) -> Result<Self, Error> {
+        let read = |name: &str| tree.text(&format!("etc/{name}")).map(|text| records(&text));
         Ok(Self {
             passwd: read("passwd")?,
             group: read("group")?,
@@ -70,7 +69,7 @@ impl Texts {
         self
     }
 
-    pub(super) fn save(&mut self, tree: &Tree) -> Result<(), Error> {
+    pub(super) fn save(&mut self, tree: &mut Tree<'_>) -> Result<(), Error> {
         for record in &mut self.shadow {
             // The day of the last change would be the day of the build.
             if let Some(day) = record.get_mut(2) {
@@ -129,7 +128,7 @@ type Wrong = Vec<(String, String, Option<String>)>;
 /// Adds the config's groups and users.
 pub(super) fn add(
     job: &Job<'_>,
-    tree: &Tree,
+    tree: &mut Tree<'_>,
     texts: &mut Texts,
     lock: &mut Lock,
 ) -> Result<(), Error> {
@@ -162,11 +161,7 @@ pub(super) fn add(
                 wrong.push((key, format!("the image has no group `{group}`"), Some(help)));
             }
         }
-        if let Some(shell) = user
-            .shell
-            .as_ref()
-            .filter(|s| !tree.root.exists(std::path::Path::new(s)))
-        {
+        if let Some(shell) = user.shell.as_ref().filter(|s| !tree.leads(s)) {
             let key = format!("users.{name}.shell");
             wrong.push((key, format!("the image has no `{shell}`"), None));
         }
@@ -280,7 +275,7 @@ fn home(name: &str, user: &User) -> String {
 
 /// Homes are the machine's: the first boot makes them. Keys and the right to become root
 /// are the image's.
-fn homes(job: &Job<'_>, tree: &Tree, lock: &Lock) -> Result<(), Error> {
+fn homes(job: &Job<'_>, tree: &mut Tree<'_>, lock: &Lock) -> Result<(), Error> {
     let mut list = String::new();
     for (name, user) in &job.config.users {
         let numbers = (lock.users.get(name), lock.groups.get(name));

@@ -1,0 +1,52 @@
+//! Programs of the tree, run in a copy of it.
+
+use super::Job;
+use crate::lock::Error;
+use crate::program;
+use elea_formats::tree::Tree as Nodes;
+use elea_store::export;
+use elea_sys::At as _;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+
+/// What programs of the tree find in it while they run.
+const PREPARE: &str = "mount -t proc proc /mnt/copy/proc
+mount -t tmpfs tmpfs /mnt/copy/dev
+touch /mnt/copy/dev/null
+mount --bind /dev/null /mnt/copy/dev/null
+";
+
+/// Writes the tree out, runs a program in it, behind variables for it (`NAME=value`), and takes in the folder that it
+/// made.
+pub(super) fn run(
+    job: &Job<'_>,
+    tree: &Nodes,
+    arguments: &[&str],
+    made: &str,
+) -> Result<Nodes, Error> {
+    let (folder, tar) = (job.work.join("copy"), job.work.join("copy.tar"));
+    fs::create_dir(&folder).at("make the folder", &folder)?;
+    let mut file = File::create(&tar).at("create", &tar)?;
+    export::tar(job.store, tree, &mut file)?;
+    let mut command = program::program("tar");
+    command
+        .args(["--extract", "--numeric-owner", "--preserve-permissions"])
+        .arg("--file")
+        .arg(&tar)
+        .arg("--directory")
+        .arg(&folder);
+    program::run(command, "tar", job.log, job.progress)?;
+    fs::remove_file(&tar).at("remove", &tar)?;
+    let chroot = ["chroot", "/mnt/copy", "/usr/bin/env"];
+    let all: Vec<&OsStr> = chroot.iter().chain(arguments).map(OsStr::new).collect();
+    let command = program::Sandbox {
+        work: job.work,
+        prepare: PREPARE,
+        time: job.lock.epoch,
+    }
+    .command(&all);
+    program::run(command, "util-linux", job.log, job.progress)?;
+    let result = job.store.import_dir(&folder.join(made), job.progress)?;
+    fs::remove_dir_all(&folder).at("remove", &folder)?;
+    Ok(result)
+}
