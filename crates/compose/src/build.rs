@@ -4,11 +4,13 @@ use crate::config::Config;
 use crate::debian;
 use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
+use crate::debian::stage;
 use crate::finish::tree::Tree;
 use crate::finish::{self, clean, times};
 use crate::known::Known;
-use crate::lock::{Error, Lock, Options, Package};
+use crate::lock::{Error, Lock, Options, Package, Staged};
 use crate::steps::{Kind, Steps};
+use crate::written;
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_formats::release::ImageManifest;
@@ -132,11 +134,16 @@ pub fn build(
     })
 }
 
-/// The tree that packages made, before anything is laid over it.
+/// The tree that packages made, before anything is laid over it: of a whole system, and of one with more packages.
 const PACKAGES: Kind = Kind {
     word: "packages",
     version: 1,
     most: 3,
+};
+const MORE: Kind = Kind {
+    word: "more-packages",
+    version: 1,
+    most: 6,
 };
 
 /// What a build begins with.
@@ -160,8 +167,9 @@ impl Build<'_> {
             store: self.store,
             fresh: self.options.fresh,
         };
-        let inputs = self.inputs();
-        let packages = steps.take(PACKAGES, &inputs, || self.packages())?;
+        let stages = self.lock.staged();
+        let inputs = inputs(&stages);
+        let packages = self.packages(steps, &stages)?;
         self.progress.start("finish", None, Unit::Items);
         let loader = || {
             let cache = self.packages_of(&[&self.lock.loader])?;
@@ -186,31 +194,44 @@ impl Build<'_> {
         Ok((nodes, lock))
     }
 
-    /// What goes into the tree of the packages. The programs of the build machine are no part of it: whoever has others
-    /// makes it with `--check`, and compares.
-    fn inputs(&self) -> serde_json::Value {
-        serde_json::json!({
-            "boot-package": bootstrap::BOOT_CONTROL,
-            "epoch": self.lock.epoch,
-            "packages": self.lock.packages,
+    /// The tree of the packages of these stages.
+    fn packages(&self, steps: Steps<'_>, stages: &[Staged<'_>]) -> Result<Nodes, Error> {
+        let Some((last, before)) = stages.split_last() else {
+            return Ok(self.store.empty_tree());
+        };
+        let kind = if before.is_empty() { PACKAGES } else { MORE };
+        steps.take(kind, &inputs(stages), || {
+            // Only now: who has the last tree needs none of those before.
+            let below = match before {
+                [] => None,
+                _ => Some(self.packages(steps, before)?),
+            };
+            self.install(last, below.as_ref())
         })
     }
 
-    /// Makes the tree of the packages.
-    fn packages(&self) -> Result<Nodes, Error> {
-        let packages: Vec<&Package> = self.lock.packages.iter().collect();
-        let cache = self.packages_of(&packages)?;
+    /// Installs packages: in a tree, or as a new one.
+    fn install(&self, stage: &Staged<'_>, below: Option<&Nodes>) -> Result<Nodes, Error> {
+        let Staged { epoch, packages } = stage;
+        let cache = self.packages_of(packages)?;
         self.progress.start("prepare packages", None, Unit::Items);
-        let folder = self.work.join("packages");
-        bootstrap::repository(&folder, &packages, &cache, self.log, self.progress)?;
-        bootstrap::tree(self.work, self.lock, self.log, self.progress)?;
-        let nodes = self
-            .store
-            .import_dir(&self.work.join("tree"), self.progress)?;
-        let mut tree = Tree::new(self.store, nodes, self.lock.epoch)?;
+        // Work of its own: the stages before have theirs.
+        let work = tempfile::tempdir_in(self.work).at("make a folder in", self.work)?;
+        let (work, tree) = (work.path(), work.path().join("tree"));
+        let folder = work.join("packages");
+        bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
+        match below {
+            None => bootstrap::tree(work, packages, *epoch, self.log, self.progress)?,
+            Some(below) => {
+                written::write(self.store, below, &tree, self.log, self.progress)?;
+                stage::install(work, packages, *epoch, self.log, self.progress)?;
+            }
+        }
+        let nodes = self.store.import_dir(&tree, self.progress)?;
+        let mut tree = Tree::new(self.store, nodes, *epoch)?;
         clean::leftovers(&mut tree)?;
         let mut nodes = tree.into_nodes();
-        times::clamp(&mut nodes, self.lock.epoch);
+        times::clamp(&mut nodes, *epoch);
         Ok(nodes)
     }
 
@@ -226,4 +247,18 @@ impl Build<'_> {
         cache.fill(packages, archives, locked, self.log, self.progress)?;
         Ok(cache)
     }
+}
+
+/// What goes into the tree of the packages. The programs of the build machine are no part of it: who has others makes it
+/// with `--check`, and compares.
+fn inputs(stages: &[Staged<'_>]) -> serde_json::Value {
+    let stages = stages.iter().map(|stage| {
+        let packages = stage.packages.iter();
+        let files = packages.map(|p| (&p.name, &p.version, p.sha256.to_string()));
+        serde_json::json!({ "epoch": stage.epoch, "packages": files.collect::<Vec<_>>() })
+    });
+    serde_json::json!({
+        "boot-package": bootstrap::BOOT_CONTROL,
+        "stages": stages.collect::<Vec<_>>(),
+    })
 }

@@ -1,13 +1,14 @@
 //! Debian's side of a build: apt solves and fetches, dpkg unpacks and configures.
 //!
 //! [`apt`] turns names of packages into exact files; [`cache`] keeps those files by their
-//! SHA-256; [`bootstrap`] makes a tree of them, without network.
+//! SHA-256; [`bootstrap`] makes a tree of them, without network, and [`stage`] adds to one.
 
 pub(crate) mod apt;
 pub(crate) mod bootstrap;
 pub(crate) mod cache;
 pub(crate) mod control;
 pub(crate) mod sources;
+pub(crate) mod stage;
 
 use crate::config::Config;
 use crate::lock::Error;

@@ -142,6 +142,7 @@ mod tests {
             epoch: 1_760_000_000,
             archives: Vec::new(),
             packages: Vec::new(),
+            stages: Vec::new(),
             loader: package,
             users: BTreeMap::new(),
             groups: BTreeMap::new(),

@@ -13,5 +13,6 @@ pub mod lock;
 mod program;
 mod render;
 pub mod steps;
+mod written;
 
 pub use program::ProgramError;

@@ -5,9 +5,11 @@
 
 mod file;
 mod resolve;
+mod stages;
 
 pub use file::{Loaded, encode, load, parse, path_of, save};
 pub use resolve::resolve;
+pub use stages::{Stage, Staged};
 
 use crate::config;
 use crate::program::ProgramError;
@@ -37,6 +39,9 @@ pub struct Lock {
     pub archives: Vec<Archive>,
     /// The packages, sorted by name.
     pub packages: Vec<Package>,
+    /// The order in which they are installed; empty if all are installed together.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
     /// The package that the boot loader's file is taken from; it is not installed.
     pub loader: Package,
     /// The numbers of users by name. A build adds to them and changes none.
@@ -82,7 +87,7 @@ pub struct Package {
 /// What a build needs beside the config.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The folder that fetched packages are kept in, and trees of them in `bases` beside it.
+    /// The folder that fetched packages are kept in.
     pub cache: PathBuf,
     /// The folder for the work, where some gigabytes should be free; all is removed at the end.
     pub work: PathBuf,

@@ -1,7 +1,7 @@
 //! A tree from packages, by mmdebstrap, apt and dpkg, without network.
 
 use super::cache::{Cache, stop_if_asked};
-use crate::lock::{Error, Lock, Package};
+use crate::lock::{Error, Package};
 use crate::program;
 use elea_formats::digest::Sha256;
 use elea_sys::At as _;
@@ -99,18 +99,19 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("set the mode of", path)?)
 }
 
-/// Makes the tree of a lock's packages as `tree` in `work`, from a [`repository`] of them that is
-/// `packages` there.
+/// Makes the tree of packages as `tree` in `work`, from a [`repository`] of them that is `packages` there; the programs
+/// in it take `time` for now.
 pub(crate) fn tree(
     work: &Path,
-    lock: &Lock,
+    packages: &[&Package],
+    time: i64,
     log: &Path,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let total = lock.packages.len() as u64 + 1;
+    let total = packages.len() as u64 + 1;
     progress.start("install packages", Some(total), Unit::Items);
     let mut include = format!("--include={BOOT_PACKAGE}=1");
-    for package in &lock.packages {
+    for package in packages {
         let _ = write!(include, ",{}={}", package.name, package.version);
     }
     // The machine's name and name servers must not get into the tree.
@@ -121,7 +122,7 @@ pub(crate) fn tree(
     let command = program::Sandbox {
         work,
         prepare: PREPARE,
-        time: lock.epoch,
+        time,
     }
     .command(&[
         OsStr::new("mmdebstrap"),

@@ -2,12 +2,11 @@
 
 use super::Job;
 use crate::lock::Error;
-use crate::program;
+use crate::{program, written};
 use elea_formats::tree::Tree as Nodes;
-use elea_store::export;
 use elea_sys::At as _;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 
 /// What programs of the tree find in it while they run.
 const PREPARE: &str = "mount -t proc proc /mnt/copy/proc
@@ -24,19 +23,8 @@ pub(super) fn run(
     arguments: &[&str],
     made: &str,
 ) -> Result<Nodes, Error> {
-    let (folder, tar) = (job.work.join("copy"), job.work.join("copy.tar"));
-    fs::create_dir(&folder).at("make the folder", &folder)?;
-    let mut file = File::create(&tar).at("create", &tar)?;
-    export::tar(job.store, tree, &mut file)?;
-    let mut command = program::program("tar");
-    command
-        .args(["--extract", "--numeric-owner", "--preserve-permissions"])
-        .arg("--file")
-        .arg(&tar)
-        .arg("--directory")
-        .arg(&folder);
-    program::run(command, "tar", job.log, job.progress)?;
-    fs::remove_file(&tar).at("remove", &tar)?;
+    let folder = job.work.join("copy");
+    written::write(job.store, tree, &folder, job.log, job.progress)?;
     let chroot = ["chroot", "/mnt/copy", "/usr/bin/env"];
     let all: Vec<&OsStr> = chroot.iter().chain(arguments).map(OsStr::new).collect();
     let command = program::Sandbox {

@@ -1,6 +1,6 @@
 //! The lock's file: TOML, one package in a line, so that differences are easy to read.
 
-use super::{Archive, Error, Lock, Package, SCHEMA};
+use super::{Archive, Error, Lock, Package, SCHEMA, Stage, stages};
 use crate::config::Config;
 use elea_sys::At as _;
 use std::collections::BTreeMap;
@@ -105,6 +105,7 @@ pub fn parse(text: &str) -> Result<Lock, String> {
     if lock.epoch < 0 {
         return Err("its epoch is before 1970".into());
     }
+    stages::check(&lock)?;
     Ok(lock)
 }
 
@@ -161,6 +162,17 @@ pub fn encode(lock: &Lock) -> String {
     for package in &lock.packages {
         let _ = writeln!(out, "  {},", line(package));
     }
+    if !lock.stages.is_empty() {
+        out.push_str("]\n\nstages = [\n");
+        for Stage { epoch, packages } in &lock.stages {
+            let names = if packages.is_empty() {
+                String::new()
+            } else {
+                format!(", packages = {packages:?}")
+            };
+            let _ = writeln!(out, "  {{ epoch = {epoch}{names} }},");
+        }
+    }
     let _ = write!(out, "]\n\nloader = {}\n", line(&lock.loader));
     for (title, numbers) in [("users", &lock.users), ("groups", &lock.groups)] {
         numbers_of(&mut out, title, numbers);
@@ -216,6 +228,7 @@ mod tests {
                 release: Sha256::of(b"release"),
             }],
             packages: vec![package("apt"), package("libstdc++6")],
+            stages: Vec::new(),
             loader: package("systemd-boot-efi"),
             users: BTreeMap::from([("sshd".into(), 991), ("_apt".into(), 42)]),
             groups: BTreeMap::new(),

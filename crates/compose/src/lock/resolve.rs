@@ -1,6 +1,6 @@
 //! From the names in a config to exact packages.
 
-use super::{Archive, Error, Lock, Options, Package, SCHEMA, file};
+use super::{Archive, Error, Lock, Options, Package, SCHEMA, file, stages};
 use crate::config::Config;
 use crate::debian::apt::{Apt, Found, Release, Setup};
 use crate::debian::bootstrap::{self, BOOT_PACKAGE};
@@ -136,11 +136,13 @@ impl Solver<'_> {
             .into_iter()
             .chain(releases(pool, &loader_apt.releases()?))
             .collect::<Vec<Archive>>();
+        let epoch = newest(&archives)?;
         Ok(Lock {
             schema: SCHEMA.into(),
             request,
             architecture: base.architecture.clone(),
-            epoch: newest(&archives)?,
+            epoch,
+            stages: stages::assign(self.old, &packages, epoch),
             archives,
             packages,
             loader,
