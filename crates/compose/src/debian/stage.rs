@@ -26,7 +26,7 @@ Acquire::Languages "none";
 
 /// What the programs of packages find in the tree, and that no service is to start
 /// (`/usr/sbin/policy-rc.d` of invoke-rc.d(8)). Files are written without waiting for the disk, since they are temporary.
-const PREPARE: &str = r#"mount -t proc proc /mnt/tree/proc
+const PREPARE: &str = r"mount -t proc proc /mnt/tree/proc
 mount -t tmpfs -o mode=755 tmpfs /mnt/tree/dev
 for name in full null random tty urandom zero; do
   touch /mnt/tree/dev/$name
@@ -36,7 +36,7 @@ ln -s /proc/self/fd /mnt/tree/dev/fd
 printf '#!/bin/sh\nexit 101\n' > /mnt/tree/usr/sbin/policy-rc.d
 chmod 755 /mnt/tree/usr/sbin/policy-rc.d
 mkdir -p /mnt/tree/var/cache/apt/archives/partial
-"#;
+";
 
 /// Installs packages in the tree that is `tree` in `work`, from a [`repository`](super::bootstrap::repository) of them
 /// that is `packages` there; their programs take `time` for now.
