@@ -4,7 +4,7 @@ use crate::bars::Bars;
 use crate::failure::{Code, Failure, Outcome};
 use crate::options::Restart;
 use crate::text;
-use elea_compose::config::{Config, Errors};
+use elea_compose::config::{Config, Finding, Findings};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_host::Machine;
 use elea_host::choose::Changed;
@@ -12,8 +12,8 @@ use elea_store::Store;
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The options that every command takes.
 #[derive(Debug, clap::Args)]
@@ -46,9 +46,27 @@ pub(crate) struct Global {
 pub(crate) struct Context {
     pub(crate) global: Global,
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// What was found in the config that was read, for what is printed as JSON.
+    warnings: Mutex<Findings>,
+}
+
+/// A value, and the warnings of the config that it is about.
+#[derive(Serialize)]
+struct Warned<'a, T> {
+    #[serde(flatten)]
+    value: &'a T,
+    warnings: &'a [Finding],
 }
 
 impl Context {
+    pub(crate) fn new(global: Global, cancelled: Arc<AtomicBool>) -> Self {
+        Self {
+            global,
+            cancelled,
+            warnings: Mutex::default(),
+        }
+    }
+
     /// The store's folder.
     pub(crate) fn store_path(&self) -> PathBuf {
         if let Some(path) = &self.global.store {
@@ -91,10 +109,14 @@ impl Context {
         Bars::new(self.global.quiet, Arc::clone(&self.cancelled))
     }
 
-    /// Prints a value: as JSON if that was asked for, else as `text` says it.
+    /// Prints a value: as JSON if that was asked for, with the warnings of the config if it has any, else as `text` says it.
     pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Outcome {
         let out = if self.global.json {
-            let mut out = serde_json::to_string_pretty(value)?;
+            let warnings = self.warnings();
+            let mut out = match warnings.warnings() {
+                [] => serde_json::to_string_pretty(value)?,
+                warnings => serde_json::to_string_pretty(&Warned { value, warnings })?,
+            };
             out.push('\n');
             out
         } else {
@@ -140,21 +162,38 @@ impl Context {
         Ok(Code::Done)
     }
 
-    /// A config, with every error of it at once.
+    /// A config, with every error of it at once; its warnings are shown.
     pub(crate) fn config(&self, path: &Path) -> Outcome<Config> {
-        elea_compose::config::load(path).map_err(|e| self.config_errors(&e))
+        let config = elea_compose::config::load(path).map_err(|e| self.config_errors(&e))?;
+        self.config_warnings(&config.warnings);
+        Ok(config)
+    }
+
+    /// Warnings of a config: drawn with their lines, or kept for the JSON that comes.
+    pub(crate) fn config_warnings(&self, found: &Findings) {
+        if !found.warnings().is_empty() && !self.global.json {
+            let colours = std::io::stderr().is_terminal();
+            self.say(&format!("{}\n", found.render(colours)));
+        }
+        let mut known = self.warnings();
+        *known = std::mem::take(&mut *known).and(found.clone());
+    }
+
+    fn warnings(&self) -> MutexGuard<'_, Findings> {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Errors of a config: drawn with their lines, or as JSON.
-    pub(crate) fn config_errors(&self, errors: &Errors) -> Failure {
+    pub(crate) fn config_errors(&self, errors: &Findings) -> Failure {
         if self.global.json {
+            let all = std::mem::take(&mut *self.warnings()).and(errors.clone());
             // Data, which belongs to stdout; a reader that went away changes nothing.
-            let _ = print(format!("{}\n", errors.to_json()).as_bytes());
+            let _ = print(format!("{}\n", all.to_json()).as_bytes());
         } else {
             let colours = std::io::stderr().is_terminal();
             let _ = writeln!(std::io::stderr(), "{}\n", errors.render(colours));
         }
-        let number = text::count(errors.list().len() as u64, "error");
+        let number = text::count(errors.errors().len() as u64, "error");
         Failure::new(
             Code::Config,
             format!("the config has {number}; nothing was done"),

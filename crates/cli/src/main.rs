@@ -36,10 +36,7 @@ pub(crate) struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let cancelled = interrupt::watch();
-    let context = Context {
-        global: arguments.global,
-        cancelled,
-    };
+    let context = Context::new(arguments.global, cancelled);
     match commands::run(arguments.command, &context) {
         Ok(code) => ExitCode::from(code as u8),
         Err(failure) => {

@@ -16,6 +16,7 @@ mod reader;
 mod report;
 mod sections;
 mod settings;
+mod traps;
 mod value;
 mod vars;
 mod whens;
@@ -24,7 +25,7 @@ pub use fmt::{FmtError, format};
 pub use layers::Rank;
 pub use load::load;
 pub(crate) use reader::nearest;
-pub use report::{ConfigError, Errors};
+pub use report::{Finding, Findings, Other};
 pub use sections::certificates::Certificates;
 pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
@@ -44,6 +45,7 @@ use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use value::Place;
 
 /// A system as its config describes it, checked as far as that is possible without packages.
@@ -115,7 +117,10 @@ pub struct Config {
     #[serde(skip)]
     said: BTreeMap<String, Vec<layers::Said>>,
     #[serde(skip)]
-    sources: Vec<report::Source>,
+    sources: report::Sources,
+    /// What is allowed and most likely not meant.
+    #[serde(skip)]
+    pub warnings: Findings,
 }
 
 /// `[system]`.
@@ -397,7 +402,7 @@ impl Config {
 
     /// Errors that only the packages could tell, each tied to a value by its dotted name:
     /// (name, what is wrong, what to do).
-    pub fn errors(&self, found: Vec<(String, String, Option<String>)>) -> Errors {
+    pub fn errors(&self, found: Vec<(String, String, Option<String>)>) -> Findings {
         let problems = found
             .into_iter()
             .map(|(key, what, help)| report::Problem {
@@ -408,6 +413,6 @@ impl Config {
                 other: None,
             })
             .collect();
-        Errors::new(self.sources.clone(), problems)
+        Findings::new(Arc::clone(&self.sources), problems, Vec::new())
     }
 }

@@ -119,7 +119,7 @@ impl Options {
 pub enum Error {
     /// The config asks for what the archives do not have.
     #[error("{0}")]
-    Config(#[source] config::Errors),
+    Config(#[source] config::Findings),
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -5,13 +5,13 @@
 use elea_compose::config::keys::{
     Key, Kind, LANGUAGE, SECTIONS, Section, all, man, reference, schema,
 };
-use elea_compose::config::{self, Config, Errors};
+use elea_compose::config::{self, Config, Findings};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-fn load(text: &str) -> Result<Config, Errors> {
+fn load(text: &str) -> Result<Config, Findings> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("elea.toml");
     fs::write(&path, text).unwrap();
@@ -20,7 +20,7 @@ fn load(text: &str) -> Result<Config, Errors> {
 
 fn messages(text: &str) -> Vec<(String, Option<String>)> {
     let errors = load(text).expect_err("this config is wrong");
-    let list = errors.list().iter();
+    let list = errors.errors().iter();
     list.map(|e| (e.message.clone(), e.help.clone())).collect()
 }
 

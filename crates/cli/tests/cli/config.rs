@@ -55,6 +55,69 @@ fn every_error_has_its_place_and_the_exit_code_is_three() {
     elea.bad("config check nowhere.toml", 3, &["nowhere.toml"]);
 }
 
+/// A config with two services on one port, and an ssh port behind the firewall.
+const TRAPS: &str = "\
+[packages]
+install = [\"nftables\", \"openssh-server\"]
+[users.ada]
+ssh_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGAbcdefghijklmnopqrstuvwxyz0123456789abcd ada\"]
+[firewall]
+tcp = [80]
+[units.\"a.socket\"]
+enable = true
+Socket.ListenStream = 80
+[units.\"b.socket\"]
+enable = true
+Socket.ListenStream = [\"/run/b\", \"0.0.0.0:80\"]
+";
+
+/// Whatever reads a config shows its warnings, and does its work.
+#[test]
+fn warnings_are_shown_by_whatever_reads_a_config_and_fail_nothing() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), format!("{GOOD}{TRAPS}")).unwrap();
+    for line in ["config check", "config show", "config explain system"] {
+        let ran = elea.run(line);
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        for text in [
+            "warning: `a.socket` and `b.socket` both listen at the TCP port 80",
+            "--> elea.toml:17:34",
+            "14 | Socket.ListenStream = 80",
+            "warning: the firewall keeps the port of ssh, 22, closed for everybody",
+            "add 22 to `firewall.tcp`",
+        ] {
+            assert!(ran.err.contains(text), "{line}: no `{text}` in {}", ran.err);
+        }
+        assert_eq!(elea.run(&format!("{line} --quiet")).err, "", "{line}");
+        let value = elea.json(line);
+        assert_eq!(elea.run(&format!("{line} --json")).err, "", "{line}");
+        let warning = &value["warnings"][1];
+        assert_eq!(
+            (&warning["line"], &warning["column"]),
+            (&17.into(), &34.into())
+        );
+        assert_eq!(warning["other"]["line"], 14, "{value}");
+    }
+    let out = elea.good("config check");
+    assert!(out.ends_with("hello 1.0: no error, 2 warnings\n"), "{out}");
+    // Beside errors they are there too.
+    fs::write(
+        elea.path("elea.toml"),
+        format!("{GOOD}{TRAPS}nonsense = 1\n"),
+    )
+    .unwrap();
+    let ran = elea.bad(
+        "config check",
+        3,
+        &["warning: the firewall", "error: ", "the config has 1 error"],
+    );
+    assert!(ran.err.find("warning").unwrap() < ran.err.find("error: ").unwrap());
+    let ran = elea.run("config check --json");
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(value["errors"].as_array().unwrap().len(), 1, "{value}");
+    assert_eq!(value["warnings"].as_array().unwrap().len(), 2, "{value}");
+}
+
 /// Imports and defaults are in what is shown, and each value that was written has its place.
 #[test]
 fn the_whole_config_is_shown_with_the_origin_of_each_value() {

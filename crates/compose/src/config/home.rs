@@ -1,6 +1,6 @@
 //! What a config says of homes.
 
-use super::report::Errors;
+use super::report::Findings;
 use super::{Content, octal};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -84,6 +84,8 @@ pub struct OneHome {
     pub read: Vec<PathBuf>,
     /// Tables that are about the system, and were not looked at.
     pub ignored: Vec<String>,
+    /// What is allowed and most likely not meant.
+    pub warnings: Findings,
 }
 
 #[expect(
@@ -97,6 +99,6 @@ fn mode<S: serde::Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok
 
 /// Reads what a config says of the home of `user`. The config may be one of a whole system or have homes alone: tables
 /// about the system are not looked at, and need not be there.
-pub fn load_home(path: &std::path::Path, user: &str) -> Result<OneHome, Errors> {
+pub fn load_home(path: &std::path::Path, user: &str) -> Result<OneHome, Findings> {
     super::load::load_home(path, user)
 }

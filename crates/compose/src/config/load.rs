@@ -5,7 +5,7 @@ use super::keys::{LANGUAGE, SECTIONS};
 use super::layers::{self, Layer, Merged};
 use super::parts::Parts;
 use super::reader::{Fields, Reader};
-use super::report::{Errors, Source};
+use super::report::{Findings, Source};
 use super::value::{self, Node, Place, Table, Value};
 use super::vars::Words;
 use super::whens::Facts;
@@ -25,7 +25,7 @@ const PROFILE: &str = "profile:";
 const PROFILES: [(&str, &str); 1] = [("server", include_str!("profiles/server.toml"))];
 
 /// Reads a config and everything that it imports, and checks it whole.
-pub fn load(path: &Path) -> Result<Config, Errors> {
+pub fn load(path: &Path) -> Result<Config, Findings> {
     let mut reader = Reader::default();
     let mut parts = Parts::default();
     let mut files = Files::default();
@@ -33,7 +33,7 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
     let merged = evaluate(&mut reader, parts);
     match merged {
         // What the rest seems to say may be no more than a consequence.
-        _ if reader.unreadable => Err(Errors::new(reader.sources, reader.problems)),
+        _ if reader.unreadable => Err(reader.findings()),
         (base, specialisations) => {
             let config = read_sections(&mut reader, base);
             let specialisations: Vec<_> = specialisations
@@ -46,13 +46,13 @@ pub fn load(path: &Path) -> Result<Config, Errors> {
 }
 
 /// What [`super::home::load_home`] is.
-pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Errors> {
+pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Findings> {
     let mut reader = Reader::default();
     let mut parts = Parts::default();
     Files::default().read(&mut reader, path, None, "", &mut parts);
     let (merged, _) = evaluate(&mut reader, parts);
     if reader.unreadable {
-        return Err(Errors::new(reader.sources, reader.problems));
+        return Err(reader.findings());
     }
     reader.problems.extend(merged.problems);
     reader.ranks = merged.ranks;
@@ -79,8 +79,9 @@ pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Errors> {
             home,
             read: reader.sources.iter().map(|s| s.path.clone()).collect(),
             ignored,
+            warnings: reader.findings(),
         }),
-        _ => Err(Errors::new(reader.sources, reader.problems)),
+        _ => Err(reader.findings()),
     }
 }
 
@@ -91,16 +92,17 @@ fn finish(
     reader: Reader,
     config: Read,
     specialisations: Vec<(String, Read)>,
-) -> Result<Config, Errors> {
-    let sources = reader.sources;
-    let (Some(mut config), true) = (config, reader.problems.is_empty()) else {
-        return Err(Errors::new(sources, reader.problems));
+) -> Result<Config, Findings> {
+    let read: Vec<PathBuf> = reader.sources.iter().map(|s| s.path.clone()).collect();
+    let is_good = reader.problems.is_empty();
+    let findings = reader.findings();
+    let (Some(mut config), true) = (config, is_good) else {
+        return Err(findings);
     };
-    let read: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).collect();
     let place = |config: &mut Config| {
         path.clone_into(&mut config.path);
         config.read.clone_from(&read);
-        config.sources.clone_from(&sources);
+        config.sources = findings.sources();
     };
     place(&mut config);
     for (name, other) in specialisations {
@@ -108,6 +110,7 @@ fn finish(
         place(&mut other);
         config.specialisation.insert(name, other);
     }
+    config.warnings = findings;
     Ok(config)
 }
 

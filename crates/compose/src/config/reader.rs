@@ -2,10 +2,11 @@
 
 use super::layers::Rank;
 use super::load::beside;
-use super::report::{Problem, Source};
+use super::report::{Findings, Problem, Source};
 use super::value::{Node, Place, Table, Value, quoted};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A value and where it was written.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ const ROOM: usize = 64 << 20;
 pub(super) struct Reader {
     pub(super) sources: Vec<Source>,
     pub(super) problems: Vec<Problem>,
+    /// What is allowed and most likely not meant.
+    pub(super) warnings: Vec<Problem>,
     /// Whether a file could not be read as what it should be.
     pub(super) unreadable: bool,
     /// Bytes that variables and modules have made.
@@ -75,6 +78,54 @@ impl Reader {
         if let Some(problem) = self.problems.last_mut() {
             problem.other = Some((other, other_label.into()));
         }
+    }
+
+    /// Notes something that is allowed and most likely not meant.
+    pub(super) fn warn(
+        &mut self,
+        at: Option<Place>,
+        what: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.warnings.push(Problem {
+            at,
+            what: what.into(),
+            label: label.into(),
+            help: Some(help.into()),
+            other: None,
+        });
+    }
+
+    /// The same, with another place that it has to do with.
+    pub(super) fn warn_of_two(
+        &mut self,
+        at: Option<Place>,
+        what: impl Into<String>,
+        label: &str,
+        other: Option<(Place, &str)>,
+        help: impl Into<String>,
+    ) {
+        self.warn(at, what, label, help);
+        if let Some(warning) = self.warnings.last_mut() {
+            warning.other = other.map(|(at, label)| (at, label.to_owned()));
+        }
+    }
+
+    /// The place of a text within another one, where it stands there as it is.
+    pub(super) fn within(&self, place: Place, text: &str) -> Option<Place> {
+        let source = &self.sources.get(place.file)?.text;
+        let start = place.start + source.get(place.start..place.end)?.find(text)?;
+        Some(Place {
+            start,
+            end: start + text.len(),
+            ..place
+        })
+    }
+
+    /// Everything that was found.
+    pub(super) fn findings(self) -> Findings {
+        Findings::new(Arc::new(self.sources), self.problems, self.warnings)
     }
 
     /// Whether a config may become larger by so many bytes.

@@ -15,14 +15,15 @@ pub(super) mod timers;
 pub(super) mod units;
 pub(super) mod update;
 
-use super::check;
 use super::reader::{Fields, Located, Reader};
 use super::value::{Place, place_of};
-use super::{Base, Config, Loader, Packages, Services, System, Tmpfiles, Trust};
+use super::{Base, Config, Findings, Loader, Packages, Services, System, Tmpfiles, Trust};
+use super::{check, traps};
 use elea_formats::release::Health;
 use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The version of the config's language.
 const SCHEMA: u64 = 1;
@@ -82,7 +83,8 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         specialisation: BTreeMap::new(),
         places: BTreeMap::new(),
         said: BTreeMap::new(),
-        sources: Vec::new(),
+        sources: Arc::default(),
+        warnings: Findings::default(),
     };
     reader.finish(&top);
     Some(Config {
@@ -205,10 +207,12 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
     })
 }
 
-/// What is wrong with the whole: what two parts both make, what starts though it must not, secrets in clear.
+/// What is wrong with the whole: what two parts both make, what starts though it must not, secrets in clear; and what
+/// looks so.
 pub(super) fn whole(reader: &mut Reader, config: &Config) {
     secrets::in_clear(reader, config);
     let rendered = crate::render::render(config);
+    traps::look(reader, config, &rendered);
     let at = |key: &str| place_of(&config.places, key);
     let own = config
         .files

@@ -31,7 +31,7 @@ fn one(text: &str, user: &str) -> Result<OneHome, Vec<String>> {
     fs::write(dir.path().join("home.toml"), text).unwrap();
     fs::write(dir.path().join("x"), "").unwrap();
     let loaded = load_home(&dir.path().join("home.toml"), user);
-    loaded.map_err(|e| e.list().iter().map(|e| e.message.clone()).collect())
+    loaded.map_err(|e| e.errors().iter().map(|e| e.message.clone()).collect())
 }
 
 #[test]

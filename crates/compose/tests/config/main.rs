@@ -6,12 +6,12 @@ mod home;
 mod language;
 mod sections;
 
-use elea_compose::config::{self, Config, Errors};
+use elea_compose::config::{self, Config, Findings};
 use std::fs;
 use std::path::Path;
 
 /// A folder of config files; the first is the config.
-fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Config, Errors>) {
+fn load(files: &[(&str, &str)]) -> (tempfile::TempDir, Result<Config, Findings>) {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = dir.path().join(name);
@@ -32,7 +32,7 @@ fn bad(files: &[(&str, &str)]) -> Vec<String> {
     let (dir, config) = load(files);
     let errors = config.expect_err("this config is wrong");
     errors
-        .list()
+        .errors()
         .iter()
         .map(|e| {
             let file = e.file.as_deref().unwrap_or(Path::new("-"));
@@ -288,7 +288,7 @@ fn what_is_no_toml_or_no_file() {
     );
     assert!(found[2].contains("duplicate key"), "{found:?}");
     let errors = config::load(Path::new("/nonexistent/elea.toml")).unwrap_err();
-    assert_eq!(errors.list().len(), 1);
+    assert_eq!(errors.errors().len(), 1);
     assert!(errors.to_string().contains("/nonexistent/elea.toml"));
     let found = bad(&[
         (

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
-use crate::options;
+use crate::{options, text};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -26,6 +26,10 @@ struct Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let config = context.config(&args.config)?;
+    let found = match config.warnings.warnings().len() as u64 {
+        0 => "nothing is wrong".to_owned(),
+        number => format!("no error, {}", text::count(number, "warning")),
+    };
     let shown = Shown {
         schema: "elea.config-check/1",
         files: config.read,
@@ -35,11 +39,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     };
     context.show(&shown, |s| {
         let files: Vec<_> = s.files.iter().map(|f| f.display().to_string()).collect();
-        format!(
-            "{}: {} {}: nothing is wrong\n",
-            files.join(", "),
-            s.name,
-            s.version
-        )
+        format!("{}: {} {}: {found}\n", files.join(", "), s.name, s.version)
     })
 }

@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         None => user()?,
     };
     let one = load_home(&path, &name).map_err(|e| context.config_errors(&e))?;
+    context.config_warnings(&one.warnings);
     if !one.ignored.is_empty() {
         let tables = one.ignored.join(", ");
         context.say(&format!("about the system, and not looked at: {tables}"));
