@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::options::Restart;
 use crate::text;
 use elea_compose::config::{Config, Finding, Findings};
+use elea_compose::preflight::{Purpose, preflight};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_host::Machine;
 use elea_host::choose::Changed;
@@ -169,6 +170,25 @@ impl Context {
         Ok(config)
     }
 
+    /// A config, with everything that is wrong with it and with what goes with it (its units, its lock) at once.
+    /// `more` is what the command itself found.
+    pub(crate) fn checked_config(
+        &self,
+        path: &Path,
+        purpose: Purpose,
+        more: Findings,
+    ) -> Outcome<Config> {
+        let found = match preflight(path, purpose) {
+            Ok(config) if more.errors().is_empty() => {
+                self.config_warnings(&config.warnings);
+                return Ok(config);
+            }
+            Ok(config) => config.warnings,
+            Err(found) => found,
+        };
+        Err(self.config_errors(&found.and(more)))
+    }
+
     /// Warnings of a config: drawn with their lines, or kept for the JSON that comes.
     pub(crate) fn config_warnings(&self, found: &Findings) {
         if !found.warnings().is_empty() && !self.global.json {
@@ -204,6 +224,10 @@ impl Context {
     pub(crate) fn build_error(&self, error: elea_compose::lock::Error) -> Failure {
         match error {
             elea_compose::lock::Error::Config(errors) => self.config_errors(&errors),
+            gone @ elea_compose::lock::Error::Gone(_) => {
+                let hint = "`elea lock --update` resolves anew; nothing was built";
+                Failure::new(Code::Config, text::plain(&gone.to_string())).hint(hint)
+            }
             other => Failure::from(other),
         }
     }

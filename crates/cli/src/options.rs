@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::places;
 use elea_compose::lock;
+use elea_compose::preflight::Purpose;
 use elea_host::choose;
 use elea_net::{Options, Registries};
 use elea_store::export::Compression;
@@ -114,6 +115,15 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
+    /// What is going to be done with the config.
+    pub(crate) fn purpose(&self, builds: bool) -> Purpose {
+        Purpose {
+            locked: self.locked,
+            resolves: !self.locked,
+            builds,
+        }
+    }
+
     pub(crate) fn options(&self, context: &Context) -> Outcome<lock::Options> {
         let given = |path: &Option<PathBuf>, other: fn() -> Outcome<PathBuf>| match path {
             Some(path) => Ok(path.clone()),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
+#[path = "cli/bad_input.rs"]
+mod bad_input;
 #[path = "cli/config.rs"]
 mod config;
 #[path = "cli/described.rs"]

@@ -4,6 +4,7 @@
 //! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
 
 mod check;
+mod clear;
 mod fmt;
 pub mod home;
 mod json;
@@ -24,6 +25,7 @@ mod whens;
 pub use fmt::{FmtError, format};
 pub use layers::Rank;
 pub use load::load;
+pub(crate) use load::read;
 pub(crate) use reader::nearest;
 pub use report::{Finding, Findings, Other};
 pub use sections::certificates::Certificates;
@@ -306,6 +308,20 @@ pub struct Definition {
     pub holds: bool,
 }
 
+/// What something other than the reader found in a config.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Whether nothing can be done before it is put right.
+    pub(crate) is_error: bool,
+    /// Dotted names of values that it is about; the first that was written is shown.
+    pub(crate) keys: Vec<String>,
+    /// The line of a longer text that it is about.
+    pub(crate) line: Option<String>,
+    pub(crate) what: String,
+    pub(crate) label: String,
+    pub(crate) help: Option<String>,
+}
+
 /// With the keys that a config has for it.
 impl Serialize for Content {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -385,6 +401,11 @@ impl Config {
         self.origin_of(*self.places.get(key)?)
     }
 
+    /// Where a value was written, or the first one of a table.
+    fn place(&self, key: &str) -> Option<Place> {
+        value::place_of(&self.places, key)
+    }
+
     fn origin_of(&self, place: Place) -> Option<Origin> {
         let source = self.sources.get(place.file)?;
         let (line, column) = report::position(&source.text, place.start);
@@ -406,7 +427,7 @@ impl Config {
         let problems = found
             .into_iter()
             .map(|(key, what, help)| report::Problem {
-                at: value::place_of(&self.places, &key),
+                at: self.place(&key),
                 what,
                 label: String::new(),
                 help,
@@ -414,5 +435,31 @@ impl Config {
             })
             .collect();
         Findings::new(Arc::clone(&self.sources), problems, Vec::new())
+    }
+
+    /// What others found in the config, tied to its lines.
+    pub(crate) fn found(&self, found: Vec<Found>) -> Findings {
+        let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+        for found in found {
+            let place = found.keys.iter().find_map(|key| {
+                let place = self.place(key)?;
+                let line = found.line.as_deref().filter(|line| !line.is_empty());
+                let inner = line.and_then(|line| report::within(&self.sources, place, line));
+                Some(inner.unwrap_or(place))
+            });
+            let problem = report::Problem {
+                at: place,
+                what: found.what,
+                label: found.label,
+                help: found.help,
+                other: None,
+            };
+            if found.is_error {
+                errors.push(problem);
+            } else {
+                warnings.push(problem);
+            }
+        }
+        Findings::new(Arc::clone(&self.sources), errors, warnings)
     }
 }

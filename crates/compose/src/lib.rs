@@ -1,7 +1,8 @@
 //! Make a tree: a config, a lock, packages in a sandbox, and what makes of them an image.
 //!
 //! [`config::load`] reads what a person wrote; [`lock::resolve`] turns it into exact packages,
-//! each with its SHA-256; [`build::build`] makes the image, from those packages alone and without network.
+//! each with its SHA-256; [`preflight::preflight`] finds
+//! what is wrong before either; [`build::build`] makes the image, from those packages alone and without network.
 
 pub mod build;
 pub mod config;
@@ -10,6 +11,7 @@ mod finish;
 pub mod initrd;
 mod known;
 pub mod lock;
+pub mod preflight;
 mod program;
 mod render;
 pub mod steps;

@@ -8,7 +8,7 @@ mod resolve;
 mod stages;
 
 pub use file::{Loaded, encode, load, parse, path_of, save};
-pub use resolve::resolve;
+pub use resolve::{request, resolve};
 pub use stages::{Stage, Staged};
 
 use crate::config;
@@ -113,6 +113,13 @@ impl Options {
     }
 }
 
+fn gone_count(gone: &[String]) -> String {
+    match gone.len() {
+        1 => "a package".into(),
+        number => format!("{number} packages"),
+    }
+}
+
 /// Why there is no lock, or no build.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -187,6 +194,9 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// Packages of the lock are in no archive any more, or others in their place.
+    #[error("{} of the lock are not in the archives any more:\n  {}", gone_count(.0), .0.join("\n  "))]
+    Gone(Vec<String>),
     /// `--locked`, and a package is not kept here.
     #[error("{count} packages of the lock are not in {} (the first is {first}), and `--locked` fetches nothing; build once without it", cache.display())]
     NotKept {

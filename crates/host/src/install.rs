@@ -85,9 +85,14 @@ pub struct Plan {
     pub keys: Vec<String>,
 }
 
-/// Decides how the disk will look. Pure but for the random UUIDs, the clock, and a look for the
-/// programs that will be needed.
-pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<Plan, Error> {
+/// What can be said of a disk before there is an image for it: whether there is something on it, whether it has room for
+/// the smallest, and whether the programs are there.
+pub fn precheck(target: &Target, options: &Options) -> Result<(), Error> {
+    ready(target, options)?;
+    layout::has_room(target)
+}
+
+fn ready(target: &Target, options: &Options) -> Result<(), Error> {
     if !options.wipe && !target.found.is_empty() {
         return Err(Error::Occupied {
             path: target.path.clone(),
@@ -98,6 +103,13 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
         Filesystem::Ext4 => ext4::check_programs()?,
         Filesystem::Btrfs => btrfs::check_programs()?,
     }
+    Ok(())
+}
+
+/// Decides how the disk will look. Pure but for the random UUIDs, the clock, and a look for the
+/// programs that will be needed.
+pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<Plan, Error> {
+    ready(target, options)?;
     let partitions = layout::partitions(contents, target, options.filesystem)?;
     let uuid = random_uuid()?;
     let mut generation = contents.generation(&uuid, &options.arguments, now())?;

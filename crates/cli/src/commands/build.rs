@@ -4,6 +4,7 @@ use crate::commands::image::tar;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::{options, places, text};
+use elea_compose::config::Findings;
 use elea_compose::{build, lock};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 /// Make an image from a config: packages, files, users, services
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The config's file
+    /// The config's file; `-` is what comes by stdin
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
     #[command(flatten)]
@@ -52,7 +53,8 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let config = context.config(&args.config)?;
+    let purpose = args.inputs.purpose(!args.dry_run);
+    let config = context.checked_config(&args.config, purpose, disks(args, context)?)?;
     if !args.dry_run {
         Context::need_root("building an image")?;
     }
@@ -140,6 +142,37 @@ fn compare(store: &Store, name: &str, built: &Digest, context: &Context) -> Outc
     )))
 }
 
+/// What is wrong with the disks that are to be written, before anything is built for them.
+fn disks(args: &Args, context: &Context) -> Outcome<Findings> {
+    let mut found = Findings::default();
+    for output in &args.outputs {
+        let Reference::Disk(path) = output else {
+            continue;
+        };
+        let target = target(path)?;
+        match install::precheck(&target, &disk_options(context)) {
+            Err(small @ install::Error::Tiny { .. }) => {
+                let help = "name a larger disk, or a file that is not there: it is made";
+                found = found.and(Findings::error(small.to_string(), help));
+            }
+            result => result?,
+        }
+    }
+    Ok(found)
+}
+
+fn target(path: &Path) -> Outcome<Target> {
+    let size = (!path.exists()).then_some(options::DISK);
+    Ok(Target::inspect(path, size)?)
+}
+
+fn disk_options(context: &Context) -> install::Options {
+    install::Options {
+        wipe: context.global.yes,
+        ..install::Options::default()
+    }
+}
+
 /// A disk file as `elea install` makes it, with its usual choices.
 fn disk(
     store: &Store,
@@ -148,14 +181,9 @@ fn disk(
     context: &Context,
     progress: &dyn Progress,
 ) -> Outcome<()> {
-    let size = (!path.exists()).then_some(options::DISK);
-    let target = Target::inspect(path, size)?;
+    let target = target(path)?;
     let contents = Contents::load(store, image)?;
-    let options = install::Options {
-        wipe: context.global.yes,
-        ..install::Options::default()
-    };
-    let plan = install::plan(&contents, &target, &options)?;
+    let plan = install::plan(&contents, &target, &disk_options(context))?;
     install::apply(&plan, &contents, store.path(), &places::scratch(), progress)?;
     Ok(())
 }

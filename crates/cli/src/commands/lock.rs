@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{options, text};
-use elea_compose::config::Config;
+use elea_compose::config::{Config, Findings};
 use elea_compose::lock::{self, Loaded, Lock};
 use elea_formats::release::Package;
 use elea_host::diff::{Packages, package_changes};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Pin the packages of a config: write its lock, and build nothing
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The config's file
+    /// The config's file; `-` is what comes by stdin
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
     #[command(flatten)]
@@ -33,7 +33,11 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let config = context.config(&args.config)?;
+    let config = context.checked_config(
+        &args.config,
+        args.inputs.purpose(false),
+        Findings::default(),
+    )?;
     let options = args.inputs.options(context)?;
     let before = lock::load(&config)?;
     let resolved =

@@ -118,6 +118,59 @@ fn warnings_are_shown_by_whatever_reads_a_config_and_fail_nothing() {
     assert_eq!(value["warnings"].as_array().unwrap().len(), 2, "{value}");
 }
 
+/// Whatever a program prints is a config: JSON, or TOML. Its paths are those of the current folder.
+#[test]
+fn a_config_comes_by_stdin() {
+    let elea = Elea::new();
+    fs::write(elea.path("motd"), "hello").unwrap();
+    fs::write(elea.path("base.toml"), "[base]\nsuite = \"trixie\"\n").unwrap();
+    let json = "{\"imports\": [\"base.toml\"],\n \"system\": {\"name\": \"a\", \"version\": \"1\"},\n \"files\": {\"/etc/motd\": {\"source\": \"motd\"}}}";
+    let ran = elea.run_with("config check -", json);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (Some(0), "stdin, base.toml: a 1: nothing is wrong\n")
+    );
+    assert_eq!(elea.run_with("config check -", GOOD).code, Some(0));
+    let ran = elea.run_with("config show -", json);
+    assert!(ran.out.contains("source = \"motd\""), "{ran:?}");
+    let wrong = json.replace("\"1\"", "1");
+    let ran = elea.run_with("config check - --json", &wrong);
+    let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let error = &value["errors"][0];
+    assert_eq!(ran.code, Some(3));
+    assert_eq!(
+        error["message"],
+        "`system.version` must be a text, not a number"
+    );
+    assert_eq!(
+        (&error["file"], &error["line"], &error["column"]),
+        (&"stdin".into(), &2.into(), &37.into())
+    );
+    for (text, words) in [
+        (&json[..40], "stdin:2:"),
+        ("[", "stdin:1:"),
+        ("{\"system\": \"\u{fffd}", "stdin:1:14"),
+    ] {
+        let ran = elea.run_with("config check -", text);
+        assert_eq!(ran.code, Some(3), "{text}");
+        assert!(ran.err.contains(words), "{text}: {ran:?}");
+    }
+    let long = " ".repeat((4 << 20) + 1);
+    let ran = elea.run_with("config check -", &long);
+    assert!(
+        ran.err
+            .contains("cannot read stdin: it is larger than 4 MiB"),
+        "{ran:?}"
+    );
+    // A build of it has the lock of the folder.
+    let ran = elea.run_with("lock - --locked --initrd motd", json);
+    assert_eq!(ran.code, Some(3));
+    assert!(ran.err.contains("there is no lock elea.lock"), "{ran:?}");
+    fs::write(elea.path("elea.lock"), "nonsense").unwrap();
+    let ran = elea.run_with("lock - --locked --initrd motd", json);
+    assert!(ran.err.contains("the lock elea.lock is damaged"), "{ran:?}");
+}
+
 /// Imports and defaults are in what is shown, and each value that was written has its place.
 #[test]
 fn the_whole_config_is_shown_with_the_origin_of_each_value() {
@@ -154,21 +207,21 @@ fn a_locked_build_needs_its_lock() {
         }
         let ran = elea.bad(
             &format!("{command} --locked --initrd elea.toml"),
-            1,
-            &["elea.toml has no lock", "build once without it"],
+            3,
+            &["there is no lock elea.lock", "make one with `elea lock`"],
         );
         assert_eq!(ran.out, "");
     }
     fs::write(elea.path("elea.lock"), "schema = \"elea.lock/9\"\n").unwrap();
     elea.bad(
         "lock --locked --initrd elea.toml",
-        1,
+        3,
         &["elea.lock", "elea.lock/9", "newer"],
     );
     fs::write(elea.path("elea.lock"), "nonsense").unwrap();
     elea.bad(
         "lock --locked --initrd elea.toml",
-        1,
+        3,
         &["elea.lock", "damaged"],
     );
     assert!(!elea.store().exists());

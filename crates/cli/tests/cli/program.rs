@@ -62,6 +62,15 @@ impl Elea {
         self.command(&words).output().unwrap().into()
     }
 
+    /// Runs words that are divided by blanks, and gives them a text by stdin.
+    pub(crate) fn run_with(&self, line: &str, text: &str) -> Ran {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let file = tempfile::tempfile().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), 0).unwrap();
+        let mut command = self.command(&words);
+        command.stdin(file).output().unwrap().into()
+    }
+
     /// Runs words that must succeed; stdout.
     pub(crate) fn good(&self, line: &str) -> String {
         let ran = self.run(line);

@@ -12,7 +12,7 @@ use super::whens::Facts;
 use super::{Config, json, modules, sections};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A config file is never larger, in bytes.
@@ -24,25 +24,58 @@ const PROFILE: &str = "profile:";
 /// The profiles that come with Elea, by name.
 const PROFILES: [(&str, &str); 1] = [("server", include_str!("profiles/server.toml"))];
 
-/// Reads a config and everything that it imports, and checks it whole.
+/// The config that comes by stdin.
+const STDIN: &str = "-";
+/// What it is called.
+const STDIN_NAME: &str = "stdin";
+/// What it is read as: a config in the current folder, whose paths are relative to it and whose lock lies in it.
+const OF_STDIN: &str = "elea.json";
+
+/// Reads a config and everything that it imports, and checks it whole. `-` is what comes by stdin, JSON or TOML.
 pub fn load(path: &Path) -> Result<Config, Findings> {
+    match read(path) {
+        (Some(mut config), found) if found.errors().is_empty() => {
+            config.warnings = found;
+            Ok(config)
+        }
+        (_, found) => Err(found),
+    }
+}
+
+/// The same; of a config with errors too as much as makes sense, for others to look at.
+pub(crate) fn read(path: &Path) -> (Option<Config>, Findings) {
     let mut reader = Reader::default();
     let mut parts = Parts::default();
-    let mut files = Files::default();
-    files.read(&mut reader, path, None, "", &mut parts);
-    let merged = evaluate(&mut reader, parts);
-    match merged {
+    Files::default().read(&mut reader, path, None, "", &mut parts);
+    let (base, specialisations) = evaluate(&mut reader, parts);
+    if reader.unreadable {
         // What the rest seems to say may be no more than a consequence.
-        _ if reader.unreadable => Err(reader.findings()),
-        (base, specialisations) => {
-            let config = read_sections(&mut reader, base);
-            let specialisations: Vec<_> = specialisations
-                .into_iter()
-                .map(|(name, merged)| (name, read_sections(&mut reader, merged)))
-                .collect();
-            finish(path, reader, config, specialisations)
+        return (None, reader.findings());
+    }
+    let mut config = read_sections(&mut reader, base);
+    for (name, merged) in specialisations {
+        let special = read_sections(&mut reader, merged);
+        if let (Some(config), Some(special)) = (&mut config, special) {
+            config.specialisation.insert(name, special);
         }
     }
+    let read: Vec<PathBuf> = reader.sources.iter().map(|s| s.path.clone()).collect();
+    let found = reader.findings();
+    if let Some(config) = &mut config {
+        let path = if path == Path::new(STDIN) {
+            Path::new(OF_STDIN)
+        } else {
+            path
+        };
+        let place = |config: &mut Config| {
+            path.clone_into(&mut config.path);
+            config.read.clone_from(&read);
+            config.sources = found.sources();
+        };
+        place(config);
+        config.specialisation.values_mut().for_each(place);
+    }
+    (config, found)
 }
 
 /// What [`super::home::load_home`] is.
@@ -85,37 +118,8 @@ pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Findings> {
     }
 }
 
-type Read = Option<Config>;
-
-fn finish(
-    path: &Path,
-    reader: Reader,
-    config: Read,
-    specialisations: Vec<(String, Read)>,
-) -> Result<Config, Findings> {
-    let read: Vec<PathBuf> = reader.sources.iter().map(|s| s.path.clone()).collect();
-    let is_good = reader.problems.is_empty();
-    let findings = reader.findings();
-    let (Some(mut config), true) = (config, is_good) else {
-        return Err(findings);
-    };
-    let place = |config: &mut Config| {
-        path.clone_into(&mut config.path);
-        config.read.clone_from(&read);
-        config.sources = findings.sources();
-    };
-    place(&mut config);
-    for (name, other) in specialisations {
-        let Some(mut other) = other else { continue };
-        place(&mut other);
-        config.specialisation.insert(name, other);
-    }
-    config.warnings = findings;
-    Ok(config)
-}
-
 /// The types of what was merged.
-fn read_sections(reader: &mut Reader, merged: Merged) -> Read {
+fn read_sections(reader: &mut Reader, merged: Merged) -> Option<Config> {
     let places = value::places(&merged.table);
     reader.problems.extend(merged.problems);
     reader.ranks = merged.ranks;
@@ -300,7 +304,13 @@ pub(super) fn read_file(
         reader.problem(asked, what, "one too many", None);
         return None;
     }
-    let text = match text_of(path) {
+    let is_stdin = asked.is_none() && path == Path::new(STDIN);
+    let text = if is_stdin {
+        text(std::io::stdin().lock()).map_err(|why| (format!("cannot read stdin: {why}"), None))
+    } else {
+        text_of(path)
+    };
+    let text = match text {
         Ok(text) => text,
         Err((what, help)) => {
             reader.unreadable |= asked.is_none();
@@ -308,7 +318,17 @@ pub(super) fn read_file(
             return None;
         }
     };
-    let is_json = path.extension().is_some_and(|e| e == "json");
+    let is_json = if is_stdin {
+        // No TOML begins so.
+        text.trim_start().starts_with('{')
+    } else {
+        path.extension().is_some_and(|e| e == "json")
+    };
+    let path = if is_stdin {
+        Path::new(STDIN_NAME)
+    } else {
+        path
+    };
     let (table, complaints) = if is_json {
         json::parse_json(number, &text)
     } else {
@@ -322,8 +342,11 @@ pub(super) fn read_file(
         "this is no TOML"
     };
     for (at, what) in complaints {
+        // Of a name that stands twice the first counts, and the rest is as it is.
+        let is_twice = what == "duplicate key";
+        reader.unreadable |= !is_twice;
+        let label = if is_twice { "again here" } else { label };
         reader.problem(Some(at), what, label, None);
-        reader.unreadable = true;
     }
     Some((number, table))
 }
@@ -341,7 +364,15 @@ fn text_of(path: &Path) -> Result<String, (String, Option<String>)> {
             )
         });
     }
-    text(path).map_err(|why| {
+    let read = |path: &Path| {
+        let file = File::open(path).map_err(|e| e.to_string())?;
+        let kind = file.metadata().map_err(|e| e.to_string())?;
+        if !kind.is_file() {
+            return Err("it is no file".into());
+        }
+        text(file)
+    };
+    read(path).map_err(|why| {
         let help = "paths are relative to the folder of the file that names them";
         let what = format!("cannot read the config {}: {why}", path.display());
         (what, Some(help.to_owned()))
@@ -353,14 +384,9 @@ pub(super) fn beside(config: &Path, name: &str) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(name)
 }
 
-fn text(path: &Path) -> Result<String, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let kind = file.metadata().map_err(|e| e.to_string())?;
-    if !kind.is_file() {
-        return Err("it is no file".into());
-    }
+fn text(from: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
-    file.take(LIMIT + 1)
+    from.take(LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| e.to_string())?;
     if bytes.len() as u64 > LIMIT {

@@ -2,7 +2,7 @@
 
 use super::layers::Rank;
 use super::load::beside;
-use super::report::{Findings, Problem, Source};
+use super::report::{Findings, Problem, Source, within};
 use super::value::{Node, Place, Table, Value, quoted};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,13 +114,7 @@ impl Reader {
 
     /// The place of a text within another one, where it stands there as it is.
     pub(super) fn within(&self, place: Place, text: &str) -> Option<Place> {
-        let source = &self.sources.get(place.file)?.text;
-        let start = place.start + source.get(place.start..place.end)?.find(text)?;
-        Some(Place {
-            start,
-            end: start + text.len(),
-            ..place
-        })
+        within(&self.sources, place, text)
     }
 
     /// Everything that was found.

@@ -99,6 +99,18 @@ impl Findings {
         }
     }
 
+    /// One thing that is wrong and stands in no file.
+    pub fn error(what: String, help: &str) -> Self {
+        let problem = Problem {
+            at: None,
+            what,
+            label: String::new(),
+            help: Some(help.to_owned()),
+            other: None,
+        };
+        Self::new(Sources::default(), vec![problem], Vec::new())
+    }
+
     /// What is wrong, by file and place.
     pub fn errors(&self) -> &[Finding] {
         &self.errors
@@ -252,6 +264,17 @@ fn in_order(findings: &mut Vec<Finding>) {
     findings.sort_by_key(|found| found.drawing.at);
     let mut seen = HashSet::new();
     findings.retain(|found| seen.insert((found.drawing.at, found.message.clone())));
+}
+
+/// The place of a text within another one, where it stands there as it is.
+pub(super) fn within(sources: &[Source], place: Place, text: &str) -> Option<Place> {
+    let source = &sources.get(place.file)?.text;
+    let start = place.start + source.get(place.start..place.end)?.find(text)?;
+    Some(Place {
+        start,
+        end: start + text.len(),
+        ..place
+    })
 }
 
 /// Line and column of a byte, both from 1; columns count characters.

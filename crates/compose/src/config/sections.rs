@@ -18,7 +18,7 @@ pub(super) mod update;
 use super::reader::{Fields, Located, Reader};
 use super::value::{Place, place_of};
 use super::{Base, Config, Findings, Loader, Packages, Services, System, Tmpfiles, Trust};
-use super::{check, traps};
+use super::{check, clear, traps};
 use elea_formats::release::Health;
 use elea_store::trust::{Keys, Known, PublicKey, parse_rules};
 use std::collections::{BTreeMap, BTreeSet};
@@ -210,7 +210,7 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
 /// What is wrong with the whole: what two parts both make, what starts though it must not, secrets in clear; and what
 /// looks so.
 pub(super) fn whole(reader: &mut Reader, config: &Config) {
-    secrets::in_clear(reader, config);
+    clear::look(reader, config);
     let rendered = crate::render::render(config);
     traps::look(reader, config, &rendered);
     let at = |key: &str| place_of(&config.places, key);

@@ -7,8 +7,7 @@ mod ports;
 mod ssh;
 
 use super::reader::Reader;
-use super::value::{Place, place_of, quoted};
-use super::{Config, Content};
+use super::{Config, Content, quoted};
 use crate::render::Rendered;
 use elea_formats::unit::Unit;
 
@@ -23,11 +22,6 @@ pub(super) fn look(reader: &mut Reader, config: &Config, rendered: &Rendered) {
 }
 
 impl Config {
-    /// Where a value was written, or the first one of a table.
-    fn place(&self, key: &str) -> Option<Place> {
-        place_of(&self.places, key)
-    }
-
     fn installs(&self, package: &str) -> bool {
         self.packages.install.iter().any(|name| name == package)
     }

@@ -76,13 +76,20 @@ impl Cache {
         let inherited = super::apt::inherited(log)?;
         let total = missing.iter().map(|p| p.size).sum();
         progress.start("fetch packages", Some(total), Unit::Bytes);
+        let mut gone = Vec::new();
         for batch in missing.chunks(BATCH) {
-            self.fetch(batch, &archives, &inherited, log, progress)?;
+            gone.extend(self.fetch(batch, &archives, &inherited, log, progress)?);
             progress.advance(batch.iter().map(|p| p.size).sum());
         }
-        Ok(elea_sys::durable::sync_folder(&self.folder)?)
+        elea_sys::durable::sync_folder(&self.folder)?;
+        if gone.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Gone(gone))
+        }
     }
 
+    /// Fetches some packages; those that no archive has, and why.
     fn fetch(
         &self,
         batch: &[&Package],
@@ -90,7 +97,7 @@ impl Cache {
         inherited: &str,
         log: &Path,
         progress: &dyn Progress,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<String>, Error> {
         let folder = tempfile::Builder::new()
             .prefix(".fetch-")
             .tempdir_in(&self.folder)
@@ -121,14 +128,23 @@ impl Cache {
                 .arg(format!("SHA256:{}", package.sha256));
             targets.push((*package, target));
         }
+        let mut gone = Vec::new();
+        let begin = fs::metadata(log).map_or(0, |log| log.len());
         match program::run(command, "apt", log, progress) {
             Err(program::ProgramError::Failed { words, .. }) => {
-                let missing = targets.iter().find(|(_, target)| !target.exists());
-                let package = missing.map_or(batch[0], |(package, _)| package);
-                return Err(failed(package, words));
+                let said = program::since(log, begin)?;
+                for (package, _) in targets.iter().filter(|(_, target)| !target.exists()) {
+                    let Some(why) = gone_for(&said, &package.file) else {
+                        return Err(failed(package, words));
+                    };
+                    gone.push(format!("{} {}: {why}", package.name, package.version));
+                }
+                targets.retain(|(_, target)| target.exists());
             }
-            result => result?,
-        };
+            result => {
+                result?;
+            }
+        }
         for (package, target) in targets {
             if sha256(&target)? != package.sha256 {
                 return Err(failed(package, "its content has another SHA-256".into()));
@@ -138,8 +154,28 @@ impl Cache {
             let path = self.path(&package.sha256);
             fs::rename(&target, &path).at("rename into place", &path)?;
         }
-        Ok(())
+        Ok(gone)
     }
+}
+
+/// What apt says of a URL, if it is that the archive has the file no more, or another one. An archive that does not
+/// answer is another matter.
+fn gone_for<'a>(said: &'a str, file: &str) -> Option<&'a str> {
+    let begins = [
+        "404 ",
+        "410 ",
+        "Hash Sum mismatch",
+        "File has unexpected size",
+    ];
+    let absent = ["(2: No such file or directory)", "File not found"];
+    said.lines().find_map(|line| {
+        // Of `copy:///x` it makes `copy:/x`.
+        let (url, why) = line.strip_prefix("E: Failed to fetch ")?.split_once("  ")?;
+        url.strip_suffix(file)?.strip_suffix('/')?;
+        let is_gone = begins.iter().any(|begin| why.starts_with(begin))
+            || absent.iter().any(|word| why.contains(word));
+        is_gone.then_some(why)
+    })
 }
 
 fn failed(package: &Package, why: String) -> Error {
@@ -225,10 +261,21 @@ mod tests {
         assert_eq!(fs::read(cache.path(&b.sha256)).unwrap(), b"second");
         // What the archive has now is another file.
         let c = package("a", b"third");
-        let error = fill(&[&c], false).unwrap_err().to_string();
-        assert!(error.contains("a 1 cannot be fetched"), "{error}");
+        let gone = package("d", b"fourth");
+        let kept = package("e", b"fifth");
+        fs::write(pool.join("e.deb"), "fifth").unwrap();
+        let error = fill(&[&c, &gone, &kept], false).unwrap_err().to_string();
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(
+            lines[0],
+            "2 packages of the lock are not in the archives any more:"
+        );
+        assert!(lines[1].starts_with("  a 1: "), "{error}");
+        assert!(lines[2].starts_with("  d 1: "), "{error}");
         assert!(!cache.path(&c.sha256).exists());
+        // What there is is kept.
+        fill(&[&kept], true).unwrap();
         let names: Vec<_> = fs::read_dir(&folder).unwrap().flatten().collect();
-        assert_eq!(names.len(), 2, "nothing half done is left: {names:?}");
+        assert_eq!(names.len(), 3, "nothing half done is left: {names:?}");
     }
 }

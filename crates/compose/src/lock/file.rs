@@ -77,7 +77,13 @@ fn read(path: &Path) -> Result<Option<Lock>, Error> {
 pub fn save(config: &Config, lock: &Lock) -> Result<(), Error> {
     let path = path_of(&config.path);
     elea_sys::durable::write(&path, encode(lock).as_bytes())?;
-    let owner = std::fs::metadata(&config.path).at("look at", &config.path)?;
+    // A config that came by stdin is no file.
+    let folder = config.folder();
+    let owner = match std::fs::metadata(&config.path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::metadata(folder),
+        found => found,
+    };
+    let owner = owner.at("look at", &config.path)?;
     let mode = std::fs::Permissions::from_mode(owner.mode() & 0o666 | 0o600);
     std::fs::set_permissions(&path, mode).at("set the mode of", &path)?;
     std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).at("own", &path)?;

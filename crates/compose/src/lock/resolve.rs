@@ -62,7 +62,7 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
 }
 
 /// The digest of everything that a config asks of archives.
-fn request(config: &Config) -> Sha256 {
+pub fn request(config: &Config) -> Sha256 {
     let asked = serde_json::json!({
         "architecture": config.base.architecture,
         "components": config.base.components,

@@ -340,7 +340,7 @@ fn secrets_in_clear_are_refused() {
     };
     assert_eq!(
         say("[files.\"/etc/a\"]\ncontent = \"[db]\\npassword = hunter2\\n\"\n"),
-        what("a password", "files.\"/etc/a\".content", "2:11")
+        what("a password", "files.\"/etc/a\".content", "2:18")
     );
     assert_eq!(
         say("[files.\"/etc/a\"]\nsource = \"key.pem\"\n"),
@@ -353,14 +353,14 @@ fn secrets_in_clear_are_refused() {
     assert_eq!(
         say("[units.\"a.service\".Service]\nEnvironment = [\"A=1\", \"DB_PASSWORD=hunter2\"]\n"),
         what(
-            "a password or token",
+            "a password",
             "units.\"a.service\".Service.Environment",
             "2:15"
         )
     );
     assert_eq!(
         say("[units.\"a.service\"]\ntext = \"[Service]\\nEnvironment=API_TOKEN=abc\"\n"),
-        what("a password or token", "units.\"a.service\".text", "2:8")
+        what("a password or token", "units.\"a.service\".text", "2:20")
     );
 }
 

@@ -67,6 +67,18 @@ pub enum Error {
         /// What was found.
         found: String,
     },
+    /// It is too small for any image.
+    #[error("{} has {}, which is too small: the boot partition takes {}, and the root at least {}", path.display(), mib(*size), mib(*boot), mib(*root))]
+    Tiny {
+        /// The path.
+        path: PathBuf,
+        /// Its size.
+        size: u64,
+        /// What the boot partition takes.
+        boot: u64,
+        /// What the root takes at least.
+        root: u64,
+    },
     /// It is too small.
     #[error("{} has {}, and {} are needed for this image: boot partition, objects with fs-verity, and room for the first boot", path.display(), mib(*size), mib(*needed))]
     TooSmall {

@@ -116,6 +116,19 @@ pub(super) fn root_needs(contents: &Contents, filesystem: Filesystem) -> u64 {
     round_up(bytes + metadata + room)
 }
 
+/// Whether the boot partition and the smallest root have room.
+pub(super) fn has_room(target: &Target) -> Result<(), Error> {
+    if target.size >= BOOT + ROOM + 2 * ALIGN {
+        return Ok(());
+    }
+    Err(Error::Tiny {
+        path: target.path.clone(),
+        size: target.size,
+        boot: BOOT,
+        root: ROOM,
+    })
+}
+
 /// The two partitions; the root takes what the boot partition leaves.
 pub(super) fn partitions(
     contents: &Contents,

@@ -3,15 +3,20 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::{options, text};
+use elea_compose::config::Findings;
+use elea_compose::preflight::Purpose;
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// Say everything that is wrong with a config, and build nothing
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The config's file
+    /// The config's file; `-` is what comes by stdin
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
+    /// A lock that is not there or does not fit is an error, as for `build --locked`
+    #[arg(long)]
+    locked: bool,
 }
 
 #[derive(Serialize)]
@@ -25,7 +30,11 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
-    let config = context.config(&args.config)?;
+    let purpose = Purpose {
+        locked: args.locked,
+        ..Purpose::default()
+    };
+    let config = context.checked_config(&args.config, purpose, Findings::default())?;
     let found = match config.warnings.warnings().len() as u64 {
         0 => "nothing is wrong".to_owned(),
         number => format!("no error, {}", text::count(number, "warning")),

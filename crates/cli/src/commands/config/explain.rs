@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub(crate) struct Args {
     /// The value's name, or the table that it stands in: `system.version`, `services`
     key: String,
-    /// The config's file
+    /// The config's file; `-` is what comes by stdin
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
     /// Of a specialisation

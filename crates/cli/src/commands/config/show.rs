@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Show a config with everything that it imports and all that it leaves to the defaults
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The config's file
+    /// The config's file; `-` is what comes by stdin
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
     /// Show where each value was written instead

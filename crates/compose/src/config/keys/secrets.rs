@@ -6,7 +6,7 @@ pub(super) const SECRETS: Section = Section {
     name: "secrets",
     each: Some("NAME"),
     doc: "What services get to know and readers of the image do not: credentials of systemd, encrypted for a machine by `systemd-creds encrypt --name=NAME FILE NAME.cred`. They are in `/etc/credstore.encrypted`, and a unit finds its own in `$CREDENTIALS_DIRECTORY/NAME`. \
-        A secret never stands in a config: private keys and passwords in `files`, in `templates` and in the `Environment` of units are refused.",
+        A secret never stands in a config: private keys, tokens of known shapes, passwords and URLs with one are refused in `files`, `templates`, `tmpfiles`, units with their variables and commands, timers, kernel arguments and `base.mirror`; what only has the name of a secret, or is the hash of a password, is a warning.",
     keys: &[
         key("from", Path, "", "the encrypted file"),
         key(

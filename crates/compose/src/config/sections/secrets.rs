@@ -1,9 +1,8 @@
 //! `[secrets.NAME]`: what services get to know and the image's readers do not.
 
+use super::super::check;
 use super::super::reader::{Fields, Located, Reader};
-use super::super::{Config, Content, Setting, check};
 use super::values;
-use crate::config::value::{Place, place_of};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
@@ -119,140 +118,9 @@ fn credential(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Says what looks like a secret in clear: a private key, or a password, in what goes into the image.
-pub(super) fn in_clear(reader: &mut Reader, config: &Config) {
-    let at = |key: String| -> Option<Place> { place_of(&config.places, &key) };
-    let mut found = Vec::new();
-    for (path, file) in &config.files {
-        let (key, text) = match &file.content {
-            Content::Text(text) => ("content", text.clone()),
-            Content::Copy(source) => ("source", beginning(source)),
-            _ => continue,
-        };
-        found.extend(secret_of(&text).map(|what| (format!("files.{path:?}.{key}"), what)));
-    }
-    for (path, template) in &config.templates {
-        let what = secret_of(&template.text);
-        found.extend(what.map(|what| (format!("templates.{path:?}.source"), what)));
-    }
-    for (name, unit) in &config.units {
-        let of = format!("units.{name:?}");
-        if let Some(text) = &unit.text {
-            let lines = text
-                .lines()
-                .filter_map(|l| l.trim().strip_prefix("Environment="));
-            let what = secret_of(text).or_else(|| lines.into_iter().find_map(environment));
-            found.extend(what.map(|what| (format!("{of}.text"), what)));
-        }
-        for (section, settings) in &unit.sections {
-            let values = settings.get("Environment").map_or(&[][..], Setting::each);
-            let what = values
-                .iter()
-                .find_map(|value| environment(&value.to_string()));
-            found.extend(what.map(|what| (format!("{of}.{section}.Environment"), what)));
-        }
-    }
-    for (key, what) in found {
-        let what = format!("there is {what} in `{key}`, where everybody could read it");
-        let help = "make it a secret: [secrets.NAME] with `from`, and read it from $CREDENTIALS_DIRECTORY/NAME";
-        reader.problem(at(key), what, "in clear", Some(help.into()));
-    }
-}
-
-/// As much of a file as is looked at.
-fn beginning(path: &Path) -> String {
-    let mut bytes = Vec::new();
-    let read = File::open(path).map(|file| file.take(1 << 20).read_to_end(&mut bytes));
-    // What cannot be read is said by the build.
-    let _ = read;
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// What a text has in clear.
-fn secret_of(text: &str) -> Option<&'static str> {
-    let key = |line: &str| {
-        line.strip_prefix("-----BEGIN ")
-            .and_then(|rest| rest.strip_suffix("PRIVATE KEY-----"))
-            .is_some_and(|kind| kind != "ENCRYPTED ")
-    };
-    let password = |line: &str| {
-        let Some((name, value)) = line.split_once(['=', ':']) else {
-            return false;
-        };
-        let name = name.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-        let (_, last) = name.rsplit_once(['_', '-', '.']).unwrap_or(("", &name));
-        matches!(last, "password" | "passwd") && literal(value)
-    };
-    let mut lines = text.lines().map(str::trim);
-    lines.find_map(|line| match line {
-        line if key(line) => Some("a private key"),
-        line if line.starts_with(['#', ';']) => None,
-        line if password(line) => Some("a password"),
-        _ => None,
-    })
-}
-
-/// What the value of `Environment=` has in clear.
-fn environment(value: &str) -> Option<&'static str> {
-    let secret = |name: &str| {
-        let ends = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "API_KEY"];
-        let name = name.trim_start_matches(['"', '\'']).to_ascii_uppercase();
-        ends.iter().any(|end| name.ends_with(end))
-    };
-    let words = value.split_whitespace();
-    let mut pairs = words.filter_map(|word| word.split_once('='));
-    let found = pairs.any(|(name, value)| secret(name) && literal(value));
-    found.then_some("a password or token")
-}
-
-/// Whether a value is a secret itself: no hash, no place where it is, nothing to fill in, no switch.
-fn literal(value: &str) -> bool {
-    let value = value.trim().trim_end_matches([',', ';']);
-    let value = value.trim_matches(['"', '\'']).trim();
-    let word = value.to_ascii_lowercase();
-    let no_secret = [
-        "", "x", "*", "!", "ask", "prompt", "none", "null", "true", "false", "yes", "no",
-        "required", "optional",
-    ];
-    !no_secret.contains(&word.as_str()) && !value.starts_with(['$', '%', '/', '<', '{', '@', '*'])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_in_clear_is_seen_and_what_is_not_is_left_alone() {
-        let key = "a\n -----BEGIN OPENSSH PRIVATE KEY-----\nx";
-        let seen = [
-            key,
-            "-----BEGIN PRIVATE KEY-----",
-            "password = hunter2",
-            "db.password: \"hunter2\"",
-            "[a]\n\"admin_password\" = 'x y'",
-        ];
-        for text in seen {
-            assert!(secret_of(text).is_some(), "{text}");
-        }
-        let not = [
-            "-----BEGIN ENCRYPTED PRIVATE KEY-----",
-            "-----BEGIN CERTIFICATE-----",
-            "PasswordAuthentication no",
-            "password required pam_unix.so",
-            "password = $6$salt$hash",
-            "password = ${PASSWORD}",
-            "password_file = /run/x",
-            "password: ask",
-            "# password = hunter2",
-            "password=",
-        ];
-        for text in not {
-            assert_eq!(secret_of(text), None, "{text}");
-        }
-        assert!(environment("A=1 DB_PASSWORD=hunter2").is_some());
-        assert!(environment("\"API_TOKEN=abc\"").is_some());
-        assert!(environment("DB_PASSWORD_FILE=%d/x PASSWORD=%d/y").is_none());
-    }
 
     #[test]
     fn credentials_are_systemds() {

@@ -47,9 +47,9 @@ impl Address {
             _ => false,
         };
         let links_part = matches!((&self.link, &other.link), (Some(a), Some(b)) if a != b);
-        !links_part
-            && !(self.shared && other.shared)
-            && (covers(self, other) || covers(other, self))
+        let both_share = self.shared && other.shared;
+        let covered = covers(self, other) || covers(other, self);
+        covered && !links_part && !both_share
     }
 }
 

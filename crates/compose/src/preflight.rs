@@ -1,0 +1,77 @@
+//! Everything that can be found wrong before anything is resolved, built or written: the config itself, its units as
+//! systemd reads them, its lock, the owners of its files, and the machine that is to build it. All of it is one list.
+
+mod accounts;
+mod lock;
+mod units;
+
+use crate::config::{self, Config, Findings, Found};
+use std::path::Path;
+
+/// What is going to be done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Purpose {
+    /// The lock must hold as it is.
+    pub locked: bool,
+    /// What the lock lacks will be resolved: that it does not fit is no news.
+    pub resolves: bool,
+    /// Packages are to be unpacked and configured on this machine.
+    pub builds: bool,
+}
+
+/// Reads a config and looks at all that goes with it.
+///
+/// # Errors
+/// Everything that is wrong at once, and the warnings.
+pub fn preflight(path: &Path, purpose: Purpose) -> Result<Config, Findings> {
+    let (config, mut found) = config::read(path);
+    let Some(mut config) = config else {
+        return Err(found);
+    };
+    let mut more = units::look(&config);
+    for special in config.specialisation.values() {
+        more.extend(units::look(special));
+    }
+    let lock = lock::look(&config, purpose, &mut more);
+    accounts::look(&config, lock.as_ref(), &mut more);
+    if purpose.builds {
+        more.extend(machine(&config.base.architecture, std::env::consts::ARCH));
+    }
+    found = found.and(config.found(more));
+    if found.errors().is_empty() {
+        config.warnings = found;
+        Ok(config)
+    } else {
+        Err(found)
+    }
+}
+
+/// Debian's names for what Rust calls the architecture of a machine.
+const ARCHITECTURES: [(&str, &str); 3] = [
+    ("amd64", "x86_64"),
+    ("arm64", "aarch64"),
+    ("riscv64", "riscv64"),
+];
+
+/// What is wrong with building for `wanted` on a machine that is a `this`.
+fn machine(wanted: &str, this: &str) -> Option<Found> {
+    let known = ARCHITECTURES.iter().find(|(name, _)| *name == wanted);
+    if known.is_some_and(|(_, name)| *name == this) {
+        return None;
+    }
+    let named = ARCHITECTURES.iter().find(|(_, name)| *name == this);
+    let this = named.map_or(this, |(name, _)| name);
+    Some(Found {
+        is_error: true,
+        keys: vec!["base.architecture".into()],
+        what: format!("the config is for {wanted}, and this machine is {this}"),
+        label: "another architecture".into(),
+        help: Some(format!(
+            "build it on a machine that is {wanted}: its packages are configured by their own programs"
+        )),
+        ..Found::default()
+    })
+}
+
+#[cfg(test)]
+mod tests;
