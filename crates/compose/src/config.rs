@@ -3,6 +3,7 @@
 //! [`load()`] reads it and says everything that is wrong at once, each with its place in the
 //! file. `docs/config.md` describes every key. Nothing here knows of packages or trees.
 
+pub mod adopt;
 mod check;
 mod clear;
 mod fmt;

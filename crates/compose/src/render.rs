@@ -14,6 +14,7 @@ mod units;
 mod update;
 
 use crate::config::{Config, Content, File};
+pub(crate) use kernel::plain;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 

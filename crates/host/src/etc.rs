@@ -1,4 +1,6 @@
-//! The machine's edits of `/etc`: `elea etc diff`, `elea etc reset`.
+//! The machine's edits of `/etc`: `elea etc diff`, `elea etc adopt`, `elea etc reset`.
+
+pub mod local;
 
 use crate::error::Error;
 use crate::machine::Machine;
@@ -87,14 +89,9 @@ pub fn reset(machine: &Machine, paths: &[String], dry_run: bool) -> Result<Reset
     let edits = diff(machine)?.edits;
     let mut done = Vec::new();
     for path in paths {
-        let wanted = path.strip_prefix("/etc").unwrap_or(path).trim_matches('/');
-        let below = |edit: &&Edit| {
-            let rest = edit.path.strip_prefix(wanted.as_bytes());
-            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || wanted.is_empty())
-        };
-        let found: Vec<&Edit> = edits.iter().filter(below).collect();
+        let found = below(&edits, path);
         if found.is_empty() {
-            return Err(Error::NoEdit(wanted.to_owned()));
+            return Err(Error::NoEdit(wanted(path).to_owned()));
         }
         // Entries of a folder before the folder itself.
         for edit in found.into_iter().rev() {
@@ -114,6 +111,21 @@ pub fn reset(machine: &Machine, paths: &[String], dry_run: bool) -> Result<Reset
         paths: done,
         dry_run,
     })
+}
+
+/// A path as edits have it.
+fn wanted(path: &str) -> &str {
+    path.strip_prefix("/etc").unwrap_or(path).trim_matches('/')
+}
+
+/// The edits at a path and below it.
+fn below<'a>(edits: &'a [Edit], path: &str) -> Vec<&'a Edit> {
+    let wanted = wanted(path);
+    let below = |edit: &&Edit| {
+        let rest = edit.path.strip_prefix(wanted.as_bytes());
+        rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || wanted.is_empty())
+    };
+    edits.iter().filter(below).collect()
 }
 
 /// Through the running `/etc`: nobody writes into an upper that is mounted. A copy that equals

@@ -57,6 +57,12 @@ pub(super) fn look(reader: &mut Reader, config: &Config) {
     }
 }
 
+/// What a text has in clear for certain.
+pub(super) fn certain(text: &str) -> Option<String> {
+    let mut found = text::of(text).into_iter().filter(|clear| clear.is_certain);
+    found.next().map(|clear| clear.what.to_string())
+}
+
 fn units(reader: &mut Reader, config: &Config) {
     for (name, unit) in &config.units {
         let key = format!("units.{}", quoted(name));

@@ -5,7 +5,7 @@ use crate::config::{Config, Setting};
 use std::fmt::Write as _;
 
 /// The numbers that the kernel knows for true and false.
-fn plain(setting: &Setting) -> String {
+pub(crate) fn plain(setting: &Setting) -> String {
     match setting {
         Setting::Boolean(value) => u8::from(*value).to_string(),
         other => other.to_string(),
