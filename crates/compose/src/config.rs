@@ -34,6 +34,7 @@ pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
 pub use sections::secrets::Secret;
 pub use sections::ssh::Ssh;
+pub use sections::state::{Kept, State};
 pub use sections::storage::{Mount, Swap};
 pub use sections::templates::Template;
 pub use sections::timers::Timer;
@@ -93,6 +94,8 @@ pub struct Config {
     pub mounts: BTreeMap<String, Mount>,
     /// Where memory goes that is not in use.
     pub swap: Swap,
+    /// What of `/etc` and `/var` the machine keeps.
+    pub state: State,
     /// The ssh server.
     pub ssh: Ssh,
     /// Authorities that are trusted.

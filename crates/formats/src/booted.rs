@@ -73,6 +73,8 @@ pub enum Etc {
         /// The number of the generation that ran last.
         from: u64,
     },
+    /// `/etc` and `/var` are fresh, in `/elea/state/boots/<boot id>`, but for what the image keeps.
+    Ephemeral,
 }
 
 /// One boot of a generation that has no verdict yet.

@@ -20,6 +20,7 @@ pub mod oci;
 pub mod oplog;
 pub mod release;
 pub mod signature;
+pub mod state;
 pub mod superblock;
 pub mod table;
 pub mod tree;

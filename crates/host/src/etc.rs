@@ -50,8 +50,7 @@ pub struct Reset {
 
 /// The two layers of the running `/etc`.
 fn layers(machine: &Machine) -> Result<(u64, PathBuf, PathBuf), Error> {
-    let number = machine.number().ok_or(Error::NotBooted)?;
-    let upper = machine.generation(number).join("etc/upper");
+    let (number, upper) = machine.upper()?;
     Ok((number, upper, machine.lower()?.join("etc")))
 }
 

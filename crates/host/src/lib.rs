@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod arguments;
+pub mod boots;
 pub mod candidate;
 pub mod choose;
 pub mod diff;

@@ -9,8 +9,8 @@ use crate::apply::{self, Context, Payloads};
 use crate::error::Error;
 use crate::plan::{Plan, keep};
 use crate::view::{Disks, View};
-use crate::{candidate, esp};
-use elea_formats::booted::{self, Booted};
+use crate::{boots, candidate, esp};
+use elea_formats::booted::{self, Booted, Etc};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_store::Store;
 use elea_sys::disk::Folder;
@@ -136,6 +136,17 @@ impl Machine {
     /// The folder of a generation.
     pub fn generation(&self, number: u64) -> PathBuf {
         self.state.root().join(format!("generations/{number}"))
+    }
+
+    /// The upper of the running `/etc`, and its generation.
+    pub fn upper(&self) -> Result<(u64, PathBuf), Error> {
+        let booted = self.booted.as_ref().ok_or(Error::NotBooted)?;
+        let folder = if booted.etc == Etc::Ephemeral {
+            boots::folder(&self.state, &booted.boot_id)
+        } else {
+            self.generation(booted.generation)
+        };
+        Ok((booted.generation, folder.join("etc/upper")))
     }
 
     /// Who acts, and when, for the log.

@@ -1,6 +1,7 @@
 //! After a commit: what is not needed any more goes. `elea agent tidy`.
 
 use crate::apply::NoPayloads;
+use crate::boots;
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::plan::{self, Plan};
@@ -21,6 +22,8 @@ pub struct Tidied {
     pub schema: &'static str,
     /// The change of generations.
     pub plan: Plan,
+    /// What earlier boots had in their fresh `/etc` and `/var`, by the ids of the boots.
+    pub boots: boots::Went,
     /// What the store lost; none if nothing could be collected yet.
     pub store: Option<Collected>,
 }
@@ -35,6 +38,7 @@ pub fn tidy(machine: &Machine, progress: &dyn Progress) -> Result<Tidied, Error>
         machine.apply(&plan, &NoPayloads)?;
         plan
     };
+    let boots = boots::tidy(machine);
     let committed = machine.number().is_some_and(|number| {
         let good = |view: crate::view::View| {
             view.state(number, None) == crate::view::State::Good && view.was_committed(number)
@@ -49,6 +53,7 @@ pub fn tidy(machine: &Machine, progress: &dyn Progress) -> Result<Tidied, Error>
     Ok(Tidied {
         schema: SCHEMA,
         plan,
+        boots,
         store,
     })
 }

@@ -21,6 +21,7 @@ use crate::status::LastCheck;
 use crate::view::View;
 use compare::Known;
 use elea_formats::bls::Entry;
+use elea_formats::booted::{Booted, Etc};
 use elea_formats::generation::Generation;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{self, Source};
@@ -206,10 +207,12 @@ fn preview(
     machine: &Machine,
     image: &elea_formats::digest::Digest,
 ) -> Result<Option<elea_etc::Report>, Error> {
-    let Some(number) = machine.number() else {
+    // Of an ephemeral `/etc` nothing is carried.
+    let is_carried = |booted: &Booted| booted.etc != Etc::Ephemeral;
+    if !machine.booted().is_some_and(is_carried) {
         return Ok(None);
-    };
-    let upper = machine.generation(number).join("etc/upper");
+    }
+    let (_, upper) = machine.upper()?;
     let lower = machine.lower()?.join("etc");
     let sides = elea_etc::Sides {
         upper: &upper,

@@ -8,8 +8,9 @@ use crate::esp::{self, GaveWay};
 use crate::image::{Backing, Image};
 use crate::loader::Loader;
 use crate::request::{Request, Target};
-use crate::{console, etc, handover, state, tries};
+use crate::{console, etc, fresh, handover, state, tries};
 use elea_formats::booted::{self, Booted, Etc, Verity};
+use elea_formats::state::State;
 use elea_sys::mount::{Attributes, Filesystem, detach};
 use elea_sys::{At as _, PathError, durable};
 use std::convert::Infallible;
@@ -215,19 +216,26 @@ impl Boot {
         if let Some(text) = unchecked {
             self.warn(text.to_owned());
         }
-        let mut etc = self.prepare_etc(target, root, &image, Backing::File);
+        let mut etc = self.prepare_etc(target, root, &image, Backing::File, rescue);
         if let Err(Error::Mount(e)) = &etc {
             // A kernel that counts the EROFS file as a level has no level left for /etc.
             console::warn(&format!("{e}; trying again with a loop device"));
             undo(root);
-            etc = self.prepare_etc(target, root, &image, Backing::Loop);
+            etc = self.prepare_etc(target, root, &image, Backing::Loop, rescue);
         }
-        let etc = etc?;
+        let (etc, list) = etc?;
         self.ping();
         // The overlays hold it from here on.
         detach(Path::new(METADATA))?;
         state::machine_id(root)?;
-        state::mount(root, &mut self.warnings)?;
+        let folder = self.fresh(target, rescue).folder();
+        let var = list.as_ref().map(|_| folder.join("var"));
+        state::mount(root, var.as_deref(), &mut self.warnings)?;
+        if let Some(list) = &list {
+            let (place, last) = (elea("state"), etc::last_run().map(etc::folder));
+            let last = last.map(|folder| folder.join("upper"));
+            fresh::keep(list, &fresh::Sides::new(&place, root, last.as_deref()))?;
+        }
         // Not written, the next generation would carry the wrong edits: better to fail now.
         if !rescue && etc::last_run() != Some(target.number) {
             let text = format!("{}\n", target.number);
@@ -242,11 +250,31 @@ impl Boot {
         root: &Path,
         image: &Image,
         backing: Backing,
-    ) -> Result<Etc, Error> {
+        rescue: bool,
+    ) -> Result<(Etc, Option<State>), Error> {
         image.mount(root, Path::new(METADATA), backing, &mut self.drivers)?;
-        let etc = etc::prepare(target, root, backing, &mut self.drivers)?;
-        etc::mount(target.number, root)?;
-        Ok(etc)
+        let list = fresh::declared(root)?;
+        let (etc, folder) = if list.is_some() {
+            let fresh = self.fresh(target, rescue);
+            fresh.make(root)?;
+            (Etc::Ephemeral, fresh.folder().join("etc"))
+        } else {
+            let etc = etc::prepare(target, root, backing, &mut self.drivers)?;
+            (etc, etc::folder(target.number))
+        };
+        etc::mount(&folder, root)?;
+        Ok((etc, list))
+    }
+
+    /// The folders of this boot, if its `/etc` and `/var` are fresh.
+    fn fresh(&self, target: Target, rescue: bool) -> fresh::Boot<'_> {
+        fresh::Boot::new(
+            &elea("state"),
+            &self.id,
+            target.number,
+            rescue,
+            tries::now(),
+        )
     }
 
     /// Writes `/run/elea/booted` and the link that systemd's gpt-auto reads.

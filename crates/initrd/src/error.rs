@@ -92,6 +92,17 @@ pub(crate) enum Error {
         #[source]
         source: Box<dyn std::error::Error>,
     },
+    /// The image's list of what is kept cannot be used.
+    #[error(transparent)]
+    State(#[from] elea_formats::state::StateError),
+    /// What is kept cannot be shown.
+    #[error("cannot keep {}: {why}", path.display())]
+    Kept {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The image has no init.
     #[error("the image has no /sbin/init that can be run: {0}")]
     NoInit(std::io::Error),

@@ -18,7 +18,7 @@ use elea_sys::mount::{Filesystem, detach};
 use elea_sys::{At as _, durable};
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const OLD_ROOT: &str = "/run/elea/old";
 const OLD_METADATA: &str = "/run/elea/old-image";
@@ -48,9 +48,13 @@ pub(crate) fn prepare(
     }
 }
 
-/// Puts the upper over the image's `/etc`.
-pub(crate) fn mount(number: u64, root: &Path) -> Result<(), Error> {
-    let folder = generation(number).join("etc");
+/// The folder with a generation's upper.
+pub(crate) fn folder(number: u64) -> PathBuf {
+    generation(number).join("etc")
+}
+
+/// Puts an upper over the image's `/etc`.
+pub(crate) fn mount(folder: &Path, root: &Path) -> Result<(), Error> {
     let at = root.join("etc");
     let overlay = Filesystem::new("overlay")
         .source("elea-etc")

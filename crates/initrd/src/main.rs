@@ -14,6 +14,7 @@ mod error;
 mod esp;
 mod etc;
 mod fail;
+mod fresh;
 mod handover;
 mod image;
 mod loader;

@@ -131,7 +131,7 @@ fn status(boot: &Boot, terminal: &mut Terminal) {
             notes.push_str(", ran last");
         }
         if !etc::has_upper(number) {
-            notes.push_str(", never ran");
+            notes.push_str(", no /etc of its own");
         }
         if failed > 0 {
             let _ = write!(notes, ", {failed} tries without a verdict");

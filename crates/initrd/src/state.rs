@@ -39,11 +39,15 @@ const FOLDERS: [Folder; 6] = [
 ];
 
 /// How many entries a seeded folder may begin with, and how large its files may be.
-const SEED_ENTRIES: u32 = 2000;
+pub(crate) const SEED_ENTRIES: u32 = 2000;
 const SEED_BYTES: u64 = 1 << 20;
 
-/// Shows the state in the new root.
-pub(crate) fn mount(root: &Path, warnings: &mut Vec<String>) -> Result<(), Error> {
+/// Shows the state in the new root; `var` is what is at `/var`, if it is not the machine's.
+pub(crate) fn mount(
+    root: &Path,
+    var: Option<&Path>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
     make_folder(&elea("state"))?;
     for folder in &FOLDERS {
         let at = root.join(folder.at);
@@ -53,6 +57,10 @@ pub(crate) fn mount(root: &Path, warnings: &mut Vec<String>) -> Result<(), Error
         }
         // An image that ships software in /opt keeps it.
         if folder.name == "opt" && fs::read_dir(&at).is_ok_and(|mut d| d.next().is_some()) {
+            continue;
+        }
+        if let Some(var) = var.filter(|_| folder.name == "var") {
+            bind(var, &at, Attributes::NONE)?;
             continue;
         }
         let state = elea("state").join(folder.name);
@@ -81,8 +89,8 @@ fn make(folder: &Folder, image: &Path, state: &Path) -> Result<(), PathError> {
     durable::sync_folder(&elea("state"))
 }
 
-/// Copies folders, links and small files; the image is trusted, its size is not.
-fn seed(from: &Path, to: &Path, left: &mut u32) -> Result<(), PathError> {
+/// Copies folders, links and small files over what is there; the image is trusted, its size is not.
+pub(crate) fn seed(from: &Path, to: &Path, left: &mut u32) -> Result<(), PathError> {
     for entry in fs::read_dir(from).at("list", from)? {
         let entry = entry.at("list", from)?;
         let Some(rest) = left.checked_sub(1) else {
@@ -91,8 +99,14 @@ fn seed(from: &Path, to: &Path, left: &mut u32) -> Result<(), PathError> {
         *left = rest;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let meta = fs::symlink_metadata(&source).at("look at", &source)?;
+        let there = fs::symlink_metadata(&target).ok();
+        if there.is_some_and(|there| !(there.is_dir() && meta.is_dir())) {
+            fs::remove_file(&target).at("remove", &target)?;
+        }
         if meta.is_dir() {
-            fs::create_dir(&target).at("create", &target)?;
+            if !target.is_dir() {
+                fs::create_dir(&target).at("create", &target)?;
+            }
             seed(&source, &target, left)?;
         } else if meta.is_symlink() {
             let link = fs::read_link(&source).at("read", &source)?;

@@ -9,7 +9,7 @@ mod edit;
 mod units;
 mod write;
 
-use super::{Config, Errors, Setting};
+use super::{Config, Findings, Setting};
 use elea_sys::PathError;
 use elea_sys::root::Root;
 use serde::Serialize;
@@ -112,7 +112,7 @@ pub enum AdoptError {
     },
     /// With these lines it would not be a config; nothing was written.
     #[error("with these lines the config would be wrong; nothing was written\n{0}")]
-    Wrong(Errors),
+    Wrong(Findings),
 }
 
 /// What is to be written.

@@ -9,6 +9,7 @@ mod man;
 mod network;
 mod schema;
 mod secrets;
+mod state;
 mod storage;
 mod units;
 
@@ -310,6 +311,9 @@ pub const SECTIONS: &[Section] = &[
     network::FIREWALL,
     storage::MOUNTS,
     storage::SWAP,
+    state::STATE,
+    state::DIRECTORIES,
+    state::FILES,
     storage::SSH,
     secrets::CERTIFICATES,
     secrets::SECRETS,

@@ -9,6 +9,7 @@ mod kernel;
 pub(super) mod network;
 pub(super) mod secrets;
 pub(super) mod ssh;
+pub(super) mod state;
 pub(super) mod storage;
 pub(super) mod templates;
 pub(super) mod timers;
@@ -67,6 +68,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         firewall: firewall::read(reader, &mut top, &packages),
         mounts: storage::mounts(reader, &mut top),
         swap: storage::swap(reader, &mut top, &packages),
+        state: state::read(reader, &mut top),
         ssh: ssh::read(reader, &mut top, &packages),
         certificates: certificates::read(reader, &mut top),
         secrets: secrets::read(reader, &mut top),
@@ -211,6 +213,7 @@ fn system(reader: &mut Reader, top: &mut Fields) -> Option<System> {
 /// looks so.
 pub(super) fn whole(reader: &mut Reader, config: &Config) {
     clear::look(reader, config);
+    state::whole(reader, config);
     let rendered = crate::render::render(config);
     traps::look(reader, config, &rendered);
     let at = |key: &str| place_of(&config.places, key);

@@ -451,3 +451,60 @@ fn the_units_of_debian_have_the_states_that_systemd_says() {
     assert!(states.len() > 20, "{states:?}");
     assert_eq!(states, listed(&folder));
 }
+
+#[test]
+fn what_is_kept_has_the_owners_that_the_image_has() {
+    let lock = crate::lock::parse(include_str!("../../tests/golden/lock-1.lock")).unwrap();
+    let numbers = accounts::Numbers::of(&lock);
+    let place = Place::new();
+    let mut tree = place.tree(&[("etc/app.conf", "x"), ("var/lib/odd", "x")]);
+    tree.folder("var/lib/db", 0o2750, (33, 44)).unwrap();
+    let list = |text: &str| {
+        let path = place.folder.path().join("elea.toml");
+        let text = format!("[system]\nname = \"a\"\nversion = \"1\"\n[state]\n{text}");
+        fs::write(&path, text).unwrap();
+        let config = crate::config::load(&path).unwrap();
+        state::list(&config.state, &tree, &numbers).unwrap()
+    };
+    let good = list(
+        "mode = \"ephemeral\"\nrollback = \"restore\"\n[state.directories.\"/var/lib/db\"]\nversion = 3\nservice = \"db.service\"\n[state.directories.\"/var/lib/new\"]\nowner = \"sshd\"\ngroup = \"7\"\nmode = \"0700\"\n[state.directories.\"/var/log\"]\n[state.files.\"/etc/app.conf\"]\nhow = \"symlink\"\n",
+    );
+    let keep: Vec<String> = good
+        .unwrap()
+        .keep
+        .iter()
+        .map(|k| {
+            format!(
+                "{} {:o} {}:{} {:?} {}",
+                k.path, k.mode, k.uid, k.gid, k.version, k.usual
+            )
+        })
+        .collect();
+    assert_eq!(
+        keep,
+        [
+            "/etc/app.conf 644 0:0 None false",
+            "/var/lib/db 2750 33:44 Some(3) false",
+            "/var/lib/new 700 991:7 None false",
+            "/var/lib/systemd 755 0:0 None true",
+            // With the journal in it.
+            "/var/log 755 0:0 None false",
+        ]
+    );
+    let wrong = list(
+        "[state.directories.\"/var/lib/db\"]\nhow = \"symlink\"\n[state.directories.\"/var/lib/odd\"]\n[state.files.\"/var/lib/x\"]\nowner = \"nobody-knows\"\n",
+    );
+    let names: Vec<String> = wrong
+        .unwrap_err()
+        .into_iter()
+        .map(|(name, ..)| name)
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "state.directories.\"/var/lib/db\".how",
+            "state.directories.\"/var/lib/odd\"",
+            "state.files.\"/var/lib/x\".owner",
+        ]
+    );
+}

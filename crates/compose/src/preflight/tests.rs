@@ -60,6 +60,7 @@ impl Place {
                 release: Sha256::of(b""),
             }],
             packages: names.iter().map(|name| package(name)).collect(),
+            stages: Vec::new(),
             loader: package("systemd-boot-efi"),
             users: BTreeMap::from([("root".into(), 0), ("postgres".into(), 100)]),
             groups: BTreeMap::from([("root".into(), 0)]),

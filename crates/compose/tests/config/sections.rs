@@ -431,3 +431,46 @@ fn authorities_are_certificates() {
         ]
     );
 }
+
+#[test]
+fn mistakes_in_state() {
+    check(&[
+        (
+            "[state]\nmode = \"volatile\"\nrollback = 1\nkeep = []\n",
+            &[
+                "elea.toml:2:8: `volatile` cannot be `state.mode`",
+                "elea.toml:3:12: `state.rollback` must be a text, not a number",
+                "elea.toml:4:1: unknown key `keep` in `state` [known here: mode, rollback, directories, files]",
+            ],
+        ),
+        (
+            "[state.directories.\"/home/ada\"]\n[state.directories.\"/var\"]\n[state.directories.\"/var/lib/dpkg/info\"]\n[state.files.\"/etc/shadow\"]\n[state.files.\"/srv\"]\n",
+            &[
+                "elea.toml:1:20: `/home/ada` cannot be kept",
+                "elea.toml:2:20: `/var` cannot be kept [declare the directories that a service has in /var/lib, and files of /etc]",
+                "elea.toml:3:20: `/var/lib/dpkg/info` cannot be kept",
+                "elea.toml:4:14: `/etc/shadow` cannot be kept",
+                "elea.toml:5:14: `/srv` cannot be kept",
+            ],
+        ),
+        (
+            "[state.directories.\"/var/lib/a\"]\nhow = \"copy\"\nversion = -1\nservice = \"a.socket\"\nmode = \"9\"\n[state.files.\"/var/lib/a/b\"]\n[state.directories.\"/var/lib/a b\"]\n",
+            &[
+                "elea.toml:2:7: `copy` cannot be `state.directories.\"/var/lib/a\".how`",
+                "elea.toml:3:11: `state.directories.\"/var/lib/a\".version` must be a number from 0 to 4294967295",
+                "elea.toml:4:11: `a.socket` cannot be `state.directories.\"/var/lib/a\".service`",
+                "elea.toml:5:8: `9` cannot be a mode",
+                "elea.toml:6:14: /var/lib/a/b is kept twice",
+            ],
+        ),
+        (
+            "[state]\nmode = \"ephemeral\"\n[swap]\nfile = \"/var/swap/file\"\nsize = \"1G\"\n",
+            &[
+                "elea.toml:4:8: the swap file /var/swap/file would be made anew at each boot [keep its folder with [state.directories], or use `swap.zram`]",
+            ],
+        ),
+    ]);
+    let kept = "[state]\nmode = \"ephemeral\"\n[state.directories.\"/var/swap\"]\n[swap]\nfile = \"/var/swap/file\"\nsize = \"1G\"\n";
+    let config = good(&[("elea.toml", &format!("{kept}{SMALL}"))]);
+    assert!(config.state.is_ephemeral());
+}
