@@ -13,6 +13,7 @@ pub mod keys;
 mod layers;
 mod load;
 mod modules;
+mod moves;
 mod parts;
 mod reader;
 mod report;
@@ -25,8 +26,9 @@ mod whens;
 
 pub use fmt::{FmtError, format};
 pub use layers::Rank;
-pub use load::load;
 pub(crate) use load::read;
+pub use load::{files, load};
+pub use moves::{MigrateError, Migrated, Renamed, migrate};
 pub(crate) use reader::nearest;
 pub use report::{Finding, Findings, Other};
 pub use sections::certificates::Certificates;

@@ -3,6 +3,7 @@
 mod check;
 mod explain;
 mod fmt;
+mod migrate;
 mod options;
 mod schema;
 mod show;
@@ -16,6 +17,7 @@ pub(crate) enum Command {
     Check(check::Args),
     Explain(explain::Args),
     Fmt(fmt::Args),
+    Migrate(migrate::Args),
     Options(options::Args),
     Schema(schema::Args),
     Show(show::Args),
@@ -26,6 +28,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Fmt(args) => fmt::run(&args, context),
+        Command::Migrate(args) => migrate::run(&args, context),
         Command::Options(args) => options::run(&args, context),
         Command::Schema(args) => schema::run(&args, context),
         Command::Show(args) => show::run(&args, context),

@@ -309,6 +309,30 @@ fn keys_are_listed_searched_and_described_for_editors() {
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#");
 }
 
+/// No key has been renamed yet, so nothing is changed; what is no TOML is said, of imports too.
+#[test]
+fn nothing_is_migrated_that_has_its_name() {
+    let elea = Elea::new();
+    fs::write(
+        elea.path("elea.toml"),
+        format!("imports = [\"b.toml\"]\n{GOOD}"),
+    )
+    .unwrap();
+    fs::write(elea.path("b.toml"), "[health]\ntimeout = 9\n").unwrap();
+    for line in [
+        "config migrate",
+        "config migrate --dry-run elea.toml b.toml",
+    ] {
+        assert_eq!(elea.good(line), "every key has its name of today\n");
+    }
+    let value = elea.json("config migrate");
+    assert_eq!(value["schema"], "elea.config-migrate/1");
+    assert_eq!(value["changed"], serde_json::json!([]));
+    fs::write(elea.path("b.toml"), "[health\n").unwrap();
+    elea.bad("config migrate", 3, &["b.toml", "no TOML"]);
+    elea.bad("config migrate none.toml", 1, &["none.toml"]);
+}
+
 /// A file is written anew only if it has to be, with its mode; `--check` says so alone.
 #[test]
 fn a_config_is_made_tidy_in_its_place() {

@@ -220,7 +220,7 @@ fn own_lines(comments: &[(bool, String)], indent: &str) -> String {
 }
 
 /// The comments of a text, sorted: they may change places with what they belong to.
-fn comments(text: &str) -> Vec<&str> {
+pub(super) fn comments(text: &str) -> Vec<&str> {
     let tokens = Source::new(text).lex();
     let mut found: Vec<&str> = tokens
         .filter(|token| token.kind() == TokenKind::Comment)

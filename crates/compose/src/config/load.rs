@@ -3,6 +3,7 @@
 use super::home::OneHome;
 use super::keys::{LANGUAGE, SECTIONS};
 use super::layers::{self, Layer, Merged};
+use super::moves::{MOVES, Move};
 use super::parts::Parts;
 use super::reader::{Fields, Reader};
 use super::report::{Findings, Source};
@@ -44,7 +45,19 @@ pub fn load(path: &Path) -> Result<Config, Findings> {
 
 /// The same; of a config with errors too as much as makes sense, for others to look at.
 pub(crate) fn read(path: &Path) -> (Option<Config>, Findings) {
-    let mut reader = Reader::default();
+    read_by(path, MOVES)
+}
+
+/// Every file that a config is made of, as far as they can be read: not what comes with Elea, and not stdin.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let (_, found) = read(path);
+    let sources = found.sources();
+    let paths = sources.iter().map(|source| source.path.clone());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+pub(super) fn read_by(path: &Path, moves: &'static [Move]) -> (Option<Config>, Findings) {
+    let mut reader = Reader::new(moves);
     let mut parts = Parts::default();
     Files::default().read(&mut reader, path, None, "", &mut parts);
     let (base, specialisations) = evaluate(&mut reader, parts);
@@ -80,7 +93,7 @@ pub(crate) fn read(path: &Path) -> (Option<Config>, Findings) {
 
 /// What [`super::home::load_home`] is.
 pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Findings> {
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(MOVES);
     let mut parts = Parts::default();
     Files::default().read(&mut reader, path, None, "", &mut parts);
     let (merged, _) = evaluate(&mut reader, parts);
@@ -329,7 +342,7 @@ pub(super) fn read_file(
     } else {
         path
     };
-    let (table, complaints) = if is_json {
+    let (mut table, complaints) = if is_json {
         json::parse_json(number, &text)
     } else {
         value::parse_toml(number, &text)
@@ -348,6 +361,7 @@ pub(super) fn read_file(
         let label = if is_twice { "again here" } else { label };
         reader.problem(Some(at), what, label, None);
     }
+    reader.of_today(&mut table);
     Some((number, table))
 }
 

@@ -2,6 +2,7 @@
 
 use super::layers::Rank;
 use super::load::beside;
+use super::moves::Move;
 use super::report::{Findings, Problem, Source, within};
 use super::value::{Node, Place, Table, Value, quoted};
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ const ROOM: usize = 64 << 20;
 pub(super) struct Reader {
     pub(super) sources: Vec<Source>,
     pub(super) problems: Vec<Problem>,
+    /// Keys that are known by older names.
+    pub(super) moves: &'static [Move],
     /// What is allowed and most likely not meant.
     pub(super) warnings: Vec<Problem>,
     /// Whether a file could not be read as what it should be.
@@ -48,6 +51,14 @@ pub(super) struct Fields {
 }
 
 impl Reader {
+    /// Reads files that may have these old names.
+    pub(super) fn new(moves: &'static [Move]) -> Self {
+        Self {
+            moves,
+            ..Self::default()
+        }
+    }
+
     /// Notes something that is wrong.
     pub(super) fn problem(
         &mut self,

@@ -26,20 +26,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The version of the config's language.
-const SCHEMA: u64 = 1;
 /// Architectures that Elea boots.
 const ARCHITECTURES: [&str; 1] = ["amd64"];
 
 /// Reads the merged table.
 pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
-    reader.number(&mut top, "schema", SCHEMA..=SCHEMA);
     // What these say is laid in already; the names are known all the same.
     for name in [
         "default",
         "force",
         "imports",
         "remove",
+        "schema",
         "specialisation",
         "use",
         "vars",

@@ -252,7 +252,9 @@ fn mistakes_of_the_system_itself() {
         ),
         (
             "schema = 2\n[system]\nname = \"a\"\nversion = \"1\"\n",
-            &["elea.toml:1:10: `schema` must be a number from 1 to 1"],
+            &[
+                "elea.toml:1:10: this file is of version 2 of the language, and this Elea knows versions up to 1 [use a newer Elea]",
+            ],
         ),
     ];
     for (text, expected) in cases {

@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 /// Puts a text in the place of a file's, whose mode stays.
-fn replace(path: &Path, text: &str) -> Outcome<()> {
+pub(super) fn replace(path: &Path, text: &str) -> Outcome<()> {
     let path = std::fs::canonicalize(path).at("find", path)?;
     let mode = std::fs::metadata(&path).at("look at", &path)?.permissions();
     let folder = places::folder_of(&path);
