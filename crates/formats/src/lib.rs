@@ -16,6 +16,7 @@ pub mod form;
 pub mod fstab;
 pub mod generation;
 pub mod modules;
+pub mod mountinfo;
 pub mod oci;
 pub mod oplog;
 pub mod release;

@@ -40,4 +40,5 @@ pub use gc::Collected;
 pub use image::{Origin, Unnamed};
 pub use import::{read_dir, tree_within};
 pub use lease::Lease;
+pub use mount::Backing;
 pub use store::Store;

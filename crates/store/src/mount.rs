@@ -11,17 +11,32 @@ use std::path::Path;
 /// This kernel mounts EROFS from block devices alone.
 const ENOTBLK: i32 = 15;
 
+/// How an image file becomes an EROFS mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// Straight from the file where the kernel can (Linux 6.12), else through a loop device.
+    File,
+    /// Through a loop device: some kernels count a file-backed EROFS as a level of overlays, and leave none for
+    /// an overlay on the image.
+    Loop,
+}
+
 impl Store {
     /// Mounts an image read-only at a folder: EROFS, and an overlay with the objects as its data.
     /// Needs root; reads are checked by fs-verity where the file system has it.
     pub fn mount(&self, digest: &Digest, target: &Path) -> Result<(), Error> {
+        self.mount_by(digest, target, Backing::File)
+    }
+
+    /// The same, with a choice of what the EROFS is on.
+    pub fn mount_by(&self, digest: &Digest, target: &Path, backing: Backing) -> Result<(), Error> {
         // Read whole first: the kernel does not check a file that is not sealed.
         self.check_image(digest)?;
         let image = self.object_path(digest);
         let sealed = measure(&self.open_object(digest)?).is_ok();
         // A lower layer needs a place of its own until the overlay is made.
         let metadata = tempfile::tempdir().at("create", std::env::temp_dir())?;
-        mount_erofs(&image, metadata.path())?;
+        mount_erofs(&image, metadata.path(), backing)?;
         let mounted = Filesystem::new("overlay")
             .source("elea")
             .flag("ro")
@@ -37,7 +52,7 @@ impl Store {
     }
 }
 
-fn mount_erofs(image: &Path, at: &Path) -> Result<(), Error> {
+fn mount_erofs(image: &Path, at: &Path, backing: Backing) -> Result<(), Error> {
     let erofs = |source: &Path| {
         Filesystem::new("erofs")
             .source(source)
@@ -45,11 +60,12 @@ fn mount_erofs(image: &Path, at: &Path) -> Result<(), Error> {
             .attributes(Attributes::READ_ONLY)
             .mount(at)
     };
-    match erofs(image) {
-        Err(e) if e.source.raw_os_error() == Some(ENOTBLK) => {
-            let device = Loop::read_only(image)?;
-            Ok(erofs(device.path())?)
+    if backing == Backing::File {
+        match erofs(image) {
+            Err(e) if e.source.raw_os_error() == Some(ENOTBLK) => {}
+            mounted => return Ok(mounted?),
         }
-        mounted => Ok(mounted?),
     }
+    let device = Loop::read_only(image)?;
+    Ok(erofs(device.path())?)
 }

@@ -184,6 +184,17 @@ impl Mount {
 }
 
 impl Mount {
+    /// Lets what is mounted on the mount that this is a copy of, and on this, not show on each other. Where it is
+    /// attached to a mount that is shared it is shared with the copies of that alone.
+    pub fn private(self) -> Result<Self, MountError> {
+        let attr = MountAttr {
+            propagation: libc::MS_PRIVATE,
+            ..MountAttr::default()
+        };
+        mount_setattr(self.0.as_fd(), c"", Path::new("a copy of a mount"), &attr)?;
+        Ok(self)
+    }
+
     /// Gives it a place below the mount that is on top at `target`: it shows once that one is
     /// detached, and at no moment is there nothing (Linux 6.5, `MOVE_MOUNT_BENEATH`).
     pub fn attach_beneath(self, target: &Path) -> Result<(), MountError> {
@@ -249,6 +260,7 @@ pub fn change(target: &Path, set: Attributes, clear: Attributes) -> Result<(), M
 }
 
 /// `struct mount_attr` of `linux/mount.h`.
+#[derive(Default)]
 #[repr(C)]
 struct MountAttr {
     set: u64,
@@ -273,9 +285,17 @@ fn set_attributes(
     let attr = MountAttr {
         set: set.0.bits().into(),
         clear: u64::from(clear.0.bits()) | atime,
-        propagation: 0,
-        userns_fd: 0,
+        ..MountAttr::default()
     };
+    mount_setattr(at, path, target, &attr)
+}
+
+fn mount_setattr(
+    at: BorrowedFd<'_>,
+    path: &std::ffi::CStr,
+    target: &Path,
+    attr: &MountAttr,
+) -> Result<(), MountError> {
     // SAFETY: `path` ends with a zero byte and `attr` is a live `struct mount_attr` whose size
     // is given; the kernel only reads both during the call.
     let result = unsafe {
@@ -284,7 +304,7 @@ fn set_attributes(
             at.as_raw_fd(),
             path.as_ptr(),
             libc::AT_EMPTY_PATH,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
