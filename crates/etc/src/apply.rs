@@ -42,7 +42,7 @@ pub fn apply(
     Ok(())
 }
 
-fn parents(
+pub(crate) fn parents(
     action: &Action,
     from: &Sides<'_>,
     new_lower: &Path,
@@ -73,7 +73,7 @@ fn parents(
     Ok(())
 }
 
-fn copy(entry: &Entry, attributes: &Attributes, target: &Path) -> Result<(), Error> {
+pub(crate) fn copy(entry: &Entry, attributes: &Attributes, target: &Path) -> Result<(), Error> {
     match &entry.kind {
         Kind::Directory => {
             if Entry::load(target)?.is_none() {
@@ -122,7 +122,7 @@ fn set_attributes(target: &Path, attributes: &Attributes, like: &Entry) -> Resul
     Ok(())
 }
 
-fn set_owner(target: &Path, attributes: &Attributes) -> Result<(), Error> {
+pub(crate) fn set_owner(target: &Path, attributes: &Attributes) -> Result<(), Error> {
     let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
     rustix::fs::chownat(CWD, target, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
         .at("set the owner of", target)?;

@@ -9,13 +9,17 @@
 //! [`edits()`] and [`plan()`] only read; [`apply()`] only writes the new upper. [`carry`] is both.
 
 mod apply;
+mod compare;
 mod edits;
 mod entry;
+mod late;
 mod owner;
 mod plan;
 
 pub use apply::apply;
+pub use compare::{Difference, differences};
 pub use edits::{Change, Edit, edits, text};
+pub use late::{Seen, late, seen};
 pub use plan::{Plan, Report, plan};
 
 use elea_sys::PathError;

@@ -6,7 +6,7 @@
     reason = "a test may fail, and says when it skips"
 )]
 
-use elea_etc::{Change, Report, Sides, carry, edits};
+use elea_etc::{Change, Report, Sides, carry, differences, edits, late, seen};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -113,6 +113,10 @@ fn put(path: &Path, content: &str) {
 
 fn read(path: PathBuf) -> String {
     fs::read_to_string(path).unwrap()
+}
+
+fn read_link(path: PathBuf) -> String {
+    fs::read_link(path).unwrap().to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -322,6 +326,109 @@ fn a_link_on_one_side_never_leads_the_other_astray() {
     assert_eq!(report.conflicts.len(), 1, "{report:?}");
     machine.see(|etc| assert_eq!(read(etc.join("alt/x")), "mine"));
     assert_eq!(read(outside.join("x")), "outside");
+}
+
+#[test]
+fn what_is_written_late_is_carried_too() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.both("hosts", "one");
+    machine.both("issue", "one");
+    machine.both("dir/gone", "one");
+    put(&machine.at("old/alt/x"), "image");
+    let outside = machine.at("outside");
+    put(&outside.join("x"), "outside");
+    symlink(&outside, machine.at("new/alt")).unwrap();
+    put(&machine.at("new/motd"), "new");
+    machine.edit(|etc| {
+        fs::write(etc.join("early"), "early").unwrap();
+        fs::write(etc.join("dropped"), "early").unwrap();
+        fs::write(etc.join("issue"), "mine").unwrap();
+    });
+    let before = seen(&machine.at("upper")).unwrap();
+    machine.carry();
+    machine.edit(|etc| {
+        fs::write(etc.join("hosts"), "late").unwrap();
+        fs::set_permissions(etc.join("hosts"), PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(etc.join("early"), "again").unwrap();
+        fs::remove_file(etc.join("dropped")).unwrap();
+        fs::remove_file(etc.join("dir/gone")).unwrap();
+        fs::write(etc.join("alt/x"), "mine").unwrap();
+        fs::create_dir_all(etc.join("a/b")).unwrap();
+        symlink("target", etc.join("a/b/link")).unwrap();
+        // Back to what the image has: no edit any more.
+        fs::write(etc.join("issue"), "one").unwrap();
+    });
+    let (upper, lower, new) = (machine.at("upper"), machine.at("old"), machine.at("new"));
+    let sides = Sides {
+        upper: &upper,
+        lower: &lower,
+    };
+    machine.see(|etc| {
+        let paths = late(&sides, &before, &new, etc).unwrap();
+        let expected = [
+            "a", "a/b", "a/b/link", "alt", "alt/x", "dir", "dir/gone", "dropped", "early", "hosts",
+            "issue",
+        ];
+        assert_eq!(paths, expected);
+        assert_eq!(read(etc.join("hosts")), "late");
+        let mode = fs::metadata(etc.join("hosts")).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o600);
+        assert_eq!(read(etc.join("early")), "again");
+        assert_eq!(read(etc.join("alt/x")), "mine");
+        assert_eq!(read(etc.join("issue")), "one");
+        assert_eq!(read(etc.join("motd")), "new");
+        assert_eq!(read_link(etc.join("a/b/link")), "target");
+        assert!(!etc.join("dropped").exists() && !etc.join("dir/gone").exists());
+        assert_eq!(
+            late(&sides, &seen(&upper).unwrap(), &new, etc).unwrap(),
+            [""; 0]
+        );
+    });
+    assert_eq!(read(outside.join("x")), "outside");
+    // The next time it is carried at once, with the same result.
+    let (old, next) = (machine.at("next"), machine.at("work"));
+    fs::remove_dir_all(&next).unwrap();
+    fs::create_dir(&next).unwrap();
+    carry(&sides, &new, &next).unwrap();
+    let found = differences(&old, &next).unwrap();
+    // A copy of what the image has is no edit.
+    let paths: Vec<&str> = found.iter().map(|d| d.path.as_str()).collect();
+    assert_eq!(paths, ["issue"]);
+}
+
+#[test]
+fn differences_are_those_that_programs_see() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.both("same", "one");
+    machine.both("content", "one");
+    machine.both("mode", "one");
+    machine.both("kind", "one");
+    machine.both(".updated", "one");
+    put(&machine.at("new/content"), "two");
+    put(&machine.at("new/.updated"), "two");
+    put(&machine.at("new/dir/added"), "");
+    put(&machine.at("old/removed"), "");
+    fs::set_permissions(machine.at("new/mode"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::remove_file(machine.at("new/kind")).unwrap();
+    symlink("x", machine.at("new/kind")).unwrap();
+    let found = differences(&machine.at("old"), &machine.at("new")).unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|d| (d.path.as_str(), d.sides, d.fields.as_slice()))
+        .collect();
+    let expected: [(&str, (bool, bool), &[&str]); 6] = [
+        ("content", (true, true), &["content"]),
+        ("dir", (false, true), &[]),
+        ("dir/added", (false, true), &[]),
+        ("kind", (true, true), &["type"]),
+        ("mode", (true, true), &["mode"]),
+        ("removed", (true, false), &[]),
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]
