@@ -20,6 +20,7 @@ mod store;
 mod switch;
 mod upgrade;
 mod version;
+mod vm;
 
 use crate::context::Context;
 use crate::failure::Outcome;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Build(build::Args),
     Lock(lock::Args),
     Install(install::Args),
+    Vm(vm::Args),
     Status(status::Args),
     Upgrade(upgrade::Args),
     Switch(switch::Args),
@@ -69,6 +71,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Lock(args) => lock::run(&args, context),
         Command::Image(command) => image::run(command, context),
         Command::Install(args) => install::run(&args, context),
+        Command::Vm(args) => vm::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Upgrade(args) => upgrade::run(&args, context),
         Command::Switch(args) => switch::run(&args, context),

@@ -104,9 +104,10 @@ fn put(
         (None, Some(entry)) => (Some(entry), &entry.attributes),
         (Some(Put::Write(_, attributes)), _) => (None, attributes),
         (Some(Put::Whiteout), _) | (None, None) => {
-            return match clear_way(path, shown, false)? {
-                true => remove(&target),
-                false => Ok(()),
+            return if clear_way(path, shown, false)? {
+                remove(&target)
+            } else {
+                Ok(())
             };
         }
     };

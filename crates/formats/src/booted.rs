@@ -30,7 +30,7 @@ pub struct Booted {
     pub device_name: String,
     /// The file system's UUID, lower case with hyphens.
     pub root_uuid: String,
-    /// The file system's kind: `ext4`, `btrfs` or `xfs`.
+    /// The file system's kind: `ext4`, `btrfs` or `xfs`; `tmpfs` for a machine without a disk.
     pub root_kind: String,
     /// The record of this try, as a path of the running system.
     pub try_file: Option<String>,
@@ -46,6 +46,13 @@ pub struct Booted {
     pub watchdog: Option<String>,
     /// What the person should know.
     pub warnings: Vec<String>,
+}
+
+impl Booted {
+    /// Whether the machine has no disk, and all of it is gone when it stops.
+    pub fn is_in_memory(&self) -> bool {
+        self.root_kind == "tmpfs"
+    }
 }
 
 /// How the content of objects is checked.

@@ -75,6 +75,11 @@ impl Writer {
         Ok(())
     }
 
+    /// The archive as far as it was written since the last call: for those who do not want all of it in memory.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Ends the archive, padded to 512 bytes so that another may follow it.
     pub fn finish(mut self) -> Vec<u8> {
         self.put("TRAILER!!!", 0, 0, &[]);

@@ -64,6 +64,11 @@ pub struct Generation {
 pub const DIGEST_ARGUMENT: &str = "composefs.digest";
 /// The kernel argument that names the generation: `elea.generation=<n>`.
 pub const GENERATION_ARGUMENT: &str = "elea.generation";
+/// The kernel argument that says that there is no disk: what would be on the physical root is in the initramfs, below
+/// [`MEMORY`].
+pub const MEMORY_ARGUMENT: &str = "elea.memory";
+/// The folder of the initramfs that becomes the physical root, without its leading slash.
+pub const MEMORY: &str = "memory";
 
 impl Generation {
     /// What is compared before an image is offered again: a digest over the image, the kernel,

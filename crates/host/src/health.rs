@@ -149,6 +149,9 @@ fn judge_boot(
     let Some(verdict) = observe(verdict, generation, limit, progress) else {
         return ended();
     };
+    if booted.is_in_memory() {
+        return unjudged(&verdict);
+    }
     wait_for(finding_out, progress);
     let machine = Machine::open(Path::new("/"), BY)?;
     let counted = firmware.counted.is_some() || has_counter(&machine, number);
@@ -170,6 +173,18 @@ fn judge_boot(
     } else {
         fail(&machine, &verdict, generation, counted, progress)
     }
+}
+
+/// Says how the boot of a machine without a disk went. There is nothing to go back to.
+fn unjudged(verdict: &Verdict) -> Result<Judgement, Error> {
+    verdict.leave_word()?;
+    Ok(match &verdict.reason {
+        Some(reason) if !verdict.healthy => Judgement::Unhealthy {
+            reason: reason.clone(),
+            reboot: false,
+        },
+        _ => Judgement::Healthy,
+    })
 }
 
 fn has_counter(machine: &Machine, number: u64) -> bool {

@@ -35,6 +35,7 @@ pub mod tidy;
 pub mod upgrade;
 mod verdict;
 pub mod view;
+pub mod vm;
 
 pub use error::Error;
 pub use machine::{ALGORITHM, Machine};

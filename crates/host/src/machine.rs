@@ -29,6 +29,8 @@ pub const ALGORITHM: Algorithm = Algorithm::Sha256;
 const PHYSICAL: &str = "/sysroot";
 /// Where this process has the boot partition.
 const BOOT: &str = "/run/elea/boot";
+/// Below `/elea` of a machine in memory: what would be its boot partition, which nothing boots from.
+pub(crate) const MEMORY_BOOT: &str = "boot";
 /// Where this process has the image below `/etc` and the state.
 const LOWER: &str = "/run/elea/lower";
 /// Where this process mounts other images.
@@ -86,6 +88,12 @@ impl Machine {
         self.booted.as_ref()
     }
 
+    /// This machine, unless it has no disk: then there is nothing that lasts, and no boot partition.
+    pub fn on_disk(&self) -> Option<&Self> {
+        let in_memory = self.booted.as_ref().is_some_and(Booted::is_in_memory);
+        (!in_memory).then_some(self)
+    }
+
     /// The number of the generation that runs.
     pub fn number(&self) -> Option<u64> {
         self.booted.as_ref().map(|b| b.generation)
@@ -107,6 +115,7 @@ impl Machine {
             return Ok(boot);
         }
         let folder = match &self.booted {
+            Some(booted) if booted.is_in_memory() => self.state.root().join(MEMORY_BOOT),
             Some(booted) => mount_boot(&booted.device)?,
             None => find_boot(&self.root)?,
         };

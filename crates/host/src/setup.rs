@@ -46,7 +46,9 @@ pub fn setup(progress: &dyn Progress) -> Setup {
     }
     systemd::ready();
     // This may take long, and nothing waits for it.
-    if let Ok(machine) = &opened {
+    if let Ok(machine) = opened.as_ref().map(Machine::on_disk)
+        && let Some(machine) = machine
+    {
         match firstboot::seal(machine.state().root(), progress) {
             Ok(sealed) => done.sealed = sealed,
             Err(e) => done.failures.push(format!("sealing the objects: {e}")),
@@ -61,6 +63,9 @@ fn prepare(machine: &Machine, done: &mut Setup) {
         Ok(made) => done.ssh_keys = made,
         Err(e) => done.failures.push(format!("ssh host keys: {e}")),
     }
+    let Some(machine) = machine.on_disk() else {
+        return;
+    };
     match repair(machine) {
         Ok(repaired) => done.repaired = repaired,
         Err(e) => done.failures.push(format!("boot entries: {e}")),

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::esp::{self, GaveWay};
 use crate::image::{Backing, Image};
 use crate::loader::Loader;
-use crate::request::{Request, Target};
-use crate::{console, etc, fresh, handover, state, tries};
+use crate::request::{Request, Root, Target};
+use crate::{console, etc, fresh, handover, memory, state, tries};
 use elea_formats::booted::{self, Booted, Etc, Verity};
 use elea_formats::state::State;
 use elea_sys::mount::{Attributes, Filesystem, detach};
@@ -110,7 +110,10 @@ impl Boot {
 
     /// Mounts the physical root.
     pub(crate) fn mount_disk(&mut self) -> Result<(), Error> {
-        let disk = Disk::mount(&self.request.root, &mut self.drivers)?;
+        let disk = match &self.request.root {
+            Root::Disk(uuid) => Disk::mount(uuid, &mut self.drivers)?,
+            Root::Memory => memory::mount()?,
+        };
         self.ping();
         self.disk = Some(disk);
         Ok(())
@@ -298,8 +301,8 @@ impl Boot {
             image: target.image,
             device: format!("{major}:{minor}"),
             device_name: disk.device.name.clone(),
-            root_uuid: disk.superblock.uuid.clone(),
-            root_kind: disk.superblock.kind.to_string(),
+            root_uuid: disk.uuid.clone(),
+            root_kind: disk.kind.clone(),
             try_file: try_file
                 .exists()
                 .then(|| format!("/elea/generations/{}/tries/{}.json", target.number, self.id)),
@@ -316,6 +319,9 @@ impl Boot {
         ));
         let text = serde_json::to_vec_pretty(&booted).unwrap_or_default();
         fs::write(booted::PATH, text).at("write", booted::PATH)?;
+        if self.request.root == Root::Memory {
+            return Ok(());
+        }
         let systemd = Path::new("/run/systemd");
         fs::create_dir_all(systemd).at("create", systemd)?;
         let link = systemd.join("volatile-root");

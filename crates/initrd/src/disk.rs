@@ -21,21 +21,22 @@ const LOAD_ALL: Duration = Duration::from_secs(10);
 /// The mounted physical root.
 #[derive(Debug, Clone)]
 pub(crate) struct Disk {
-    /// Its device.
+    /// Its device; that of a file system in memory has no name and no size.
     pub(crate) device: Device,
-    /// Its file system.
-    pub(crate) superblock: Superblock,
+    /// The UUID of its file system; empty in memory.
+    pub(crate) uuid: String,
+    /// The kind of its file system: `ext4`, `btrfs`, `tmpfs`.
+    pub(crate) kind: String,
 }
 
 impl Disk {
     /// Waits for the device and mounts it.
     pub(crate) fn mount(uuid: &str, drivers: &mut Drivers) -> Result<Self, Error> {
         let disk = find(uuid, drivers)?;
-        let kind = disk.superblock.kind.to_string();
-        drivers.ask(&format!("fs-{kind}"));
+        drivers.ask(&format!("fs-{}", disk.kind));
         let path = Path::new(PHYSICAL);
         fs::create_dir_all(path).at("create", path)?;
-        Filesystem::new(&kind)
+        Filesystem::new(&disk.kind)
             .source(disk.device.path())
             .attributes(Attributes::NO_ACCESS_TIME)
             .mount(path)?;
@@ -64,9 +65,11 @@ fn find(uuid: &str, drivers: &mut Drivers) -> Result<Disk, Error> {
             superblock = superblock::read(start).filter(|s| s.uuid == uuid);
             superblock.is_some()
         });
+        let (device, superblock): (_, Superblock) = (device.ok()??, superblock?);
         Some(Disk {
-            device: device.ok()??,
-            superblock: superblock?,
+            device,
+            uuid: superblock.uuid,
+            kind: superblock.kind.to_string(),
         })
     });
     found.ok_or_else(|| {

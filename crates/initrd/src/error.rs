@@ -48,6 +48,9 @@ pub(crate) enum Error {
         /// Its device.
         device: String,
     },
+    /// There should be a store in memory.
+    #[error("the command line says `elea.memory`, and the initramfs has no store in /memory/elea")]
+    NoMemory,
     /// The generation's folder is missing.
     #[error("generation {0} is not on the disk")]
     NoGeneration(u64),

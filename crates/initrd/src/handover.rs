@@ -2,6 +2,7 @@
 
 use crate::disk::PHYSICAL;
 use crate::error::Error;
+use elea_formats::generation::MEMORY;
 use elea_sys::At as _;
 use elea_sys::mount::{Attributes, change, relocate};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -59,7 +60,9 @@ fn empty(folder: &OwnedFd, device: u64, depth: u32) {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") || depth > 32 {
+        // The physical root of a machine without a disk stays.
+        let stays = depth == 0 && name.to_bytes() == MEMORY.as_bytes();
+        if matches!(name.to_bytes(), b"." | b"..") || depth > 32 || stays {
             continue;
         }
         let Ok(status) = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else {

@@ -18,6 +18,7 @@ mod fresh;
 mod handover;
 mod image;
 mod loader;
+mod memory;
 mod request;
 mod rescue;
 mod state;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use elea_formats::cmdline::CommandLine;
 use elea_formats::digest::{Digest, Sha256};
-use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT};
+use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, MEMORY_ARGUMENT};
 
 /// The form of the digest that this initrd can check: fs-verity, SHA-256, blocks of 2^12.
 const FORM: &str = "v1-sha256-12:";
@@ -13,12 +13,21 @@ const FORM: &str = "v1-sha256-12:";
 pub(crate) struct Request {
     /// The whole line.
     pub(crate) line: CommandLine,
-    /// The UUID of the physical root.
-    pub(crate) root: String,
+    /// Where the physical root is.
+    pub(crate) root: Root,
     /// Whether the rescue menu was asked for.
     pub(crate) rescue: bool,
     /// The generation and its image.
     pub(crate) target: Target,
+}
+
+/// Where the physical root is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// On the file system with this UUID.
+    Disk(String),
+    /// In memory, beside this program.
+    Memory,
 }
 
 /// A generation and the image that the entry binds it to.
@@ -38,12 +47,13 @@ impl Request {
             let found = line.value(argument).unwrap_or("nothing").to_owned();
             Error::Argument { argument, found }
         };
-        let root = line
-            .value("root")
-            .and_then(|v| v.strip_prefix("UUID="))
-            .filter(|v| v.len() == 36)
-            .ok_or_else(|| wrong("root"))?
-            .to_ascii_lowercase();
+        let uuid = line.value("root").and_then(|v| v.strip_prefix("UUID="));
+        let root = if line.has(MEMORY_ARGUMENT) {
+            Root::Memory
+        } else {
+            let uuid = uuid.filter(|v| v.len() == 36);
+            Root::Disk(uuid.ok_or_else(|| wrong("root"))?.to_ascii_lowercase())
+        };
         let image = line
             .value(DIGEST_ARGUMENT)
             .and_then(|v| v.strip_prefix(FORM)?.parse::<Sha256>().ok())
@@ -76,13 +86,15 @@ mod tests {
         let request = Request::parse(&good).unwrap();
         assert_eq!(request.target.number, 7);
         assert_eq!(request.target.image.to_string(), digest);
-        assert_eq!(request.root, uuid.to_lowercase());
+        assert_eq!(request.root, Root::Disk(uuid.to_lowercase()));
         assert!(!request.rescue);
         assert!(
             Request::parse(&format!("{good} elea.rescue"))
                 .unwrap()
                 .rescue
         );
+        let memory = good.replace(&format!("root=UUID={uuid}"), "elea.memory");
+        assert_eq!(Request::parse(&memory).unwrap().root, Root::Memory);
         for (from, to, named) in [
             ("root=UUID", "root=LABEL", "root"),
             ("sha256-12", "sha512-12", "composefs.digest"),

@@ -116,7 +116,7 @@ fn status(boot: &Boot, terminal: &mut Terminal) {
     };
     terminal.say(&format!(
         "  root: {} ({}, {})",
-        disk.device.name, disk.superblock.kind, disk.superblock.uuid
+        disk.device.name, disk.kind, disk.uuid
     ));
     let last = etc::last_run();
     for number in numbers().into_iter().rev().take(LISTED) {

@@ -4,7 +4,7 @@ use crate::commands::image::tar;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::{options, places, text};
-use elea_compose::config::Findings;
+use elea_compose::config::{Config, Findings};
 use elea_compose::{build, lock};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
@@ -75,10 +75,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let built = build::build(&config, &resolved, &store, &options, &bars)
         .map_err(|e| context.build_error(e))?;
-    let name = args
-        .name
-        .clone()
-        .unwrap_or_else(|| format!("{}:{}", config.system.name, config.system.version));
+    let name = args.name.clone().unwrap_or_else(|| name_of(&config));
     if args.check {
         return compare(&store, &name, &built.image, context);
     }
@@ -123,6 +120,39 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             text::size(s.bytes)
         )
     })
+}
+
+/// What the image of a config is called if nobody says.
+fn name_of(config: &Config) -> String {
+    format!("{}:{}", config.system.name, config.system.version)
+}
+
+/// Builds a config into a store for a command that uses the image at once. Without `keep` neither the lock nor a name
+/// is written.
+pub(super) fn image(
+    config: &Path,
+    inputs: &options::Inputs,
+    store: &Store,
+    keep: bool,
+    context: &Context,
+) -> Outcome<Digest> {
+    let config = context.checked_config(config, inputs.purpose(true), Findings::default())?;
+    let bars = context.bars();
+    let options = inputs.options(context)?;
+    let before = lock::load(&config)?;
+    let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
+    if keep && before.is_none_or(|b| !b.own || b.lock != resolved) {
+        lock::save(&config, &resolved)?;
+    }
+    let built = build::build(&config, &resolved, store, &options, &bars)
+        .map_err(|e| context.build_error(e))?;
+    if keep {
+        if built.lock_changed {
+            lock::save(&config, &built.lock)?;
+        }
+        store.set_ref(&name_of(&config), &built.image)?;
+    }
+    Ok(built.image)
 }
 
 fn compare(store: &Store, name: &str, built: &Digest, context: &Context) -> Outcome {

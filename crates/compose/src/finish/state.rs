@@ -13,7 +13,11 @@ const USUAL: [&str; 2] = ["/var/lib/systemd", "/var/log/journal"];
 
 /// Writes the list, and makes the kept directories of `/var` so that they become part of its factory copy. Before
 /// that copy is made.
-pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>, numbers: &Numbers<'_>) -> Result<(), Error> {
+pub(super) fn settle(
+    job: &Job<'_>,
+    tree: &mut Tree<'_>,
+    numbers: &Numbers<'_>,
+) -> Result<(), Error> {
     let declared = &job.config.state;
     if !declared.is_ephemeral() && declared.kept().next().is_none() {
         return Ok(());
@@ -58,7 +62,7 @@ pub(super) fn list(
     for path in USUAL.iter().filter(|_| declared.is_ephemeral()) {
         let near = |one: &Keep| is_in(path, &one.path) || is_in(&one.path, path);
         if !keep.iter().any(near) {
-            let (mode, uid, gid) = found(tree, path)?.unwrap_or((0o755, 0, 0));
+            let (mode, uid, gid) = found(tree, path).unwrap_or((0o755, 0, 0));
             keep.push(Keep {
                 path: (*path).to_owned(),
                 kind: Kind::Directory,
@@ -94,10 +98,10 @@ pub(super) fn list(
 }
 
 /// Mode and owner of what the tree has at a path, if it is a directory or file.
-fn found(tree: &Tree<'_>, path: &str) -> Result<Option<(u32, u32, u32)>, Error> {
+fn found(tree: &Tree<'_>, path: &str) -> Option<(u32, u32, u32)> {
     match tree.kind(path) {
-        Some(Stands::Folder | Stands::File) => Ok(tree.status(path)),
-        _ => Ok(None),
+        Some(Stands::Folder | Stands::File) => tree.status(path),
+        _ => None,
     }
 }
 
@@ -130,7 +134,7 @@ fn one(
         ));
     }
     let usual = if is_directory { 0o755 } else { 0o644 };
-    let found = found(tree, path).ok().flatten();
+    let found = found(tree, path);
     let (mode, uid, gid) = found.unwrap_or((usual, 0, 0));
     let user = kept
         .owner

@@ -6,7 +6,7 @@ use crate::machine::ALGORITHM;
 use elea_formats::cmdline::{Argument, CommandLine};
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::{
-    DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MAX_PAYLOAD, Payload, SCHEMA,
+    DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MAX_PAYLOAD, MEMORY_ARGUMENT, Payload, SCHEMA,
 };
 use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
@@ -20,9 +20,10 @@ const MAX_LOADER: u64 = 16 << 20;
 /// The architecture that partition types and the loader's name are for.
 const ARCHITECTURE: &str = "amd64";
 /// Arguments that are Elea's own; the last of a key counts, so no other may come after.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     DIGEST_ARGUMENT,
     GENERATION_ARGUMENT,
+    MEMORY_ARGUMENT,
     "root",
     "elea.rescue",
     "init",

@@ -166,8 +166,8 @@ fn kept(reader: &mut Reader, f: &mut Fields) -> Option<Kept> {
         None => Some(None),
         Some(text) => files::mode(reader, &text).map(Some),
     };
-    let owner = owner(reader, f, "owner");
-    let group = owner_group(reader, f);
+    let owner = said_owner(reader, f, "owner");
+    let group = said_owner(reader, f, "group");
     let how = reader.word(f, "how", HOW);
     let rule = "a service, such as web.service";
     let service: fn(&str) -> bool = |unit| check::unit(unit) && unit.ends_with(".service");
@@ -175,21 +175,22 @@ fn kept(reader: &mut Reader, f: &mut Fields) -> Option<Kept> {
     let version = reader.number(f, "version", 0..=u64::from(u32::MAX));
     Some(Kept {
         mode: mode?,
-        owner: owner?,
-        group: group?,
+        owner: owner.ok()?,
+        group: group.ok()?,
         how: how.unwrap_or("bind"),
         service: service.map(|l| l.value),
         version: version.map(|n| n.value),
     })
 }
 
-fn owner_group(reader: &mut Reader, f: &mut Fields) -> Option<Option<String>> {
-    owner(reader, f, "group")
-}
-
-fn owner(reader: &mut Reader, f: &mut Fields, key: &'static str) -> Option<Option<String>> {
-    let name = files::owner(reader, f, key)?;
-    Some(f.was_there(key).then_some(name))
+/// A name, if one is said; an error if that one cannot be.
+fn said_owner(
+    reader: &mut Reader,
+    f: &mut Fields,
+    key: &'static str,
+) -> Result<Option<String>, ()> {
+    let name = files::owner(reader, f, key).ok_or(())?;
+    Ok(f.was_there(key).then_some(name))
 }
 
 /// What does not go with a fresh `/var`.
@@ -211,7 +212,11 @@ pub(super) fn whole(reader: &mut Reader, config: &Config) {
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde gives references")]
+#[expect(
+    clippy::ref_option,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde gives references"
+)]
 fn octal<S: Serializer>(mode: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
     match mode {
         Some(mode) => serializer.collect_str(&format_args!("{mode:04o}")),
