@@ -22,7 +22,7 @@ pub(super) fn settle(
     if !declared.is_ephemeral() && declared.kept().next().is_none() {
         return Ok(());
     }
-    let list = list(declared, tree, numbers)?;
+    let list = list(declared, tree, numbers);
     let list = list.map_err(|wrong| Error::Config(job.config.errors(wrong)))?;
     let is_bound = |one: &&Keep| one.kind == Kind::Directory && one.how == How::Bind;
     for one in list.keep.iter().filter(is_bound) {
@@ -46,7 +46,7 @@ pub(super) fn list(
     declared: &config::State,
     tree: &Tree<'_>,
     numbers: &Numbers<'_>,
-) -> Result<Result<State, Wrong>, Error> {
+) -> Result<State, Wrong> {
     let mut wrong = Vec::new();
     let mut keep = Vec::new();
     for (path, kept, is_directory) in declared.kept() {
@@ -90,11 +90,11 @@ pub(super) fn list(
         },
         keep,
     };
-    Ok(if wrong.is_empty() {
+    if wrong.is_empty() {
         Ok(list)
     } else {
         Err(wrong)
-    })
+    }
 }
 
 /// Mode and owner of what the tree has at a path, if it is a directory or file.
