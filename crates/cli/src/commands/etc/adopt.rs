@@ -72,7 +72,7 @@ fn plain(edit: local::Local) -> adopt::Local {
 fn lines(done: &Adoption) -> String {
     let mut out = String::new();
     if done.adopted.is_empty() && done.refused.is_empty() {
-        out.line("nothing is changed in /etc".to_owned());
+        out.line("nothing is changed in /etc");
     }
     let (says, copied) = if done.dry_run {
         ("would say", "would be copied to")
