@@ -6,6 +6,7 @@ mod config;
 mod import;
 mod layers;
 mod measure;
+mod peer;
 mod plain;
 mod plot;
 mod report;

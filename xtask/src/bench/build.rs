@@ -1,6 +1,7 @@
 //! Builds, what a machine fetches for a release, and the sizes of the programs.
 
 use super::measure::{Used, column, command, settle, spread};
+use super::peer::Archive;
 use super::report::Section;
 use crate::works::{Release, Works};
 use crate::{Result, talk};
@@ -19,8 +20,17 @@ pub(super) fn cells<const N: usize>(texts: [&str; N]) -> Vec<String> {
 pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
     // The first one fetches what is missing, makes the lock, and the image to compare with.
     works.build(Release::First)?;
-    let mut all = [Vec::new(), Vec::new(), Vec::new()];
+    let peer = Archive::of(works, Release::First)?;
+    let mut all = [const { Vec::new() }; 5];
     for round in 0..rounds {
+        settle()?;
+        let used = peer.install()?;
+        talk::note(&format!(
+            "round {}: mmdebstrap: {:.2} s",
+            round + 1,
+            used.wall
+        ));
+        all[4].push(used);
         let ways = [
             ("--check", works.build_command(Release::First)?, "--check"),
             ("a file changed", changed(works, round)?, "--locked"),
@@ -29,6 +39,7 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
                 works.build_command(Release::First)?,
                 "--locked",
             ),
+            ("a package more", one_more(works, round)?, "--locked"),
         ];
         for ((what, mut build, flag), all) in ways.into_iter().zip(&mut all) {
             settle()?;
@@ -52,13 +63,49 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
             row("`elea build --check`: all of it afresh", &all[0]),
             row("`elea build`: another file in the config", &all[1]),
             row("`elea build`: nothing changed", &all[2]),
+            row("`elea build`: a small package more", &all[3]),
+            row("mmdebstrap, the packages alone", &all[4]),
         ],
         how: format!(
             "`examples/hello/elea.toml`, {rounds} rounds with one lock and every package in the cache. Afresh: unpacking and configuring, the initrd,\n\
-             import, seal, and the comparison with the first image, which was the same each time. The second row takes the packages of the last\n\
-             build and is what a change of files, users or services costs; the third finds that this was built before."
+             import, seal, and the comparison with the first image, which was the same each time. The second row lays the config over the\n\
+             kept tree of the packages, and is what a change of files, users or services costs; the third finds that this was built before; the fourth\n\
+             installs one more package (another one in each round, its lock made before) on the kept tree. The last is mmdebstrap on the same files,\n\
+             into a folder: without the config, an initrd, an import and an image."
         ),
     })
+}
+
+/// Small packages without dependencies of their own, one for each round.
+const SMALL: [&str; 6] = ["tree", "bc", "time", "lsof", "pv", "sl"];
+
+/// The build of release 1.0 with one package more, and its lock.
+fn one_more(works: &Works, round: usize) -> Result<Command> {
+    let package = SMALL[round % SMALL.len()];
+    let name = format!("more-{package}");
+    let text = format!(
+        "imports = [\"hello-{}.toml\"]\n\n[packages]\ninstall = [\"{package}\"]\n\n[files.\"/etc/round\"]\ncontent = \"{}\"\n",
+        Release::First.tag(),
+        std::process::id()
+    );
+    let config = works.folder.join(format!("{name}.toml"));
+    fs::write(&config, text)
+        .map_err(|e| Error::other(format!("cannot write {}: {e}", config.display())))?;
+    let _ = fs::remove_file(config.with_extension("lock"));
+    run(works.elea(&["lock"]).arg(&config))?;
+    // An earlier run of the benchmark installed it, too.
+    let listed = run(&mut works.elea(&["image", "list", "--all"]))?;
+    for kept in listed
+        .split_whitespace()
+        .filter(|w| w.starts_with("step:more-packages:"))
+    {
+        let kept = kept.trim_end_matches(',');
+        run(works.elea(&["image", "rm"]).arg(kept))?;
+    }
+    let mut command = works.elea(&["build"]);
+    command.arg(config).args(["--name", &name, "--initrd"]);
+    command.arg(&works.programs.initrd);
+    Ok(command)
 }
 
 /// The build of release 1.0 with a file that is another one in each round.
