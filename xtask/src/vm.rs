@@ -3,6 +3,7 @@
 
 mod boot_files;
 mod choice;
+mod memory;
 mod power;
 mod releases;
 mod report;
@@ -54,6 +55,7 @@ fn all() -> Vec<Scenario> {
         state::SCENARIOS,
         choice::SCENARIOS,
         power::SCENARIOS,
+        memory::SCENARIOS,
     ]
     .concat()
 }
