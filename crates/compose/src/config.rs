@@ -31,6 +31,7 @@ pub use load::{files, load};
 pub use moves::{MigrateError, Migrated, Renamed, migrate};
 pub(crate) use reader::nearest;
 pub use report::{Finding, Findings, Other};
+pub use sections::apps::{App, Box};
 pub use sections::certificates::Certificates;
 pub use sections::firewall::{Firewall, From, Ports};
 pub use sections::network::{Link, Network, Route};
@@ -117,6 +118,12 @@ pub struct Config {
     /// Homes by the names of their users; each applies its own (`elea home apply`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub home: BTreeMap<String, home::Home>,
+    /// Apps by name; nothing acts on them yet.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<String, App>,
+    /// Boxes by name; nothing acts on them yet.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub boxes: BTreeMap<String, Box>,
     /// The same system in other ways, by name: what a specialisation says is laid over the rest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub specialisation: BTreeMap<String, Config>,

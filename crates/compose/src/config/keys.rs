@@ -3,6 +3,7 @@
 //! What stands here is held against what is read: a test gives each key a value of a wrong kind, and another one compares
 //! the names and the defaults.
 
+mod apps;
 mod home;
 mod machine;
 mod man;
@@ -357,6 +358,12 @@ pub const SECTIONS: &[Section] = &[
                 "`registry:HOST/NAME:TAG`, what machines follow unless they are told otherwise",
             ),
             key(
+                "channel",
+                Text,
+                "none",
+                "the tag that they follow, in the place of the one in `reference`: `stable`",
+            ),
+            key(
                 "plain_http",
                 Boolean,
                 "false",
@@ -422,6 +429,8 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     home::HOME,
+    apps::APPS,
+    apps::BOXES,
 ];
 
 /// The keys at the top of a file that say how its parts are laid together (`docs/config.md`).

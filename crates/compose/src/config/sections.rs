@@ -1,6 +1,7 @@
 //! The sections of a config, each read into its type.
 
 mod accounts;
+pub(super) mod apps;
 pub(super) mod certificates;
 mod files;
 pub(super) mod firewall;
@@ -76,6 +77,8 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         trust: trust(reader, &mut top),
         loader: loader(reader, &mut top),
         home: home::read(reader, &mut top),
+        apps: apps::apps(reader, &mut top),
+        boxes: apps::boxes(reader, &mut top),
         system: System::default(),
         packages,
         base,

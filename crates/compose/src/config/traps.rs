@@ -16,6 +16,7 @@ pub(super) fn look(reader: &mut Reader, config: &Config, rendered: &Rendered) {
     ports::look(reader, config, rendered);
     ssh::look(reader, config);
     upgrades(reader, config);
+    not_yet(reader, config);
     health(reader, config);
     devices(reader, config);
     programs(reader, config, rendered);
@@ -37,6 +38,21 @@ impl Config {
         let all = self.files.keys().chain(self.templates.keys());
         all.filter_map(|file| file.strip_prefix(path))
             .any(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// What is understood, and that nobody does anything with.
+fn not_yet(reader: &mut Reader, config: &Config) {
+    for (name, is_there) in [
+        ("apps", !config.apps.is_empty()),
+        ("boxes", !config.boxes.is_empty()),
+    ] {
+        if is_there {
+            let what =
+                format!("`{name}` are read and shown, and this Elea does nothing with them yet");
+            let help = "leave them in for a later Elea, or install them by other means";
+            reader.warn(config.place(name), what, "not acted on", help);
+        }
     }
 }
 

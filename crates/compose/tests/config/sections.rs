@@ -474,3 +474,105 @@ fn mistakes_in_state() {
     let config = good(&[("elea.toml", &format!("{kept}{SMALL}"))]);
     assert!(config.state.is_ephemeral());
 }
+
+#[test]
+fn a_channel_is_the_tag_that_machines_follow() {
+    let text = |reference: &str, channel: &str| {
+        format!(
+            "[update]\nreference = \"registry:example.org/a{reference}\"\nchannel = \"{channel}\"\n"
+        )
+    };
+    for reference in ["", ":stable"] {
+        let config = good(&[("elea.toml", &(text(reference, "stable") + SMALL))]);
+        let update = config.update.clone().unwrap();
+        assert_eq!(update.source.reference, "registry:example.org/a:stable");
+        // What is shown is a config again.
+        let shown = toml::to_string(&config).unwrap();
+        let again = good(&[("elea.toml", &shown)]);
+        assert_eq!(again.update, config.update, "{shown}");
+    }
+    let config = good(&[("elea.toml", &(text("", "latest") + SMALL))]);
+    let reference = config.update.unwrap().source.reference;
+    assert_eq!(reference, "registry:example.org/a:latest");
+    let digest = format!("@sha256:{}", "0".repeat(64));
+    for reference in [":edge", &digest] {
+        check(&[(
+            &text(reference, "stable"),
+            &[
+                "elea.toml:3:11: `update.reference` says itself what machines follow, and not this channel",
+            ],
+        )]);
+    }
+    check(&[(
+        &text("", "a b"),
+        &["elea.toml:3:11: `a b` cannot be `update.channel`"],
+    )]);
+}
+
+#[test]
+fn apps_and_boxes_are_read_and_shown_and_said_to_do_nothing() {
+    let text = format!(
+        "[apps.editor]\nsource = \"flatpak:org.example.Editor\"\npermissions = [\"network\", \"files:~/Documents\"]\n\
+         [apps.db]\nsource = \"registry:example.org/db:1\"\nchannel = \"stable\"\nhold = true\n\
+         [boxes.dev]\nimage = \"registry:example.org/debian:13\"\nhome = \"own\"\npackages = [\"gcc\"]\n{SMALL}"
+    );
+    let config = good(&[("elea.toml", &text)]);
+    assert_eq!(config.apps["editor"].permissions.len(), 2);
+    assert!(config.apps["db"].hold && !config.apps["editor"].hold);
+    assert_eq!(
+        (config.boxes["dev"].home, config.boxes["dev"].init),
+        ("own", false)
+    );
+    let warnings: Vec<_> = config
+        .warnings
+        .warnings()
+        .iter()
+        .map(|w| w.message.as_str())
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            "`apps` are read and shown, and this Elea does nothing with them yet",
+            "`boxes` are read and shown, and this Elea does nothing with them yet",
+        ]
+    );
+    let shown = toml::to_string(&config).unwrap();
+    let again = good(&[("elea.toml", &shown)]);
+    assert_eq!(
+        (again.apps, again.boxes),
+        (config.apps, config.boxes),
+        "{shown}"
+    );
+    for (text, expected) in [
+        (
+            "[apps.a]\n",
+            "elea.toml:1:1: `apps.a.source` is missing [add `source = \"flatpak:org.example.App\"`]",
+        ),
+        (
+            "[apps.a]\nsource = \"flatpack:x\"\n",
+            "elea.toml:2:10: `flatpack:x` cannot be `apps.a.source`",
+        ),
+        (
+            "[apps.a]\nsource = \"registry:x\"\n",
+            "elea.toml:2:10: `registry:x` cannot be `apps.a.source`",
+        ),
+        (
+            "[apps.A]\nsource = \"snap:x\"\n",
+            "elea.toml:1:7: `A` cannot be `apps`",
+        ),
+        (
+            "[apps.a]\nsource = \"snap:x\"\npermissions = [\"camera\"]\n",
+            "elea.toml:3:16: `camera` cannot be `apps.a.permissions`",
+        ),
+        (
+            "[boxes.a]\nimage = \"dir:x\"\n",
+            "elea.toml:2:9: `dir:x` cannot be `boxes.a.image`",
+        ),
+        (
+            "[boxes.a]\nimage = \"x\"\nhome = \"mine\"\n",
+            "elea.toml:3:8: `mine` cannot be `boxes.a.home`",
+        ),
+    ] {
+        check(&[(text, &[expected])]);
+    }
+}

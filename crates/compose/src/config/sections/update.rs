@@ -1,8 +1,8 @@
 //! `[update]`: where upgrades come from, and when a machine takes them by itself.
 
 use super::super::check;
-use super::super::reader::{Fields, Reader};
-use elea_formats::oci::reference::Reference;
+use super::super::reader::{Fields, Located, Reader};
+use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::release::Source;
 use serde::Serialize;
 
@@ -12,6 +12,9 @@ pub struct Update {
     /// What machines follow.
     #[serde(flatten)]
     pub source: Source,
+    /// The tag that they follow, if it was said apart from the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Whether they upgrade by themselves.
     pub automatic: bool,
     /// When they do: a calendar event of systemd.time(7); none where they do not.
@@ -36,6 +39,15 @@ pub(super) fn read(reader: &mut Reader, top: &mut Fields) -> Option<Update> {
     } else {
         text
     };
+    let tag: fn(&str) -> bool = |text| {
+        let parsed = format!("registry:host/name:{text}").parse::<Reference>();
+        parsed.is_ok_and(|r| tag_of(&r).is_some_and(|tag| tag == text))
+    };
+    let channel = reader.checked(f, "channel", tag, "a tag such as stable");
+    let text = match (text, &channel) {
+        (Some(text), Some(channel)) => Some(followed(reader, text, channel)),
+        (text, _) => text,
+    };
     let plain = reader.boolean(f, "plain_http");
     let automatic = reader.boolean(f, "automatic").unwrap_or(false);
     let rule = "a calendar event such as daily or Sun 03:00";
@@ -57,8 +69,43 @@ pub(super) fn read(reader: &mut Reader, top: &mut Fields) -> Option<Update> {
             reference: text.value,
             plain_http: plain.unwrap_or(false),
         },
+        channel: channel.map(|l| l.value),
         automatic,
         window: automatic.then(|| window.map_or_else(|| "daily".into(), |l| l.value)),
         reboot: reboot.unwrap_or(false),
     })
+}
+
+fn tag_of(reference: &Reference) -> Option<&str> {
+    match reference {
+        Reference::Registry(location) => match &location.target {
+            Target::Tag(tag) => Some(tag),
+            Target::Digest(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// The reference with the channel as its tag, which must not name another one.
+fn followed(
+    reader: &mut Reader,
+    mut text: Located<String>,
+    channel: &Located<String>,
+) -> Located<String> {
+    let parsed = text.value.parse::<Reference>().ok();
+    let tag = parsed.as_ref().and_then(tag_of);
+    let is_written = tag.is_some_and(|tag| text.value.ends_with(&format!(":{tag}")));
+    if tag.is_some() && !is_written {
+        text.value = format!("{}:{}", text.value, channel.value);
+    } else if tag != Some(&channel.value) {
+        let what = "`update.reference` says itself what machines follow, and not this channel";
+        reader.problem_of_two(
+            channel.at,
+            what,
+            "the channel",
+            text.at,
+            "a tag or a digest",
+        );
+    }
+    text
 }
