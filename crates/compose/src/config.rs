@@ -131,6 +131,9 @@ pub struct Config {
     places: BTreeMap<String, Place>,
     #[serde(skip)]
     said: BTreeMap<String, Vec<layers::Said>>,
+    /// Items that `[remove]` takes out of lists.
+    #[serde(skip)]
+    gone: BTreeMap<String, BTreeMap<String, Place>>,
     #[serde(skip)]
     sources: report::Sources,
     /// What is allowed and most likely not meant.
@@ -319,6 +322,20 @@ pub struct Definition {
     pub why: String,
     /// Whether it is what holds, or a part of it.
     pub holds: bool,
+    /// Where it is taken out again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<Origin>,
+}
+
+/// An item of a list, and everybody who says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// The item, as TOML writes it.
+    pub value: String,
+    /// Whether it is in the list that comes out.
+    pub holds: bool,
+    /// Who says it, in the order of the layers.
+    pub said: Vec<Definition>,
 }
 
 /// What something other than the reader found in a config.
@@ -349,6 +366,15 @@ impl Serialize for Content {
     }
 }
 
+/// The texts of a list of texts, each as a definition has it.
+fn strings(list: &str) -> Option<Vec<String>> {
+    let table: toml::Table = format!("list = {list}").parse().ok()?;
+    let items = table.get("list")?.as_array()?.iter();
+    items
+        .map(|item| item.as_str().map(|text| format!("{text:?}")))
+        .collect()
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
 fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{mode:04o}"))
@@ -373,9 +399,59 @@ impl Config {
                 rank: said.rank,
                 why: said.why.clone(),
                 holds: said.counts,
+                removed: said.gone.and_then(|at| self.origin_of(at)),
             })
         };
         said.filter_map(definition).collect()
+    }
+
+    /// Every item that somebody says of a list, in the order of the layers; none if it is no list. `value` is what
+    /// comes out, as TOML writes it.
+    pub fn items(&self, key: &str, value: Option<&str>) -> Vec<Item> {
+        let mut items: Vec<Item> = Vec::new();
+        let left = value.and_then(strings);
+        for said in self.said.get(key).into_iter().flatten() {
+            for (value, at) in &said.items {
+                let gone = self.gone.get(key).and_then(|gone| gone.get(value)).copied();
+                let gone = gone.or_else(|| self.taken_out(key, value));
+                // What is forced stays.
+                let gone = gone.filter(|_| said.rank != Rank::Force).or(said.gone);
+                let is_left = left.as_ref().is_none_or(|left| left.contains(value));
+                let Some(origin) = self.origin_of(*at) else {
+                    continue;
+                };
+                let definition = Definition {
+                    origin,
+                    value: value.clone(),
+                    rank: said.rank,
+                    why: said.why.clone(),
+                    holds: said.counts && gone.is_none() && is_left,
+                    removed: gone.and_then(|at| self.origin_of(at)),
+                };
+                let known = items.iter().position(|item| item.value == *value);
+                let at = known.unwrap_or_else(|| {
+                    items.push(Item {
+                        value: value.clone(),
+                        holds: false,
+                        said: Vec::new(),
+                    });
+                    items.len() - 1
+                });
+                items[at].holds |= definition.holds;
+                items[at].said.push(definition);
+            }
+        }
+        items
+    }
+
+    /// Where `packages.remove` has an item.
+    fn taken_out(&self, key: &str, item: &str) -> Option<Place> {
+        let removing = self
+            .said
+            .get("packages.remove")
+            .filter(|_| key == "packages.install")?;
+        let mut items = removing.iter().flat_map(|said| &said.items);
+        items.find(|(value, _)| value == item).map(|(_, at)| *at)
     }
 
     /// The names of all values of which something is said.

@@ -275,6 +275,53 @@ fn a_value_is_explained_with_everything_that_is_said_of_it() {
     );
 }
 
+/// Of a list it is said of each item who says it, and who takes it out.
+#[test]
+fn lists_are_explained_item_by_item() {
+    let elea = Elea::new();
+    let base = "[packages]\ninstall = [\"jq\", \"vim\", \"nano\"]\n[files.\"/etc/a\"]\ncontent = \"a\"\n[services]\nenable = [\"a.service\"]\n";
+    fs::write(elea.path("base.toml"), base).unwrap();
+    let top = format!(
+        "imports = [\"base.toml\"]\n{GOOD}[packages]\ninstall = [\"tree\", \"jq\"]\nremove = [\"nano\"]\n[remove]\npackages.install = [\"vim\"]\nfiles = [\"/etc/a\"]\nservices.enable = [\"a.service\"]\n[services]\ndisable = [\"b.service\"]\n"
+    );
+    fs::write(elea.path("elea.toml"), top).unwrap();
+    let out = elea.good("config explain packages.install");
+    let expected = "\
+packages.install = [\"jq\", \"tree\"]
+  → base.toml:2:11: [\"jq\", \"vim\", \"nano\"] plain (imported)
+  → elea.toml:8:11: [\"tree\", \"jq\"] plain
+  \"jq\"
+    → base.toml:2:12: plain (imported)
+    → elea.toml:8:20: plain
+  \"vim\"
+      base.toml:2:18: plain (imported), taken out by elea.toml:11:21
+  \"nano\"
+      base.toml:2:25: plain (imported), taken out by elea.toml:9:11
+  \"tree\"
+    → elea.toml:8:12: plain
+";
+    assert_eq!(out, expected);
+    let out = elea.good("config explain services.enable");
+    assert!(out.starts_with("services.enable = []\n    base.toml:6:10: [\"a.service\"] plain (imported), taken out by elea.toml:13:20\n"), "{out}");
+    let out = elea.good("config explain services.disable");
+    assert_eq!(
+        out,
+        "services.disable = [\"b.service\"]\n  → elea.toml:15:11: [\"b.service\"] plain\n"
+    );
+    let out = elea.good("config explain files");
+    assert_eq!(
+        out,
+        "files.\"/etc/a\".content: not in what comes out\n    base.toml:4:11: \"a\" plain (imported), taken out by elea.toml:12:10\n"
+    );
+    let value = elea.json("config explain packages.install");
+    let items = value["values"][0]["items"].as_array().unwrap();
+    assert_eq!(
+        (&items[1]["value"], &items[1]["holds"]),
+        (&"\"vim\"".into(), &false.into())
+    );
+    assert_eq!(items[1]["said"][0]["removed"]["line"], 11);
+}
+
 /// All keys can be listed and searched, and editors get a schema.
 #[test]
 fn keys_are_listed_searched_and_described_for_editors() {

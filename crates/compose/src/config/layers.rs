@@ -7,7 +7,7 @@
 use super::report::Problem;
 use super::value::{Field, Node, Place, Table, Value, quoted};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// How much weight something has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -52,8 +52,12 @@ pub(super) struct Said {
     pub(super) at: Place,
     /// The value, as TOML writes it.
     pub(super) text: String,
+    /// The items of a list, each with its place.
+    pub(super) items: Vec<(String, Place)>,
     /// Whether it is what holds, or a part of it.
     pub(super) counts: bool,
+    /// Where `[remove]` takes it out, all of it.
+    pub(super) gone: Option<Place>,
 }
 
 /// What all layers together say.
@@ -62,6 +66,8 @@ pub(super) struct Merged {
     pub(super) table: Table,
     /// Everything that is said, by the dotted name of the value and in the order of the layers.
     pub(super) said: BTreeMap<String, Vec<Said>>,
+    /// Items that `[remove]` takes out of lists, by the dotted name of the list, with its place.
+    pub(super) gone: BTreeMap<String, BTreeMap<String, Place>>,
     /// The weight of what was written at a place.
     pub(super) ranks: BTreeMap<Place, Rank>,
     pub(super) problems: Vec<Problem>,
@@ -115,11 +121,13 @@ impl Merged {
                 path => format!("{path}.{}", quoted(name)),
             };
             // A table of `[remove]` goes further down, a list names what goes.
-            let (mut further, mut gone) = (Vec::new(), BTreeSet::new());
+            let (mut further, mut gone) = (Vec::new(), BTreeMap::new());
             for field in removed.iter().filter_map(|table| table.get(*name)) {
                 match &field.node.value {
                     Value::Table(inner) => further.push(inner),
-                    Value::List(list) => gone.extend(list.iter().filter_map(text)),
+                    Value::List(list) => {
+                        gone.extend(list.iter().filter_map(|item| Some((text(item)?, item.at))));
+                    }
                     _ => {}
                 }
             }
@@ -127,17 +135,60 @@ impl Merged {
                 continue;
             };
             match &mut node.value {
-                Value::Table(table) => table.retain(|name, _| !gone.contains(name.as_str())),
-                Value::List(list) => list.retain(|item| {
-                    let forced = self.ranks.get(&item.at) == Some(&Rank::Force);
-                    forced || !text(item).is_some_and(|text| gone.contains(text))
+                Value::Table(table) => table.retain(|name, _| match gone.get(name.as_str()) {
+                    Some(at) => {
+                        self.take_out(&format!("{path}.{}", quoted(name)), *at);
+                        false
+                    }
+                    None => true,
                 }),
+                Value::List(list) => {
+                    list.retain(|item| {
+                        let forced = self.ranks.get(&item.at) == Some(&Rank::Force);
+                        let at = text(item).and_then(|text| gone.get(text));
+                        if let Some(at) = at.filter(|_| !forced) {
+                            let gone = self.gone.entry(path.clone()).or_default();
+                            gone.insert(item.to_string(), *at);
+                        }
+                        forced || at.is_none()
+                    });
+                    self.take_out_lists(&path);
+                }
                 _ => {}
             }
             let key = inner.key.unwrap_or(node.at);
             table.insert((*name).to_owned(), Field { key, node });
         }
         table
+    }
+
+    /// Notes that everything that is said at a name and below it is taken out.
+    fn take_out(&mut self, path: &str, at: Place) {
+        for (name, all) in self.said.range_mut(path.to_owned()..) {
+            let Some(rest) = name.strip_prefix(path) else {
+                break;
+            };
+            if rest.is_empty() || rest.starts_with('.') {
+                for said in all {
+                    (said.counts, said.gone) = (false, Some(at));
+                }
+            }
+        }
+    }
+
+    /// Notes which lists have no item left.
+    fn take_out_lists(&mut self, path: &str) {
+        let (Some(gone), Some(all)) = (self.gone.get(path), self.said.get_mut(path)) else {
+            return;
+        };
+        for said in all.iter_mut().filter(|said| said.counts) {
+            let mut taken = said.items.iter().map(|(item, _)| gone.get(item));
+            if let Some(Some(at)) = taken.next()
+                && taken.all(|at| at.is_some())
+            {
+                (said.counts, said.gone) = (false, Some(*at));
+            }
+        }
     }
 
     fn node(&mut self, path: &str, slot: &Slot<'_>, removed: &[&Table]) -> Option<Node> {
@@ -161,7 +212,13 @@ impl Merged {
                 why: layer.why.clone(),
                 at: node.at,
                 text: node.to_string(),
+                items: list_of(node).map_or_else(Vec::new, |list| {
+                    list.iter()
+                        .map(|item| (item.to_string(), item.at))
+                        .collect()
+                }),
                 counts: layer.rank >= weakest,
+                gone: None,
             });
         }
         let counting = slot.values.iter().filter(|(l, _)| l.rank >= weakest);

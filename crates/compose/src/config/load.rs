@@ -140,6 +140,7 @@ fn read_sections(reader: &mut Reader, merged: Merged) -> Option<Config> {
     let mut config = sections::read(reader, top)?;
     config.places = places;
     config.said = merged.said;
+    config.gone = merged.gone;
     sections::whole(reader, &config);
     Some(config)
 }

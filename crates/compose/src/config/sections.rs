@@ -86,6 +86,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         specialisation: BTreeMap::new(),
         places: BTreeMap::new(),
         said: BTreeMap::new(),
+        gone: BTreeMap::new(),
         sources: Arc::default(),
         warnings: Findings::default(),
     };

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::options;
 use crate::text::Lines as _;
-use elea_compose::config::{Config, Definition, keys};
+use elea_compose::config::{Config, Definition, Item, Origin, keys};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -35,6 +35,20 @@ struct Explained {
     value: Option<String>,
     /// Everything that is said of it, in the order in which it is laid over one another.
     said: Vec<Definition>,
+    /// Of a list each item, with everybody who says it and who takes it out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<Item>,
+}
+
+impl Explained {
+    fn new(config: &Config, key: String, value: Option<String>) -> Self {
+        Self {
+            said: config.said(&key),
+            items: config.items(&key, value.as_deref()),
+            key,
+            value,
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -77,20 +91,12 @@ fn explained(config: &Config, key: &str) -> Vec<Explained> {
         .values()
         .into_iter()
         .filter(|(name, _)| below(name))
-        .map(|(key, value)| {
-            let said = config.said(&key);
-            let value = Some(value);
-            Explained { key, value, said }
-        })
+        .map(|(key, value)| Explained::new(config, key, Some(value)))
         .collect();
     // What is said and has no value of its own: what a later part takes out, say.
     for name in config.said_keys().filter(|name| below(name)) {
         if !values.iter().any(|value| value.key == name) {
-            values.push(Explained {
-                key: name.to_owned(),
-                value: None,
-                said: config.said(name),
-            });
+            values.push(Explained::new(config, name.to_owned(), None));
         }
     }
     values.sort_by(|a, b| a.key.cmp(&b.key));
@@ -107,19 +113,42 @@ fn draw(explained: &Explained) -> String {
         text.line("  nobody says anything else: it is what Elea does by itself");
     }
     for said in &explained.said {
-        let place = format!(
-            "{}:{}:{}",
-            said.origin.file.display(),
-            said.origin.line,
-            said.origin.column
-        );
-        let why = match said.why.as_str() {
-            "" => String::new(),
-            why => format!(" ({why})"),
-        };
-        let mark = if said.holds { "→" } else { " " };
-        let rank = said.rank.name();
-        text.line(format!("  {mark} {place}: {} {rank}{why}", said.value));
+        text.line(format!("  {}", definition(said, &said.value)));
+    }
+    // Of a list that one place says whole there is nothing more to tell.
+    let is_joined = explained.said.len() > 1;
+    let is_cut = explained.items.iter().any(|item| !item.holds);
+    if is_joined || is_cut {
+        for item in &explained.items {
+            text.line(format!("  {}", item.value));
+            for said in &item.said {
+                text.line(format!("    {}", definition(said, "")));
+            }
+        }
     }
     text
+}
+
+/// Where something is said, with which weight and why there; an arrow marks what holds.
+fn definition(said: &Definition, value: &str) -> String {
+    let mark = if said.holds { "→" } else { " " };
+    let value = if value.is_empty() {
+        String::new()
+    } else {
+        format!("{value} ")
+    };
+    let why = match said.why.as_str() {
+        "" => String::new(),
+        why => format!(" ({why})"),
+    };
+    let gone = match &said.removed {
+        Some(at) => format!(", taken out by {}", place(at)),
+        None => String::new(),
+    };
+    let at = place(&said.origin);
+    format!("{mark} {at}: {value}{}{why}{gone}", said.rank.name())
+}
+
+fn place(at: &Origin) -> String {
+    format!("{}:{}:{}", at.file.display(), at.line, at.column)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// A tree of values without places.
 #[derive(Debug, Clone)]
@@ -181,6 +182,68 @@ proptest! {
             prop_assert!(all.iter().all(|said| said.counts || said.rank < strongest.unwrap_or(said.rank)));
             if !value.starts_with('{') {
                 prop_assert!(all.iter().filter(|said| said.counts).all(|said| said.text == value));
+            }
+        }
+    }
+
+    /// Of parts with one rank some may be laid over one another first: it is the same whole.
+    #[test]
+    fn some_may_be_merged_first(layers in layers(), rank in rank(), from in 0..6_usize, to in 0..6_usize) {
+        let layers: Vec<Layer> = layers.into_iter().map(|layer| Layer { rank, ..layer }).collect();
+        let (from, to) = (from.min(to).min(layers.len()), from.max(to).min(layers.len()));
+        let whole = merge(&layers, &[]);
+        let some = merge(&layers[from..to], &[]);
+        prop_assume!(some.problems.is_empty());
+        let first = Layer { rank, why: "some".into(), table: some.table };
+        let rest = [&layers[..from], std::slice::from_ref(&first), &layers[to..]].concat();
+        let nested = merge(&rest, &[]);
+        prop_assert_eq!(whole.problems.is_empty(), nested.problems.is_empty());
+        if whole.problems.is_empty() {
+            prop_assert_eq!(values(&whole.table), values(&nested.table));
+        }
+    }
+
+    /// What is taken out is not in what comes out unless it is forced; who said it is told where it went, and that it
+    /// does not hold. Nothing else changes.
+    #[test]
+    fn what_is_removed_is_told_to_be_gone(layers in layers(), names in prop::collection::btree_set("[abc0-3]", 0..3), below in "[abc]") {
+        let node = |at: usize, value| {
+            let at = Place { file: 99, start: at, end: at };
+            Field { key: at, node: Node { at, value } }
+        };
+        let texts = names.iter().enumerate().map(|(at, name)| node(at, Value::Text(name.clone())).node);
+        let removed = Table::from([(below.clone(), node(50, Value::List(texts.collect())))]);
+        let whole = merge(&layers, &[]);
+        let merged = merge(&layers, std::slice::from_ref(&removed));
+        prop_assume!(whole.problems.is_empty() && merged.problems.is_empty());
+        for (path, all) in &merged.said {
+            let is_gone = names.iter().any(|name| {
+                let of = format!("{below}.{name}");
+                path.strip_prefix(&of).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            if is_gone {
+                prop_assert!(all.iter().all(|said| !said.counts && said.gone.is_some()), "{path}");
+                prop_assert!(!values(&merged.table).contains_key(path));
+            } else if *path == below {
+                for said in all.iter().filter(|said| said.gone.is_some()) {
+                    prop_assert!(said.items.iter().all(|(item, _)| names.contains(item.trim_matches('"'))));
+                }
+            } else {
+                prop_assert_eq!(Some(all), whole.said.get(path));
+            }
+        }
+        let before = merge(&layers, &[]).table;
+        for item in merged.gone.values().flatten().map(|(item, _)| item) {
+            prop_assert!(names.contains(item.trim_matches('"')));
+        }
+        if let (Some(Value::List(old)), Some(Value::List(new))) = (
+            before.get(&below).map(|f| &f.node.value),
+            merged.table.get(&below).map(|f| &f.node.value),
+        ) {
+            let left: Vec<String> = new.iter().map(Node::to_string).collect();
+            for item in old.iter().map(Node::to_string) {
+                let gone = merged.gone.get(&below).is_some_and(|gone| gone.contains_key(&item));
+                prop_assert!(left.contains(&item) != gone || merged.ranks.values().any(|rank| *rank == Rank::Force), "{item}");
             }
         }
     }
