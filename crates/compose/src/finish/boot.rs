@@ -41,11 +41,17 @@ pub(super) struct Payload {
     pub(super) loader: &'static str,
 }
 
-/// Installs `elea`.
+/// Installs `elea`, and `elea-initrd` for the images that are built on the machine itself.
 pub(super) fn programs(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
-    let path = &job.options.elea;
-    let elea = std::fs::read(path).at("read", path)?;
-    tree.put_as("usr/bin/elea", &elea, 0o755, ROOT)
+    let programs = [
+        (&job.options.elea, "usr/bin/elea"),
+        (&job.options.initrd, "usr/lib/elea/elea-initrd"),
+    ];
+    for (path, place) in programs {
+        let program = std::fs::read(path).at("read", path)?;
+        tree.put_as(place, &program, 0o755, ROOT)?;
+    }
+    Ok(())
 }
 
 /// Puts kernel, initrd and loader where Elea looks for them.

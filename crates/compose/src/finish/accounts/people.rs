@@ -299,7 +299,8 @@ fn homes(job: &Job<'_>, tree: &mut Tree<'_>, lock: &Lock) -> Result<(), Error> {
         }
     }
     if !list.is_empty() {
-        tree.put("usr/lib/tmpfiles.d/elea-homes.conf", list.as_bytes())?;
+        // In /etc, so that a live switch makes them.
+        tree.put("etc/tmpfiles.d/elea-homes.conf", list.as_bytes())?;
     }
     if job.config.users.values().any(|u| !u.ssh_keys.is_empty()) {
         let text = "AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u\n";
