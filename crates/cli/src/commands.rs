@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
 mod agent;
+mod apply;
 mod build;
 mod config;
+mod confirm;
 mod diff;
 mod etc;
 mod generate;
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Status(status::Args),
     Upgrade(upgrade::Args),
     Switch(switch::Args),
+    Apply(apply::Args),
+    Confirm(confirm::Args),
     Rollback(rollback::Args),
     Retry(retry::Args),
     Generations(generations::Args),
@@ -75,6 +79,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Status(args) => status::run(&args, context),
         Command::Upgrade(args) => upgrade::run(&args, context),
         Command::Switch(args) => switch::run(&args, context),
+        Command::Apply(args) => apply::run(&args, context),
+        Command::Confirm(args) => confirm::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Retry(args) => retry::run(&args, context),
         Command::Generations(args) => generations::run(&args, context),

@@ -150,9 +150,22 @@ pub(crate) struct Change {
     /// Say what would be done and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+/// What is done while another command is at work.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wait {
     /// If another elea is at work, wait for it, at most this many seconds (without a number: an hour)
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600")]
-    wait: Option<u64>,
+    #[arg(long = "wait", value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600")]
+    seconds: Option<u64>,
+}
+
+impl Wait {
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(0))
+    }
 }
 
 impl Change {
@@ -164,7 +177,7 @@ impl Change {
     }
 
     pub(crate) fn wait(&self) -> Duration {
-        Duration::from_secs(self.wait.unwrap_or(0))
+        self.wait.time()
     }
 }
 

@@ -104,11 +104,10 @@ fn put(
         (None, Some(entry)) => (Some(entry), &entry.attributes),
         (Some(Put::Write(_, attributes)), _) => (None, attributes),
         (Some(Put::Whiteout), _) | (None, None) => {
-            return if clear_way(path, shown, false)? {
-                remove(&target)
-            } else {
-                Ok(())
-            };
+            if clear_way(path, shown, false)? {
+                remove(&target)?;
+            }
+            return Ok(());
         }
     };
     if !clear_way(path, shown, action.is_some())? {

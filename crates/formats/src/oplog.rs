@@ -58,6 +58,21 @@ pub enum Cause {
     Unknown,
 }
 
+/// How long a live switch lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// It stays: the next boots use it too.
+    Kept,
+    /// Somebody has to confirm it; then it stays.
+    Confirmed,
+    /// The next boot is as before.
+    Reboot,
+    /// One that a newer Elea knows.
+    #[serde(other)]
+    Unknown,
+}
+
 /// What happened. A newer Elea may write events that this one does not know; they read as
 /// [`Event::Unknown`] and stay in the file as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +153,27 @@ pub enum Event {
     Unpinned {
         /// The generation.
         number: u64,
+    },
+    /// The running system took a generation's `/etc`, without a boot.
+    Applied {
+        /// The generation.
+        number: u64,
+        /// The one whose `/etc` showed before.
+        from: u64,
+        /// What the next boots make of it.
+        until: Until,
+    },
+    /// The running system has the `/etc` of before again.
+    Reverted {
+        /// The generation that was taken back.
+        number: u64,
+        /// The one whose `/etc` shows again.
+        to: u64,
+        /// Why.
+        reason: String,
+        /// What could not be taken back.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        missed: Vec<String>,
     },
     /// Generations were removed.
     Collected {

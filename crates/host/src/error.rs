@@ -127,6 +127,36 @@ pub enum Error {
         /// What it said.
         said: String,
     },
+    /// A live switch waits for its confirmation.
+    #[error(
+        "an `elea apply` waits to be confirmed; `elea confirm` keeps it, `elea confirm --revert` takes it back"
+    )]
+    Unconfirmed,
+    /// The boot that runs has no verdict yet.
+    #[error(
+        "this boot has not been judged yet, and what is judged must not change; wait for it (`elea status`), or stage for the next boot with --boot"
+    )]
+    Unjudged,
+    /// Nothing can be switched live where nothing runs.
+    #[error(
+        "the system at {0} does not run: there is nothing to switch live; leave --test and --confirm out"
+    )]
+    NotRunning(PathBuf),
+    /// Nothing of the change can be tried live.
+    #[error("nothing of it can be switched live: {0}; `elea apply --boot` boots it next, on trial")]
+    NotLive(String),
+    /// A part of a live switch.
+    #[error("cannot switch /etc: {0}")]
+    Live(String),
+    /// A live switch could not be begun or ended.
+    #[error(transparent)]
+    Switch(#[from] crate::live::ExecuteError),
+    /// The units of a configuration cannot be planned.
+    #[error(transparent)]
+    Units(#[from] crate::live::Error),
+    /// The units of a configuration cannot be read.
+    #[error(transparent)]
+    UnitFiles(#[from] crate::live::LoadError),
     /// The person asked to stop.
     #[error("stopped; nothing that boots was changed")]
     Cancelled,

@@ -50,8 +50,9 @@ pub struct Reset {
 
 /// The two layers of the running `/etc`.
 fn layers(machine: &Machine) -> Result<(u64, PathBuf, PathBuf), Error> {
-    let (number, upper) = machine.upper()?;
-    Ok((number, upper, machine.lower()?.join("etc")))
+    let number = machine.etc_number().ok_or(Error::NotBooted)?;
+    let (upper, lower) = crate::live::etc_layers(machine, number)?;
+    Ok((number, upper, lower))
 }
 
 /// The edits of the running generation.

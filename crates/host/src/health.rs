@@ -246,6 +246,40 @@ fn observe(
     }
 }
 
+/// Whether what runs now passes the checks of a generation: its units, then the programs. What is wrong, if not.
+/// The caller sees what everybody sees.
+pub(crate) fn passes(
+    health: &elea_formats::release::Health,
+    progress: &dyn Progress,
+) -> Result<(), String> {
+    let limit = Duration::from_secs(health.timeout);
+    let begun = Instant::now();
+    let mut seen = Seen::default();
+    loop {
+        if progress.cancelled() {
+            return Err("stopped".into());
+        }
+        let left = limit.saturating_sub(begun.elapsed()).as_secs_f64();
+        seen.look(&health.units, uptime(), left <= 0.0);
+        match watch::decide(&seen, left, limit) {
+            Decision::Wait => std::thread::sleep(PAUSE),
+            Decision::Ended => return Err("the system is being stopped".into()),
+            Decision::Go => break,
+            Decision::Fail(_, reason) => return Err(reason),
+        }
+    }
+    let left = limit
+        .saturating_sub(begun.elapsed())
+        .max(Duration::from_secs(1));
+    let results = checks::run_all(&checks::find(Path::new("/")), left, progress);
+    let before = seen.units.clone();
+    seen.look(&health.units, uptime(), false);
+    let failure = watch::unsteady(&before, &seen.units);
+    failure
+        .or_else(|| checks::first_failure(&results))
+        .map_or(Ok(()), Err)
+}
+
 /// Waits for the next look; `left` are the seconds until the time limit.
 fn rest(seen: &Seen, starting: &mut systemd::Starting, left: f64, progress: &dyn Progress) {
     if !seen.is_starting() {

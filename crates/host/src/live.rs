@@ -1,5 +1,6 @@
-//! How a running system becomes another configuration of itself. No command does it yet.
+//! How a running system becomes another configuration of itself: `elea apply`, `elea confirm`.
 //!
+//! [`apply()`] is the verb: it takes an image of the store for the next generation.
 //! [`plan_units`] compares the [`Units`] of two configurations, knows from [`Live`] what runs, and
 //! says what is stopped, reloaded, restarted and started, in which order and why; [`plan()`] has the
 //! files, accounts and helpers beside them. [`execute()`] carries a plan out on a [`Machine`], with a
@@ -10,15 +11,20 @@ mod decide;
 mod effects;
 mod execute;
 mod files;
+mod generation;
 mod journal;
 mod mounts;
 mod namespaces;
 mod order;
+mod overlay;
 mod plan;
+mod prepare;
 mod protect;
+mod report;
 mod state;
 mod system;
 mod units;
+mod verbs;
 
 pub use decide::{Error, UnitAction, Verb, plan_units};
 pub use effects::Helper;
@@ -28,12 +34,20 @@ pub use execute::{
 pub use files::{Entry, FOLDERS, Files, LoadError};
 pub use journal::{
     BEFORE, Entry as Record, JOURNAL, Journal, JournalError, SCHEMA as JOURNAL_SCHEMA, State,
+    Switch,
 };
 pub use plan::{Account, Boot, Differences, Plan, Reason, SCHEMA, Side, Step, plan, undo};
 pub use protect::Need;
+pub use report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
 pub use state::{Active, Live, PROPERTIES};
 pub use system::{Etc, REVERT_TIMER, System, revert_timer};
 pub use units::{BadUnit, Definition, Found, Units};
+
+pub use verbs::{Options, apply, close, confirm_last, settle, take_back};
+
+pub(crate) use generation::etc_layers;
+pub(crate) use overlay::of_init as shown;
+pub(crate) use verbs::waits;
 
 #[cfg(test)]
 mod tests;

@@ -12,12 +12,12 @@ use crate::view::{Disks, View};
 use crate::{boots, candidate, esp};
 use elea_formats::booted::{self, Booted, Etc};
 use elea_formats::digest::{Algorithm, Digest};
-use elea_store::Store;
+use elea_store::{Backing, Store};
 use elea_sys::disk::Folder;
 use elea_sys::lock::Lock;
 use elea_sys::mount::{self, Attributes, Filesystem};
 use elea_sys::{At as _, device};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,8 @@ pub(crate) const MEMORY_BOOT: &str = "boot";
 const LOWER: &str = "/run/elea/lower";
 /// Where this process mounts other images.
 const OTHER: &str = "/run/elea/other";
+/// Where this process has images that it needs until it ends.
+const IMAGES: &str = "/run/elea/images";
 /// How long a change of the entries waits for another one; such a change takes seconds.
 const CHANGE_WAIT: Duration = Duration::from_mins(2);
 /// The longest `/run/elea/booted`.
@@ -49,6 +51,7 @@ pub struct Machine {
     state: Folder,
     boot: OnceCell<Folder>,
     lower: OnceCell<PathBuf>,
+    images: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Machine {
@@ -69,6 +72,7 @@ impl Machine {
             state: Folder::new(root.join("elea")),
             boot: OnceCell::new(),
             lower: OnceCell::new(),
+            images: RefCell::default(),
         };
         if root == Path::new("/") {
             machine.booted = Some(load_booted()?);
@@ -168,8 +172,16 @@ impl Machine {
     }
 
     /// The right to fetch and to stage, which one process has at a time. When another has it,
-    /// waits up to `wait`, then says who.
+    /// waits up to `wait`, then says who. A live switch that was cut off is ended first; one that waits to be
+    /// confirmed lets nothing else begin.
     pub fn claim(&self, wait: Duration) -> Result<Lock, Error> {
+        let claimed = self.claim_only(wait)?;
+        crate::live::settle(self)?;
+        Ok(claimed)
+    }
+
+    /// The same right for whoever ends a live switch.
+    pub(crate) fn claim_only(&self, wait: Duration) -> Result<Lock, Error> {
         self.lock_file("operation.lock", wait)
     }
 
@@ -229,6 +241,28 @@ impl Machine {
         let done = with(folder);
         let _ = mount::detach(folder);
         done
+    }
+
+    /// Another image, mounted read-only for this process until it ends.
+    pub(crate) fn image(&self, image: &Digest, backing: Backing) -> Result<PathBuf, Error> {
+        let kind = match backing {
+            Backing::File => "file",
+            Backing::Loop => "loop",
+        };
+        let folder = Path::new(IMAGES).join(format!("{image}-{kind}"));
+        let mut mounted = self.images.borrow_mut();
+        if !mounted.contains(&folder) {
+            fs::create_dir_all(&folder).at("create", &folder)?;
+            self.store()?.mount_by(image, &folder, backing)?;
+            mounted.insert(folder.clone());
+        }
+        Ok(folder)
+    }
+
+    /// The generation whose `/etc` the running system shows: the booted one, or one that was applied since.
+    pub fn etc_number(&self) -> Option<u64> {
+        let booted = self.number()?;
+        Some(crate::live::shown().unwrap_or(booted))
     }
 
     /// The images that must stay in the store: those of every generation that is kept.

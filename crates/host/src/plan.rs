@@ -9,7 +9,7 @@ mod stage;
 pub use collect::{Keep, collect, keep};
 pub use commit::{commit, condemn, failed, healthy, unhealthy};
 pub use repair::repair;
-pub use stage::{pin, retry, rollback, stage, unstage};
+pub use stage::{note, pin, reserve, retry, rollback, stage, unstage};
 
 use crate::entries::Entries;
 use elea_formats::generation::{Generation, Payload};

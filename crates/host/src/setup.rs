@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::install::firstboot::{self, Grown, Sealed};
 use crate::machine::Machine;
 use crate::view::View;
-use crate::{plan, systemd};
+use crate::{live, plan, systemd};
 use elea_formats::oplog::Event;
 use elea_sys::progress::Progress;
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub struct Setup {
     pub schema: &'static str,
     /// ssh host keys that were made.
     pub ssh_keys: Vec<String>,
+    /// How a live switch ended that the last boot left.
+    pub ended: Option<live::Ended>,
     /// What was brought together of log and boot entries.
     pub repaired: Vec<String>,
     /// What grew at a first boot.
@@ -62,6 +64,10 @@ fn prepare(machine: &Machine, done: &mut Setup) {
     match ssh::host_keys(&machine.state().root().join("state")) {
         Ok(made) => done.ssh_keys = made,
         Err(e) => done.failures.push(format!("ssh host keys: {e}")),
+    }
+    match live::close(machine) {
+        Ok(ended) => done.ended = ended,
+        Err(e) => done.failures.push(format!("the last live switch: {e}")),
     }
     let Some(machine) = machine.on_disk() else {
         return;

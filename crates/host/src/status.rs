@@ -66,6 +66,8 @@ pub struct Running {
     pub verity: Verity,
     /// What was done about its `/etc` at this boot.
     pub etc: Etc,
+    /// The generation that was applied since, whose `/etc` shows, if there is one.
+    pub applied: Option<u64>,
     /// The watchdog that runs.
     pub watchdog: Option<String>,
     /// Whether the rescue entry booted it.

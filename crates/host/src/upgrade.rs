@@ -212,8 +212,10 @@ fn preview(
     if !machine.booted().is_some_and(is_carried) {
         return Ok(None);
     }
-    let (_, upper) = machine.upper()?;
-    let lower = machine.lower()?.join("etc");
+    let Some(number) = machine.etc_number() else {
+        return Ok(None);
+    };
+    let (upper, lower) = crate::live::etc_layers(machine, number)?;
     let sides = elea_etc::Sides {
         upper: &upper,
         lower: &lower,

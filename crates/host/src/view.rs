@@ -5,7 +5,7 @@ use crate::entries::{self, Entries};
 use elea_formats::booted::Try;
 use elea_formats::digest::Sha256;
 use elea_formats::generation::Generation;
-use elea_formats::oplog::{self, Event, Record};
+use elea_formats::oplog::{self, Event, Record, Until};
 use elea_sys::PathError;
 use elea_sys::disk::Disk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,6 +110,8 @@ pub enum State {
     Replaced,
     /// It was removed; what is left is the evidence.
     Collected,
+    /// The running system took its `/etc`, and it has no boot entry: gone at the next boot.
+    Tried,
 }
 
 impl View {
@@ -222,7 +224,14 @@ impl View {
                     state = State::Vanished;
                 }
                 Event::Failed { number: n, .. } if *n == number => state = State::Failed,
-                Event::Unstaged { number: n } if *n == number => state = State::Replaced,
+                Event::Unstaged { number: n } | Event::Reverted { number: n, .. }
+                    if *n == number =>
+                {
+                    state = State::Replaced;
+                }
+                Event::Applied {
+                    number: n, until, ..
+                } if *n == number && *until != Until::Kept => state = State::Tried,
                 Event::Staging { replaces, .. } if replaces.contains(&number) => {
                     state = State::Replaced;
                 }
@@ -355,6 +364,8 @@ pub fn number_of(event: &Event) -> Option<u64> {
         | Event::Retried { number, .. }
         | Event::Pinned { number }
         | Event::Unpinned { number }
+        | Event::Applied { number, .. }
+        | Event::Reverted { number, .. }
         | Event::Reboot { number, .. } => Some(*number),
         Event::Collected { numbers } => numbers.iter().copied().max(),
         Event::Loader { .. } | Event::Repaired { .. } | Event::Unknown => None,

@@ -5,7 +5,7 @@
 
 use elea_host::live::{
     Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, REVERT_TIMER, Side,
-    Step, System, Units, Verb, Which, confirm, execute, plan, recover, revert, revert_timer,
+    Step, Switch, System, Units, Verb, Which, confirm, execute, plan, recover, revert,
 };
 use elea_store::{Change, Kind};
 use elea_sys::disk::Folder;
@@ -33,6 +33,16 @@ impl Etc for Links {
     }
     fn is_kept(&self) -> Result<bool, String> {
         Ok(self.0.join("kept").exists())
+    }
+}
+
+fn switch(confirm: bool) -> Switch {
+    Switch {
+        boot: "boot".into(),
+        old: 1,
+        new: 2,
+        confirm,
+        test: false,
     }
 }
 
@@ -228,7 +238,7 @@ fn a_real_manager_switches_goes_back_and_confirms() {
     let same = command_of("same.service");
 
     // The new service does not start: all is as it was.
-    let outcome = execute(&steps, false, "boot", &disk, &mut system).unwrap();
+    let outcome = execute(&steps, &switch(false), &disk, &mut system).unwrap();
     let Outcome::Reverted { why, missed } = outcome else {
         panic!("{outcome:?}")
     };
@@ -249,7 +259,7 @@ fn a_real_manager_switches_goes_back_and_confirms() {
     let steps = planned(&system);
     for confirmed in [false, true] {
         assert_eq!(
-            execute(&steps, true, "boot", &disk, &mut system).unwrap(),
+            execute(&steps, &switch(true), &disk, &mut system).unwrap(),
             Outcome::Waiting
         );
         let now = system.live().unwrap();
@@ -299,12 +309,18 @@ fn the_timer_goes_off_and_can_be_disarmed() {
         let status = command.arg("--user").args(arguments).status().unwrap();
         assert!(status.success());
     };
-    // One that would go off much later is disarmed, and leaves its name free.
-    let words = revert_timer(10_000, program.to_str().unwrap());
-    user(&words[0], &words[1..]);
-    user("systemctl", &["stop".into(), REVERT_TIMER.into()]);
-    let words = revert_timer(1, program.to_str().unwrap());
-    user(&words[0], &words[1..]);
+    // One that would go off much later begins anew, is disarmed, and leaves its name free.
+    let system = System::new(Links(root.to_owned()), true);
+    let program = program.to_str().unwrap();
+    system.arm_timer(10_000, program).unwrap();
+    let twice = system.arm_timer(10_000, program).unwrap_err();
+    assert!(twice.contains("elea-revert"), "{twice}");
+    system.restart_timer().unwrap();
+    user("systemctl", &["is-active".into(), REVERT_TIMER.into()]);
+    system.stop_timer();
+    assert!(system.restart_timer().is_err(), "it is gone");
+    system.stop_timer();
+    system.arm_timer(1, program).unwrap();
     while fs::read_to_string(&said).unwrap_or_default() != "agent revert\n" {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }

@@ -7,6 +7,7 @@
 mod world;
 
 use elea_host::choose::{self, pin, retry, rollback, unstage};
+use elea_host::live::{self, Effect, How};
 use elea_host::upgrade::{Found, Options, Outcome, check, switch, upgrade};
 use elea_host::view::State;
 use elea_host::{diff, fsck, generations, log, status};
@@ -268,4 +269,59 @@ fn a_second_command_learns_who_is_at_work() {
     check(&second, None, &Options::default(), &Silent).unwrap();
     drop(held);
     upgrade(&second, &Options::default(), &Silent).unwrap();
+}
+
+#[test]
+fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
+    let Some(world) = world() else { return };
+    let machine = world.machine();
+    let image = world.import(&machine.store().unwrap(), "1.1", &[("etc/conf", "new")]);
+    let options = live::Options {
+        how: How::Live,
+        confirm: None,
+        dry_run: true,
+        wait: std::time::Duration::ZERO,
+        program: "/usr/bin/elea".into(),
+    };
+    let apply = |options: &live::Options| live::apply(&machine, &image, options, &Silent);
+    let seen = apply(&options).unwrap();
+    assert_eq!((seen.number, seen.effect), (2, Effect::Staged));
+    assert!(machine.view().unwrap().manifest(2).is_none());
+    for (how, confirm) in [(How::Test, None), (How::Live, Some(60))] {
+        let options = live::Options {
+            how,
+            confirm,
+            ..options.clone()
+        };
+        let error = apply(&options).unwrap_err().to_string();
+        assert!(error.contains("does not run"), "{error}");
+    }
+    let options = live::Options {
+        dry_run: false,
+        ..options
+    };
+    assert_eq!(apply(&options).unwrap().effect, Effect::Staged);
+    let view = machine.view().unwrap();
+    assert_eq!(view.state(2, None), State::Staged);
+    let second = view.manifest(2).unwrap();
+    assert!(
+        second.options.ends_with("release=1.1 own=1"),
+        "{}",
+        second.options
+    );
+    assert_eq!(second.source, view.manifest(1).unwrap().source);
+    // Said again, nothing is done; a change takes its place.
+    let again = apply(&options).unwrap();
+    assert_eq!((again.number, again.effect), (2, Effect::Nothing));
+    let other = world.import(&machine.store().unwrap(), "1.2", &[]);
+    let third = live::apply(&machine, &other, &options, &Silent).unwrap();
+    assert_eq!((third.number, third.replaces), (3, vec![2]));
+    let view = machine.view().unwrap();
+    assert_eq!(
+        (view.state(2, None), view.state(3, None)),
+        (State::Replaced, State::Staged)
+    );
+    assert_eq!(broken(&world), [""; 0]);
+    let waits = live::take_back(&machine, "no", std::time::Duration::ZERO, &Silent);
+    assert!(waits.is_err(), "nothing runs that could be taken back");
 }

@@ -2,8 +2,9 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
-use elea_host::{emergency, health, setup, tidy};
+use elea_host::{emergency, health, live, setup, tidy};
 use serde::Serialize;
+use std::time::Duration;
 
 /// The calls of the units.
 #[derive(Debug, clap::Subcommand)]
@@ -15,7 +16,12 @@ pub(crate) enum Command {
     Emergency,
     /// After a commit: removes what nothing needs
     Tidy,
+    /// From the timer of `elea apply --confirm`: takes it back
+    Revert,
 }
+
+/// How long the timer's call waits for the end of steps that are still being done.
+const REVERT_WAIT: Duration = Duration::from_hours(1);
 
 pub(crate) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
@@ -24,6 +30,12 @@ pub(crate) fn run(command: &Command, context: &Context) -> Outcome {
         Command::Tidy => {
             let machine = context.machine("elea agent tidy")?;
             report(&tidy::tidy(&machine, &context.bars())?, context)
+        }
+        Command::Revert => {
+            let machine = context.machine("elea agent revert")?;
+            let why = "nobody confirmed it in time";
+            let ended = live::take_back(&machine, why, REVERT_WAIT, &context.bars())?;
+            report(&ended, context)
         }
     }
 }

@@ -5,7 +5,7 @@ mod show;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
-use elea_formats::oplog::{Event, Record};
+use elea_formats::oplog::{Event, Record, Until};
 use elea_host::log;
 
 /// Show what happened on this machine, and what failed boots left
@@ -95,6 +95,30 @@ fn event(event: &Event) -> String {
         Event::Loader { path, from, to } => {
             let from = from.as_deref().unwrap_or("none");
             format!("boot loader {path}: {from} → {to}")
+        }
+        Event::Applied { number, until, .. } => {
+            let until = match until {
+                Until::Kept => "and stays",
+                Until::Confirmed => "until it is taken back, or confirmed",
+                Until::Reboot => "until the next boot",
+                Until::Unknown => "as a newer elea says",
+            };
+            format!("generation {number} runs, without a boot, {until}")
+        }
+        Event::Reverted {
+            number,
+            to,
+            reason,
+            missed,
+        } => {
+            let missed = match missed.len() {
+                0 => String::new(),
+                n => format!(
+                    "; {} could not be taken back",
+                    text::count(n as u64, "step")
+                ),
+            };
+            format!("generation {number} was taken back, {to} runs again: {reason}{missed}")
         }
         Event::Reboot { number, reason } => format!("reboot out of generation {number}: {reason}"),
         Event::Repaired { what } => format!("repaired: {what}"),

@@ -5,7 +5,7 @@
 //! boots all of the old or all of the new; a failing step, a failed check and a crash lead back by
 //! the steps of [`undo`], and a crash on the way back goes on from where it was.
 
-use super::journal::{Entry, Journal, JournalError, SCHEMA, State};
+use super::journal::{Entry, Journal, JournalError, SCHEMA, State, Switch};
 use super::{Step, undo};
 use elea_sys::disk::Disk;
 use serde::Serialize;
@@ -78,12 +78,11 @@ pub enum Policy {
     Resume,
 }
 
-/// Carries out a plan's steps in the boot `boot`. With `confirm` the end is [`Outcome::Waiting`],
-/// and [`confirm`] or [`revert`] follow.
+/// Carries out a plan's steps. With `switch.confirm` the end is [`Outcome::Waiting`], and
+/// [`confirm`] or [`revert`] follow.
 pub fn execute(
     steps: &[Step],
-    wait: bool,
-    boot: &str,
+    switch: &Switch,
     disk: &dyn Disk,
     machine: &mut dyn Machine,
 ) -> Result<Outcome, ExecuteError> {
@@ -95,12 +94,11 @@ pub fn execute(
     }
     let begin = Entry::Begin {
         schema: SCHEMA.to_owned(),
-        boot: boot.to_owned(),
-        confirm: wait,
+        switch: switch.clone(),
         steps: steps.to_vec(),
     };
     let journal = Journal::begin(disk, begin)?;
-    forward(journal, steps, 0, wait, machine)
+    forward(journal, steps, 0, switch.confirm, machine)
 }
 
 fn forward(
@@ -208,10 +206,7 @@ pub fn recover(
         }
         State::Forward { waits: true, .. } => Ok(Outcome::Waiting),
         State::Forward { steps, done, .. } if policy == Policy::Resume => {
-            let wait = journal
-                .entries
-                .iter()
-                .any(|entry| matches!(entry, Entry::Begin { confirm: true, .. }));
+            let wait = journal.switch().is_some_and(|switch| switch.confirm);
             forward(journal, &steps, done, wait, machine)
         }
         State::Forward { steps, begun, .. } => {
@@ -264,7 +259,8 @@ pub fn revert(
     }
 }
 
-fn words(step: &Step) -> String {
+/// A step for people.
+pub(super) fn words(step: &Step) -> String {
     match step {
         Step::Unit { unit, verb } => format!("{} {unit}", format!("{verb:?}").to_lowercase()),
         Step::SwapOff { what } => format!("swapoff {what}"),

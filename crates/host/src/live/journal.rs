@@ -17,6 +17,21 @@ pub const SCHEMA: &str = "elea.live-journal/1";
 /// More than the longest switch writes.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// What a switch is, beside its steps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switch {
+    /// The kernel's id of the boot: what units did does not outlive it.
+    pub boot: String,
+    /// The generation whose `/etc` showed before.
+    pub old: u64,
+    /// The generation that is switched to.
+    pub new: u64,
+    /// Whether a person has to confirm.
+    pub confirm: bool,
+    /// Whether the next boots are to be as before.
+    pub test: bool,
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "kebab-case")]
@@ -25,10 +40,9 @@ pub enum Entry {
     Begin {
         /// [`SCHEMA`].
         schema: String,
-        /// The kernel's id of the boot: what units did does not outlive it.
-        boot: String,
-        /// Whether a person has to confirm.
-        confirm: bool,
+        /// What it is.
+        #[serde(flatten)]
+        switch: Switch,
         /// The steps of the plan.
         steps: Vec<Step>,
     },
@@ -158,13 +172,21 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
+    /// What the switch is.
+    pub fn switch(&self) -> Option<&Switch> {
+        self.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Begin { switch, .. } => Some(switch),
+            _ => None,
+        })
+    }
+
     /// How the switch stands.
     pub fn state(&self) -> State {
         let mut state = State::None;
         for entry in &self.entries {
             state = match (entry, state) {
-                (Entry::Begin { boot, steps, .. }, _) => State::Forward {
-                    boot: boot.clone(),
+                (Entry::Begin { switch, steps, .. }, _) => State::Forward {
+                    boot: switch.boot.clone(),
                     steps: steps.clone(),
                     begun: 0,
                     done: 0,

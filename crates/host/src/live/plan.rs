@@ -17,6 +17,18 @@ use std::collections::BTreeMap;
 /// The value of `schema`. (`elea.plan/1` is the plan of a generation.)
 pub const SCHEMA: &str = "elea.live-plan/1";
 
+/// What a build writes outside `/etc` for `elea` alone, or for tools that people call: nothing that runs reads it.
+const UNREAD: &[&str] = &[
+    "/usr/lib/elea/release.json",
+    "/usr/lib/systemd/system-preset",
+];
+/// What the next boot of a generation uses, and nothing before it.
+const AT_BOOT: &[&str] = &[
+    "/usr/lib/elea",
+    "/usr/lib/tmpfiles.d/elea-var.conf",
+    "/usr/share/factory/var",
+];
+
 /// What boots of a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Boot {
@@ -144,15 +156,32 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
     // What ELF files and units mean together, only a restart of all programs changes at once.
     let of_etc = |change: &Change| change.path == "/etc" || change.path.starts_with("/etc/");
     let (etc, others): (Vec<Change>, Vec<Change>) = files.into_iter().partition(of_etc);
-    let usr = others.iter().find(|change| change.path != "/");
-    if let Some(change) = usr {
+    let waits = !reasons.is_empty();
+    let of = |list: &[&str], path: &str| {
+        list.iter().any(|of| {
+            path.strip_prefix(of)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let usr = others
+        .iter()
+        .filter(|change| change.path != "/" && !of(UNREAD, &change.path));
+    let (at_boot, usr): (Vec<&Change>, Vec<&Change>) =
+        usr.partition(|change| of(AT_BOOT, &change.path));
+    if let Some(change) = at_boot.first() {
+        reasons.push(Reason {
+            needs: Need::Reboot,
+            why: format!("{} is used from the next boot on", change.path),
+        });
+    }
+    if let Some(change) = usr.first() {
         reasons.push(Reason {
             // With equal kernel and initrd nothing of the boot itself changes.
             needs: Need::SoftReboot,
             why: format!("{} differs, which is not of /etc", change.path),
         });
     }
-    let waits = !reasons.is_empty();
+    let waits = waits || !usr.is_empty();
     let mut units = Vec::new();
     let mut steps = Vec::new();
     let mut left_behind = Vec::new();
@@ -198,6 +227,22 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
         bytes,
         steps,
     })
+}
+
+impl Plan {
+    /// The same change, all of it at the next boot.
+    #[must_use]
+    pub fn at_boot(mut self) -> Self {
+        self.steps.clear();
+        self.units.clear();
+        self.left_behind.clear();
+        self.reasons = vec![Reason {
+            needs: Need::Reboot,
+            why: "nothing is to be done live".into(),
+        }];
+        self.needs = Need::Reboot;
+        self
+    }
 }
 
 /// Stops of units that systemd would stop with others anyway, and that are started again: as steps

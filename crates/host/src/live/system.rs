@@ -7,8 +7,11 @@
 use super::execute::{Machine, Which};
 use super::state::{Live, PROPERTIES};
 use super::{Helper, Step, Verb};
+use elea_sys::PathError;
+use elea_sys::namespace::Namespace;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,8 @@ pub struct System<E> {
     etc: E,
     /// `--user` asks the manager of the user.
     user: bool,
+    /// Where programs are run: a command's own mounts are not those that the system sees.
+    outside: Option<Namespace>,
     /// Units that were started, reloaded or restarted: they must not have failed at the end.
     touched: BTreeSet<String>,
 }
@@ -40,23 +45,53 @@ pub struct System<E> {
 impl<E: Etc> System<E> {
     /// The system whose manager is process 1, or the manager of the user.
     pub fn new(etc: E, user: bool) -> Self {
-        let touched = BTreeSet::new();
-        Self { etc, user, touched }
+        let (outside, touched) = (None, BTreeSet::new());
+        Self {
+            etc,
+            user,
+            outside,
+            touched,
+        }
+    }
+
+    /// Runs programs among the mounts of process 1.
+    pub fn outside(mut self) -> Result<Self, PathError> {
+        self.outside = Some(Namespace::of_init()?);
+        Ok(self)
     }
 
     /// What runs now, and what this program runs in.
     pub fn live(&self) -> Result<Live, String> {
-        let properties = format!("--property={PROPERTIES}");
-        let output = self.systemctl(&["show", &properties, "*"])?;
-        let mut live = Live::parse(&String::from_utf8_lossy(&output.stdout));
-        let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        live.own = Live::own_units(&cgroup);
-        Ok(live)
+        live(self.user, self.outside.as_ref())
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<Output, String> {
-        let user: &[&str] = if self.user { &["--user"] } else { &[] };
-        run("systemctl", &[user, arguments].concat())
+        systemctl(self.user, self.outside.as_ref(), arguments)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<Output, String> {
+        run(program, arguments, self.outside.as_ref())
+    }
+
+    /// Starts the timer of [`revert_timer`]; `program` is the path of `elea`.
+    pub fn arm_timer(&self, seconds: u64, program: &str) -> Result<(), String> {
+        let words = revert_timer(seconds, program);
+        let mut arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        if self.user {
+            arguments.insert(0, "--user");
+        }
+        self.run(&words[0], &arguments).map(drop)
+    }
+
+    /// Lets the timer's time begin anew.
+    pub fn restart_timer(&self) -> Result<(), String> {
+        self.systemctl(&["restart", REVERT_TIMER]).map(drop)
+    }
+
+    /// Stops the timer, if there is one.
+    pub fn stop_timer(&self) {
+        // One that is not loaded cannot be stopped, and need not be.
+        let _ = self.systemctl(&["stop", REVERT_TIMER]);
     }
 
     fn unit(&mut self, unit: &str, verb: Verb) -> Result<(), String> {
@@ -87,15 +122,15 @@ impl<E: Etc> Machine for System<E> {
     fn step(&mut self, step: &Step, which: Which) -> Result<(), String> {
         match step {
             Step::Unit { unit, verb } => self.unit(unit, *verb),
-            Step::SwapOff { what } => run("swapoff", &["--", what]).map(drop),
+            Step::SwapOff { what } => self.run("swapoff", &["--", what]).map(drop),
             Step::Files => self.etc.show(which),
             Step::DaemonReload => self.systemctl(&["daemon-reload"]).map(drop),
             Step::DaemonReexec => self.systemctl(&["daemon-reexec"]).map(drop),
             Step::Helper { helper } => match helper {
-                Helper::Sysusers => run("systemd-sysusers", &[]).map(drop),
+                Helper::Sysusers => self.run("systemd-sysusers", &[]).map(drop),
                 Helper::Tmpfiles => {
                     let arguments = ["--create", "--exclude-prefix=/dev"];
-                    run("systemd-tmpfiles", &arguments).map(drop)
+                    self.run("systemd-tmpfiles", &arguments).map(drop)
                 }
                 Helper::Modules => self
                     .systemctl(&["restart", "systemd-modules-load.service"])
@@ -106,7 +141,7 @@ impl<E: Etc> Machine for System<E> {
                 Helper::Binfmt => self
                     .systemctl(&["restart", "systemd-binfmt.service"])
                     .map(drop),
-                Helper::Udev => run("udevadm", &["control", "--reload"]).map(drop),
+                Helper::Udev => self.run("udevadm", &["control", "--reload"]).map(drop),
             },
         }
     }
@@ -149,13 +184,43 @@ impl<E: Etc> Machine for System<E> {
     }
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<Output, String> {
+/// What the manager runs now, and what this program runs in.
+pub(super) fn live(user: bool, outside: Option<&Namespace>) -> Result<Live, String> {
+    let properties = format!("--property={PROPERTIES}");
+    let output = systemctl(user, outside, &["show", &properties, "*"])?;
+    let mut live = Live::parse(&String::from_utf8_lossy(&output.stdout));
+    let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    live.own = Live::own_units(&cgroup);
+    Ok(live)
+}
+
+fn systemctl(
+    user: bool,
+    outside: Option<&Namespace>,
+    arguments: &[&str],
+) -> Result<Output, String> {
+    let user: &[&str] = if user { &["--user"] } else { &[] };
+    run("systemctl", &[user, arguments].concat(), outside)
+}
+
+fn run(program: &str, arguments: &[&str], outside: Option<&Namespace>) -> Result<Output, String> {
+    match outside {
+        Some(outside) => outside
+            .run(|| run_here(program, arguments))
+            .map_err(|e| e.to_string())?,
+        None => run_here(program, arguments),
+    }
+}
+
+fn run_here(program: &str, arguments: &[&str]) -> Result<Output, String> {
     let output = Command::new(program)
         .args(arguments)
         .env("SYSTEMD_COLORS", "0")
         .env("SYSTEMD_PAGER", "")
         .env("LC_ALL", "C.UTF-8")
         .stdin(Stdio::null())
+        // Ctrl-C is for `elea`, which then goes back step by step.
+        .process_group(0)
         .output()
         .map_err(|e| format!("cannot run {program}: {e}"))?;
     if output.status.success() {

@@ -1,6 +1,7 @@
 //! The table of decisions, row by row.
 
 mod crashes;
+mod etc;
 mod plans;
 mod rows;
 

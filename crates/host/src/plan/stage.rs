@@ -57,6 +57,21 @@ pub fn stage(
     Ok(plan)
 }
 
+/// Writes a generation's manifest and nothing else: its `/etc` can be made, and it boots only once it is staged.
+pub fn reserve(generation: &Generation) -> Plan {
+    let step = Step::Manifest {
+        generation: Box::new(generation.clone()),
+    };
+    let mut plan = Plan::new(format!("make generation {}", generation.number), vec![step]);
+    plan.number = Some(generation.number);
+    plan
+}
+
+/// Writes down something that happened.
+pub fn note(event: Event) -> Plan {
+    Plan::new("write it down", vec![record(event)])
+}
+
 /// What has tries left and does not run: a staged generation, or one whose tries were cut short.
 fn waiting(view: &View, booted: Option<u64>) -> Vec<u64> {
     let waits = |number: &u64| {

@@ -31,6 +31,9 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
     let verdict = verdict::now().filter(|v| booted.is_some_and(|b| b.boot_id == v.boot_id));
     warnings.extend(verdict.iter().flat_map(|v| v.warnings.clone()));
     warnings.extend(broken(machine, &view)?);
+    if crate::live::waits(machine) {
+        warnings.push(crate::Error::Unconfirmed.to_string());
+    }
     let firmware = booted.map(|_| Firmware::load());
     let config = machine.boot()?.read("loader/loader.conf", MAX_FILE);
     let config = String::from_utf8_lossy(&config.unwrap_or_default()).into_owned();
@@ -39,7 +42,10 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
     let base = base.and_then(|n| view.manifest(n));
     Ok(Status {
         schema: SCHEMA,
-        running: booted.map(|b| running(&view, b, verdict.as_ref(), watchdog.clone())),
+        running: booted.map(|b| Running {
+            applied: machine.etc_number().filter(|n| Some(*n) != number),
+            ..running(&view, b, verdict.as_ref(), watchdog.clone())
+        }),
         next: generations::next(&view),
         generations: generations::lines(&view, number),
         refused: refused(&view, number),
@@ -78,6 +84,7 @@ fn running(
         },
         verity: booted.verity,
         etc: booted.etc.clone(),
+        applied: None,
         watchdog,
         rescue: booted.rescue,
         boot_id: booted.boot_id.clone(),

@@ -92,6 +92,15 @@ fn running(status: &Status, out: &mut String) -> std::fmt::Result {
         "Running",
         &format!("generation {}, {title}", running.number),
     )?;
+    if let Some(applied) = running.applied {
+        let line = status.generations.iter().find(|l| l.number == applied);
+        let title = line.map(self::title).unwrap_or_default();
+        fact(
+            out,
+            "/etc of",
+            &format!("generation {applied}, {title}: applied since"),
+        )?;
+    }
     if let Some(since) = &running.since {
         fact(out, "since", since)?;
     }

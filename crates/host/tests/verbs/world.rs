@@ -105,7 +105,7 @@ impl World {
         format!("oci:{}:stable", self.dir.path().join("layout").display())
     }
 
-    fn import(
+    pub(crate) fn import(
         &self,
         store: &Store,
         version: &str,

@@ -36,6 +36,16 @@ impl Life {
     }
 }
 
+fn switch(confirm: bool) -> Switch {
+    Switch {
+        boot: "boot".into(),
+        old: 1,
+        new: 2,
+        confirm,
+        test: false,
+    }
+}
+
 struct Dying<'a>(&'a Folder, Life);
 
 fn dead<T>(result: Result<Result<T, PathError>, &'static str>) -> Result<T, PathError> {
@@ -208,7 +218,7 @@ fn cut_off(cut: usize, again: usize, last_counts: bool, policy: Policy, power: b
     let life = Life::new(cut, last_counts);
     let mut machine = model(old_world(), life.clone());
     let disk = Dying(&folder, life.clone());
-    let ended = execute(&steps, false, "boot", &disk, &mut machine).is_ok();
+    let ended = execute(&steps, &switch(false), &disk, &mut machine).is_ok();
     let mut world = machine.world;
     let mut boot = "boot";
     if power {
@@ -275,7 +285,7 @@ fn a_step_that_fails_and_a_check_that_fails_lead_back() {
         let mut machine = model(old_world(), Life::new(ALIVE, false));
         machine.fails = fails.cloned();
         machine.sick = fails.is_none();
-        let outcome = execute(&steps, false, "boot", &folder, &mut machine).unwrap();
+        let outcome = execute(&steps, &switch(false), &folder, &mut machine).unwrap();
         assert!(
             matches!(outcome, Outcome::Reverted { ref missed, .. } if missed.is_empty()),
             "{outcome:?}"
@@ -283,7 +293,7 @@ fn a_step_that_fails_and_a_check_that_fails_lead_back() {
         assert_eq!(machine.world, old_world(), "{fails:?}");
         // What ended does not stand in the way of the next.
         (machine.fails, machine.sick) = (None, false);
-        let outcome = execute(&steps, false, "boot", &folder, &mut machine).unwrap();
+        let outcome = execute(&steps, &switch(false), &folder, &mut machine).unwrap();
         assert_eq!((outcome, machine.world), (Outcome::Kept, new_world(&steps)));
     }
 }
@@ -294,7 +304,7 @@ fn what_waits_is_confirmed_or_goes_back() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::new(dir.path());
     let mut machine = model(old_world(), Life::new(ALIVE, false));
-    let go = |machine: &mut Model| execute(&steps, true, "boot", &folder, machine);
+    let go = |machine: &mut Model| execute(&steps, &switch(true), &folder, machine);
     assert!(matches!(
         confirm("boot", &folder, &mut machine),
         Err(ExecuteError::NotWaiting)
@@ -330,7 +340,7 @@ fn damage_in_the_middle_is_told_and_not_guessed_about() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::new(dir.path());
     let mut machine = model(old_world(), Life::new(ALIVE, false));
-    execute(&steps(), true, "boot", &folder, &mut machine).unwrap();
+    execute(&steps(), &switch(true), &folder, &mut machine).unwrap();
     let path = dir.path().join("live/journal.jsonl");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[30] ^= 1;

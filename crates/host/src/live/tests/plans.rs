@@ -159,6 +159,24 @@ fn what_boots_and_usr_wait_for_a_restart() {
         (found.to_string(), found.steps.len()),
         ("Nothing changes.\n".into(), 0)
     );
+    // What nobody who runs reads hinders nothing.
+    for (path, needs, steps) in [
+        ("/usr/lib/elea/release.json", Need::Nothing, 2),
+        (
+            "/usr/lib/systemd/system-preset/00-elea.preset",
+            Need::Nothing,
+            2,
+        ),
+        ("/usr/lib/elea/trust.d/a.pub", Need::Reboot, 2),
+        ("/usr/share/factory/var/lib/x", Need::Reboot, 2),
+        ("/usr/lib/eleanor", Need::SoftReboot, 0),
+    ] {
+        let files = vec![change(Kind::Changed, "/etc/a"), change(Kind::Changed, path)];
+        let found = plan_of(side("a", ""), side("a", ""), files);
+        assert_eq!((found.needs, found.steps.len()), (needs, steps), "{path}");
+        let later = found.at_boot();
+        assert_eq!((later.needs, later.steps.len()), (Need::Reboot, 0));
+    }
     let manager = change(Kind::Added, "/etc/systemd/system.conf.d/a.conf");
     let found = plan_of(side("a", ""), side("a", ""), vec![manager]);
     assert_eq!(found.steps, [Step::Files, Step::DaemonReexec]);

@@ -1,0 +1,188 @@
+//! `elea apply`.
+
+use crate::commands::build;
+use crate::context::Context;
+use crate::failure::{Code, Failure, Outcome};
+use crate::options::{self, Change, Network, Restart, Trust};
+use crate::places;
+use crate::text::{self, Lines};
+use elea_formats::digest::Digest;
+use elea_formats::oci::reference::Reference;
+use elea_host::live::{self, Applied, Effect, How, Need};
+use elea_host::{Error, Machine};
+use std::path::PathBuf;
+
+/// Make a config what runs: live what can be, the rest at the next boot
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The config's file
+    #[arg(default_value = options::CONFIG)]
+    config: PathBuf,
+    /// Take this image instead of building one: a name in the store, registry:HOST/NAME:TAG or oci:DIR:TAG
+    #[arg(long, value_name = "REF", conflicts_with_all = ["config", "locked", "update", "cache", "work", "elea", "initrd"])]
+    image: Option<Reference>,
+    /// Live alone: gone at the next boot
+    #[arg(long, conflicts_with = "boot")]
+    test: bool,
+    /// The next boot alone: nothing that runs is touched
+    #[arg(long)]
+    boot: bool,
+    /// Take it back after this time (60s, 5m) unless `elea confirm` is said; it counts anew once all is done
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "boot")]
+    confirm: Option<u64>,
+    #[command(flatten)]
+    inputs: options::Inputs,
+    #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
+    network: Network,
+    #[command(flatten)]
+    change: Change,
+    #[command(flatten)]
+    restart: Restart,
+}
+
+/// The longest time that a switch may wait for its confirmation, in seconds.
+const LONGEST: u64 = 24 * 60 * 60;
+
+fn parse_time(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time; write 60s, 5m or 1h, at most a day");
+    let (digits, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        _ => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(unit).ok_or_else(wrong)?;
+    if (1..=LONGEST).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(wrong())
+    }
+}
+
+pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    let machine = machine("elea apply", context)?;
+    // What stands in the way is told before anything is built.
+    if !args.change.dry_run {
+        drop(machine.claim(args.change.wait())?);
+    }
+    let image = image(args, &machine, context)?;
+    let options = live::Options {
+        how: match (args.test, args.boot) {
+            (true, _) => How::Test,
+            (_, true) => How::Boot,
+            _ => How::Live,
+        },
+        confirm: args.confirm,
+        dry_run: args.change.dry_run,
+        wait: args.change.wait(),
+        program: places::this_program()?,
+    };
+    let applied = live::apply(&machine, &image, &options, &context.bars())?;
+    context.show(&applied, told)?;
+    if let Effect::Reverted { why, .. } = &applied.effect {
+        let failure = Failure::new(Code::Reverted, format!("it was taken back: {why}"));
+        return Err(failure.hint("what ran before runs again; `elea log` has it, too"));
+    }
+    let staged = matches!(applied.effect, Effect::Staged | Effect::Live);
+    let needs = applied
+        .plan
+        .as_ref()
+        .map_or(Need::Reboot, |plan| plan.needs);
+    let reboot = staged && needs >= Need::SoftReboot && machine.booted().is_some();
+    context.restart(reboot && !applied.dry_run, &args.restart)
+}
+
+/// The machine; of one that is none of Elea's it is said what can be done instead.
+pub(super) fn machine(by: &str, context: &Context) -> Outcome<Machine> {
+    Context::need_root(&format!("`{by}`"))?;
+    let opened = Machine::open(&context.global.root, by);
+    opened.map_err(|error| match error {
+        Error::NotBooted | Error::NotElea(_) => Failure::from(error).hint(
+            "`elea build` makes an image of a config and `elea install` a disk from it; `elea home apply` works on \
+             any distribution",
+        ),
+        other => other.into(),
+    })
+}
+
+fn image(args: &Args, machine: &Machine, context: &Context) -> Outcome<Digest> {
+    let store = machine.store()?;
+    let _lease = store.lease("elea apply")?;
+    let Some(reference) = &args.image else {
+        return build::image(
+            &args.config,
+            &args.inputs,
+            &store,
+            !args.change.dry_run,
+            context,
+        );
+    };
+    let policy = args.trust.policy(&context.global.root)?;
+    let net = args.network.options()?;
+    Ok(places::image(&store, reference, &net, &policy, &context.bars())?.image)
+}
+
+fn told(applied: &Applied) -> String {
+    let mut out = String::new();
+    if let Some(plan) = &applied.plan {
+        out.push_str(&text::plain(&plan.to_string()));
+    }
+    for conflict in &applied.conflicts {
+        out.line(format!("/etc/{}", text::plain(conflict)));
+    }
+    for number in &applied.replaces {
+        out.line(format!(
+            "generation {number}, which was staged, does not boot next any more"
+        ));
+    }
+    let (title, number) = (&applied.title, applied.number);
+    let would = if applied.dry_run { "would be: " } else { "" };
+    out.line(match &applied.effect {
+        Effect::Nothing => format!("nothing to do: generation {number} is {title} already"),
+        Effect::Staged => format!("{would}{title} boots next, on trial, as generation {number}"),
+        Effect::Live => {
+            format!("{would}{title} runs as generation {number}, and boots next, on trial")
+        }
+        Effect::Tested => {
+            format!("{would}{title} runs as generation {number} until the next boot")
+        }
+        Effect::Waiting { seconds } => format!(
+            "{would}{title} runs as generation {number} and is taken back in {seconds} s unless you say `elea confirm`"
+        ),
+        Effect::Reverted { .. } => format!("{title} does not run: it was taken back"),
+    });
+    if let Effect::Reverted { missed, .. } = &applied.effect {
+        for one in missed {
+            out.line(format!("not taken back: {}", text::plain(one)));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_time;
+
+    #[test]
+    fn times_are_read_and_nonsense_is_not() {
+        for (text, seconds) in [("60s", 60), ("5m", 300), ("24h", 86_400), ("7", 7)] {
+            assert_eq!(parse_time(text), Ok(seconds), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "0",
+            "-1s",
+            "25h",
+            "1d",
+            "1.5m",
+            "99999999999999999999h",
+            "6é",
+        ] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Looks at what runs, and at what it would be with another image: the two sides of a plan.
+
+use super::generation::{etc_layers, over};
+use super::overlay::{Overlays, mounted_below};
+use super::plan::{Boot, Differences, Plan, Side, plan};
+use super::state::Live;
+use super::{Files, Units};
+use crate::diff::package_changes;
+use crate::error::Error;
+use crate::machine::Machine;
+use elea_etc::{Report, Sides};
+use elea_formats::cmdline::CommandLine;
+use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation};
+use elea_formats::release::Package;
+use elea_store::{Backing, Change, Kind};
+use elea_sys::mount::{self, Attributes, Filesystem};
+use elea_sys::{At as _, PathError};
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// Where this process alone has the system as it would be.
+const PLANNED: &str = "/run/elea/planned";
+/// Folders of state that links of units may lead into.
+const STATE: [&str; 6] = ["usr/local", "opt", "srv", "var", "home", "root"];
+/// The largest account file or fstab that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
+/// The two generations: what was booted, whose `/etc` shows, and what is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Between<'a> {
+    /// What was booted: its kernel and `/usr` run.
+    pub(super) booted: &'a Generation,
+    /// Whose `/etc` shows.
+    pub(super) shown: u64,
+    /// What is to be.
+    pub(super) new: &'a Generation,
+    /// The packages of both.
+    pub(super) packages: [&'a [Package]; 2],
+}
+
+/// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met.
+pub(super) fn prepare(
+    machine: &Machine,
+    between: Between<'_>,
+    live: &Live,
+) -> Result<(Plan, Report), Error> {
+    Overlays::of_system()?.look()?;
+    let planned = Path::new(PLANNED);
+    fs::create_dir_all(planned).at("create", planned)?;
+    Filesystem::new("tmpfs")
+        .source("elea-planned")
+        .value("mode", "0700")
+        .mount(planned)?;
+    let made = compare(machine, between, live, planned);
+    let _ = mount::detach(planned);
+    made
+}
+
+fn compare(
+    machine: &Machine,
+    between: Between<'_>,
+    live: &Live,
+    planned: &Path,
+) -> Result<(Plan, Report), Error> {
+    let image = &between.new.image;
+    let [upper, work, root] = ["upper", "work", "root"].map(|name| planned.join(name));
+    for folder in [&upper, &work, &root] {
+        fs::create_dir(folder).at("create", folder)?;
+    }
+    let below = machine.image(image, Backing::File)?;
+    let (old_upper, old_lower) = etc_layers(machine, between.shown)?;
+    let from = Sides {
+        upper: &old_upper,
+        lower: &old_lower,
+    };
+    let report = elea_etc::carry(&from, &below.join("etc"), &upper)?;
+    mount::tree(&below, false)?.attach(&root)?;
+    over(machine, image, &upper, &work)?.attach(&root.join("etc"))?;
+    show_state(&root)?;
+    let old = side(Path::new("/"), between.booted)?;
+    let new = side(&root, between.new)?;
+    let [old_packages, new_packages] = between.packages;
+    let differences = Differences {
+        files: files(machine, between, &root)?,
+        packages: package_changes(old_packages, new_packages),
+        bytes: bytes(machine, between)?,
+    };
+    Ok((plan(&old, &new, differences, live)?, report))
+}
+
+/// State shows in the planned system as in the running one.
+fn show_state(root: &Path) -> Result<(), Error> {
+    let device = |path: &Path| fs::metadata(path).map(|m| m.dev()).ok();
+    let system = device(Path::new("/"));
+    for name in STATE {
+        let (here, there) = (Path::new("/").join(name), root.join(name));
+        if device(&here).is_some_and(|own| Some(own) != system) && there.is_dir() {
+            mount::bind(&here, &there, Attributes::NONE)?;
+        }
+    }
+    Ok(())
+}
+
+fn side(root: &Path, generation: &Generation) -> Result<Side, Error> {
+    let text = |name: &str| read(&root.join("etc").join(name));
+    Ok(Side {
+        units: Units::new(Files::load(root)?),
+        boot: boot(generation),
+        passwd: text("passwd")?,
+        group: text("group")?,
+        fstab: text("fstab")?,
+    })
+}
+
+fn read(path: &Path) -> Result<String, PathError> {
+    let file = match fs::File::open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened.at("open", path)?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE)
+        .read_to_end(&mut bytes)
+        .at("read", path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What boots of a generation.
+fn boot(generation: &Generation) -> Boot {
+    let line = CommandLine::parse(&generation.options);
+    let own = |key: &str| key == DIGEST_ARGUMENT || key == GENERATION_ARGUMENT;
+    let words = line.arguments().iter().filter(|word| !own(&word.key));
+    let words: Vec<String> = words.map(ToString::to_string).collect();
+    Boot {
+        kernel: Some(generation.kernel.sha256),
+        initrds: generation.initrds.iter().map(|i| i.sha256).collect(),
+        arguments: words.join(" "),
+    }
+}
+
+/// Of `/etc` what programs see, of the rest what the images say.
+fn files(machine: &Machine, between: Between<'_>, root: &Path) -> Result<Vec<Change>, Error> {
+    let mut files = Vec::new();
+    if between.booted.image != between.new.image {
+        let store = machine.store()?;
+        let (old, new) = (
+            store.tree(&between.booted.image)?,
+            store.tree(&between.new.image)?,
+        );
+        files = elea_store::diff(&old, &new);
+        files.retain(|change| change.path != "/etc" && !change.path.starts_with("/etc/"));
+    }
+    let etc = elea_etc::differences(Path::new("/etc"), &root.join("etc"))?;
+    // What is mounted below /etc goes along, and hides the same there.
+    let mounted = mounted_below("/etc")?;
+    let hidden = |path: &str| {
+        let mut places = mounted.iter().filter_map(|at| path.strip_prefix(&**at));
+        places.any(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let changes = etc.into_iter().map(|difference| Change {
+        path: format!("/etc/{}", difference.path),
+        kind: match difference.sides {
+            (false, _) => Kind::Added,
+            (_, false) => Kind::Removed,
+            _ => Kind::Changed,
+        },
+        fields: difference.fields,
+    });
+    files.extend(changes.filter(|change| !hidden(&change.path)));
+    Ok(files)
+}
+
+/// Bytes of objects that only the new one has.
+fn bytes(machine: &Machine, between: Between<'_>) -> Result<u64, Error> {
+    let store = machine.store()?;
+    let old = store.objects_of(&between.booted.image)?;
+    let new = store.objects_of(&between.new.image)?;
+    let only = new.iter().filter(|(digest, _)| !old.contains_key(*digest));
+    Ok(only.map(|(_, size)| size).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_boots_is_told_apart_from_which_image_and_number() {
+        let text = include_str!("../../../formats/tests/golden/generation-1.json");
+        let first: Generation = serde_json::from_str(text).unwrap();
+        let mut second = first.repeated(9, String::new());
+        second.options = second.options.replace(
+            &first.image.to_string(),
+            &elea_formats::digest::Sha256::of(b"other").to_string(),
+        );
+        assert_ne!(first.options, second.options);
+        assert_eq!(boot(&first), boot(&second));
+        second.options.push_str(" quiet");
+        assert_ne!(boot(&first), boot(&second));
+    }
+}

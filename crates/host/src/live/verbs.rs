@@ -1,0 +1,478 @@
+//! `elea apply`, `elea confirm`, and what the timer and the next boot do about a switch that has not ended.
+
+use super::execute::{self, Machine as Acting, Outcome, Policy, Which, words};
+use super::generation::{GenerationEtc, arm};
+use super::journal::{Journal, State, Switch};
+use super::overlay;
+use super::plan::{Plan, Step};
+use super::prepare::{Between, prepare};
+use super::report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
+use super::system::System;
+use crate::error::Error;
+use crate::install::Contents;
+use crate::machine::Machine;
+use crate::upgrade::{followed, release_of};
+use crate::view::View;
+use crate::{apply, candidate, generations, health, plan, verdict, view};
+use elea_formats::digest::Digest;
+use elea_formats::generation::Generation;
+use elea_formats::oplog::{Event, Until};
+use elea_formats::release::Health;
+use elea_sys::disk::Folder;
+use elea_sys::namespace::Namespace;
+use elea_sys::progress::{Progress, Unit};
+use elea_sys::{durable, signal};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How a configuration is applied.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How far.
+    pub how: How,
+    /// Takes it back after so many seconds unless somebody confirms.
+    pub confirm: Option<u64>,
+    /// Only says what would be done.
+    pub dry_run: bool,
+    /// How long to wait while another command is at work.
+    pub wait: Duration,
+    /// The program `elea`, which the timer runs.
+    pub program: PathBuf,
+}
+
+/// Makes an image of the machine's store what runs and what boots next, as far as is asked for.
+pub fn apply(
+    machine: &Machine,
+    image: &Digest,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Applied, Error> {
+    let claimed = (!options.dry_run).then(|| machine.claim(options.wait));
+    let _claimed = claimed.transpose()?;
+    let view = machine.view()?;
+    if let Some(booted) = machine.booted() {
+        let shown = machine.etc_number().unwrap_or(booted.generation);
+        if view.manifest(shown).map(|m| m.image) == Some(*image) {
+            return runs_already(machine, &view, shown, options);
+        }
+    } else {
+        if options.how == How::Test || options.confirm.is_some() {
+            return Err(Error::NotRunning(machine.root().to_owned()));
+        }
+        let next = generations::next(&view).and_then(|next| view.manifest(next));
+        if let Some(next) = next.filter(|next| next.image == *image) {
+            return runs_already(machine, &view, next.number, options);
+        }
+    }
+    let target = Target::load(machine, &view, image)?;
+    let staging = plan::stage(&view, &target.new, true, machine.number())?;
+    apply::check_room(staging.payloads(), machine.boot()?)?;
+    let mut applied = Applied {
+        schema: APPLY_SCHEMA,
+        image: *image,
+        number: target.new.number,
+        title: target.new.title.clone(),
+        how: options.how,
+        dry_run: options.dry_run,
+        plan: None,
+        conflicts: Vec::new(),
+        replaces: replaced(&staging),
+        effect: Effect::Staged,
+    };
+    if machine.booted().is_some() {
+        let (plan, report) = target.plan(machine, options.how)?;
+        if !report.clashes.is_empty() {
+            return Err(Error::Clash(report.clashes));
+        }
+        applied.conflicts = report.conflicts;
+        applied.effect = intended(&plan, options)?;
+        applied.plan = Some(plan);
+    }
+    if options.how == How::Test {
+        applied.replaces.clear();
+    }
+    if options.dry_run {
+        return Ok(applied);
+    }
+    if progress.cancelled() {
+        return Err(Error::Cancelled);
+    }
+    let live = applied.plan.as_ref().filter(|plan| !plan.steps.is_empty());
+    applied.effect = match live {
+        Some(plan) => switch(machine, &view, &target, plan, options, progress)?,
+        None if applied.effect == Effect::Nothing => Effect::Nothing,
+        None => {
+            let _locked = machine.lock()?;
+            let view = machine.view()?;
+            let staging = plan::stage(&view, &target.new, true, machine.number())?;
+            machine.apply(&staging, &target.contents)?;
+            Effect::Staged
+        }
+    };
+    Ok(applied)
+}
+
+/// What will come of a plan if nothing fails.
+fn intended(plan: &Plan, options: &Options) -> Result<Effect, Error> {
+    if plan.steps.is_empty() {
+        return match (options.how, plan.reasons.first()) {
+            (How::Test, Some(reason)) => Err(Error::NotLive(reason.why.clone())),
+            (How::Test, None) => Ok(Effect::Nothing),
+            _ => Ok(Effect::Staged),
+        };
+    }
+    Ok(match (options.confirm, options.how) {
+        (Some(seconds), _) => Effect::Waiting { seconds },
+        (None, How::Test) => Effect::Tested,
+        (None, _) => Effect::Live,
+    })
+}
+
+/// The configuration runs. What boots next may be another: something that is staged is taken back,
+/// and what was only tested gets its entry.
+fn runs_already(
+    machine: &Machine,
+    view: &View,
+    shown: u64,
+    options: &Options,
+) -> Result<Applied, Error> {
+    let manifest = view.manifest(shown).ok_or(Error::Unknown(shown))?;
+    let next = generations::next(view).and_then(|next| view.manifest(next));
+    let mut applied = Applied {
+        schema: APPLY_SCHEMA,
+        image: manifest.image,
+        number: shown,
+        title: manifest.title.clone(),
+        how: options.how,
+        dry_run: options.dry_run,
+        plan: None,
+        conflicts: Vec::new(),
+        replaces: Vec::new(),
+        effect: Effect::Nothing,
+    };
+    if options.how == How::Test || next.is_some_and(|next| next.image == manifest.image) {
+        return Ok(applied);
+    }
+    applied.effect = Effect::Staged;
+    let has_entry = view.entries.generation(shown).is_some();
+    let change = if has_entry {
+        plan::unstage(view, machine.number())
+    } else {
+        plan::stage(view, manifest, true, machine.number())?
+    };
+    applied.replaces = replaced(&change);
+    if !options.dry_run {
+        if has_entry {
+            let _locked = machine.lock()?;
+            let change = plan::unstage(&machine.view()?, machine.number());
+            machine.apply(&change, &apply::NoPayloads)?;
+        } else {
+            arm(machine, shown)?;
+        }
+    }
+    Ok(applied)
+}
+
+/// Staged generations that a change takes out of the menu.
+fn replaced(plan: &plan::Plan) -> Vec<u64> {
+    let events = plan.steps.iter().filter_map(|step| match step {
+        plan::Step::Record { event } => Some(event),
+        _ => None,
+    });
+    let numbers = events.flat_map(|event| match event {
+        Event::Staging { replaces, .. } => replaces.clone(),
+        Event::Unstaged { number } => vec![*number],
+        _ => Vec::new(),
+    });
+    numbers.collect()
+}
+
+/// What is to be, and what it comes from.
+struct Target {
+    booted: Generation,
+    booted_packages: Vec<elea_formats::release::Package>,
+    contents: Contents,
+    new: Generation,
+}
+
+impl Target {
+    fn load(machine: &Machine, view: &View, image: &Digest) -> Result<Self, Error> {
+        let base = machine
+            .number()
+            .or_else(|| view.entries.good().next_back())
+            .ok_or(Error::NotBooted)?;
+        let booted = view.manifest(base).ok_or(Error::Unknown(base))?.clone();
+        let release = release_of(machine, &booted)?;
+        let contents = Contents::load(&machine.store()?, image)?;
+        let follow = followed(view, &booted);
+        let new = candidate::generation(view, &booted, &release.arguments, &contents, follow)?;
+        Ok(Self {
+            booted,
+            booted_packages: release.packages,
+            contents,
+            new,
+        })
+    }
+
+    fn plan(&self, machine: &Machine, how: How) -> Result<(Plan, elea_etc::Report), Error> {
+        let shown = machine.etc_number().ok_or(Error::NotBooted)?;
+        let between = Between {
+            booted: &self.booted,
+            shown,
+            new: &self.new,
+            packages: [&self.booted_packages, &self.contents.release.packages],
+        };
+        let live = super::system::live(false, Some(&Namespace::of_init()?));
+        let (plan, report) = prepare(machine, between, &live.map_err(Error::Live)?)?;
+        Ok(match how {
+            How::Boot => (plan.at_boot(), report),
+            _ => (plan, report),
+        })
+    }
+}
+
+/// Carries a plan out.
+fn switch(
+    machine: &Machine,
+    view: &View,
+    target: &Target,
+    plan: &Plan,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Effect, Error> {
+    let (booted, shown) = (machine.booted(), machine.etc_number());
+    let (booted, shown) = booted.zip(shown).ok_or(Error::NotBooted)?;
+    let trying = view.state(booted.generation, Some(booted.generation)) == view::State::Trying;
+    if trying && verdict::now().is_none_or(|verdict| verdict.boot_id != booted.boot_id) {
+        return Err(Error::Unjudged);
+    }
+    let number = target.new.number;
+    let switch = Switch {
+        boot: booted.boot_id.clone(),
+        old: shown,
+        new: number,
+        confirm: options.confirm.is_some(),
+        test: options.how == How::Test,
+    };
+    let mut runner = Runner::new(machine, &switch, progress)?;
+    runner.health = Some(target.new.health.clone());
+    let manifest = plan::reserve(&target.new);
+    machine.apply(&manifest, &apply::NoPayloads)?;
+    let text = serde_json::to_vec_pretty(plan).unwrap_or_default();
+    durable::write(&machine.generation(number).join("live-plan.json"), &text)?;
+    signal::ignore_hangup();
+    if let Some(seconds) = options.confirm {
+        runner.system.stop_timer();
+        let program = options.program.to_string_lossy();
+        let armed = runner.system.arm_timer(seconds, &program);
+        armed.map_err(Error::Live)?;
+    }
+    let disk = disk(machine);
+    let outcome = execute::execute(&plan.steps, &switch, &disk, &mut runner);
+    progress.finish();
+    let outcome = outcome?;
+    if outcome == Outcome::Waiting {
+        // The person has the whole time, however long the steps took. Where it is over already,
+        // the timer's program waits for this one to end, and takes it back.
+        let _ = runner.system.restart_timer();
+    }
+    let effect = effect(outcome, &switch, options.confirm.unwrap_or(0));
+    ended(machine, &runner.system, &switch, &effect)?;
+    Ok(effect)
+}
+
+fn effect(outcome: Outcome, switch: &Switch, seconds: u64) -> Effect {
+    match outcome {
+        Outcome::Nothing => Effect::Nothing,
+        Outcome::Kept if switch.test => Effect::Tested,
+        Outcome::Kept => Effect::Live,
+        Outcome::Waiting => Effect::Waiting { seconds },
+        Outcome::Reverted { why, missed } => Effect::Reverted { why, missed },
+    }
+}
+
+/// Writes down how a switch stands, and lets go of what it held if that was its end.
+fn ended(
+    machine: &Machine,
+    system: &System<GenerationEtc<'_>>,
+    switch: &Switch,
+    effect: &Effect,
+) -> Result<(), Error> {
+    let applied = |until| Event::Applied {
+        number: switch.new,
+        from: switch.old,
+        until,
+    };
+    let event = match effect {
+        Effect::Live => applied(Until::Kept),
+        Effect::Tested => applied(Until::Reboot),
+        Effect::Waiting { .. } => applied(Until::Confirmed),
+        Effect::Reverted { why, missed } => Event::Reverted {
+            number: switch.new,
+            to: switch.old,
+            reason: why.clone(),
+            missed: missed.clone(),
+        },
+        Effect::Nothing | Effect::Staged => return Ok(()),
+    };
+    if !matches!(effect, Effect::Waiting { .. }) {
+        if switch.confirm {
+            system.stop_timer();
+        }
+        overlay::release();
+    }
+    let _locked = machine.lock()?;
+    machine.apply(&plan::note(event), &apply::NoPayloads)
+}
+
+/// The journal's place.
+fn disk(machine: &Machine) -> Folder {
+    Folder::new(machine.state().root().join("state"))
+}
+
+/// The machine as the steps act on it, with the health checks of the new generation at the end.
+struct Runner<'a> {
+    system: System<GenerationEtc<'a>>,
+    health: Option<Health>,
+    outside: Namespace,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Runner<'a> {
+    fn new(
+        machine: &'a Machine,
+        switch: &Switch,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            system: System::new(GenerationEtc::new(machine, switch)?, false).outside()?,
+            health: None,
+            outside: Namespace::of_init()?,
+            progress,
+        })
+    }
+}
+
+impl Acting for Runner<'_> {
+    fn step(&mut self, step: &Step, which: Which) -> Result<(), String> {
+        if which == Which::New && self.progress.cancelled() {
+            return Err("stopped".into());
+        }
+        self.progress.start(&words(step), None, Unit::Items);
+        self.system.step(step, which)
+    }
+
+    fn check(&mut self) -> Result<(), String> {
+        self.progress.start("check", None, Unit::Items);
+        self.system.check()?;
+        let Some(health) = &self.health else {
+            return Ok(());
+        };
+        let checked = self.outside.run(|| health::passes(health, self.progress));
+        checked.map_err(|e| e.to_string())?
+    }
+
+    fn keep(&mut self) -> Result<(), String> {
+        self.progress.start("keep", None, Unit::Items);
+        self.system.keep()
+    }
+
+    fn is_kept(&self) -> Result<bool, String> {
+        self.system.is_kept()
+    }
+}
+
+/// Ends a switch of this boot by `end`.
+fn end(
+    machine: &Machine,
+    progress: &dyn Progress,
+    end: impl FnOnce(&str, &Folder, &mut Runner<'_>) -> Result<Outcome, execute::ExecuteError>,
+) -> Result<Ended, Error> {
+    let booted = machine.booted().ok_or(Error::NotBooted)?;
+    let disk = disk(machine);
+    let journal = Journal::load(&disk).map_err(execute::ExecuteError::from)?;
+    let Some(switch) = journal.switch().cloned() else {
+        return Err(execute::ExecuteError::NotWaiting.into());
+    };
+    let mut runner = Runner::new(machine, &switch, progress)?;
+    let outcome = end(&booted.boot_id, &disk, &mut runner);
+    progress.finish();
+    let outcome = outcome?;
+    let number = (outcome != Outcome::Nothing).then_some(switch.new);
+    let effect = effect(outcome, &switch, 0);
+    if !matches!(effect, Effect::Waiting { .. }) {
+        ended(machine, &runner.system, &switch, &effect)?;
+    }
+    Ok(Ended {
+        schema: END_SCHEMA,
+        number,
+        effect,
+    })
+}
+
+/// Lets what waits to be confirmed stay.
+pub fn confirm_last(
+    machine: &Machine,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Ended, Error> {
+    let _claimed = machine.claim_only(wait)?;
+    signal::ignore_hangup();
+    end(machine, progress, |boot, disk, runner| {
+        execute::confirm(boot, disk, runner)
+    })
+}
+
+/// Takes back what waits to be confirmed, or was cut off. What has ended stays.
+pub fn take_back(
+    machine: &Machine,
+    why: &str,
+    wait: Duration,
+    progress: &dyn Progress,
+) -> Result<Ended, Error> {
+    let _claimed = machine.claim_only(wait)?;
+    signal::ignore_hangup();
+    end(machine, progress, |boot, disk, runner| {
+        execute::revert(why, boot, disk, runner)
+    })
+}
+
+/// Whether a switch of this boot waits to be confirmed.
+pub(crate) fn waits(machine: &Machine) -> bool {
+    let boot = machine.booted().map(|booted| &booted.boot_id);
+    let disk = disk(machine);
+    let state = Journal::load(&disk).map(|journal| journal.state());
+    matches!(state, Ok(State::Forward { waits: true, boot: its, .. }) if Some(&its) == boot)
+}
+
+/// Ends a switch that was cut off, for whoever holds the claim. One that waits is an error.
+pub fn settle(machine: &Machine) -> Result<Option<Ended>, Error> {
+    let Some(booted) = machine.booted() else {
+        return Ok(None);
+    };
+    let disk = disk(machine);
+    let journal = Journal::load(&disk).map_err(execute::ExecuteError::from)?;
+    let state = journal.state();
+    if state.is_over() {
+        return Ok(None);
+    }
+    if let State::Forward {
+        waits: true, boot, ..
+    } = &state
+        && *boot == booted.boot_id
+    {
+        return Err(Error::Unconfirmed);
+    }
+    let ended = end(
+        machine,
+        &elea_sys::progress::Silent,
+        |boot, disk, runner| execute::recover(Policy::Revert, boot, disk, runner),
+    )?;
+    Ok(Some(ended))
+}
+
+/// The same at the beginning of a boot.
+pub fn close(machine: &Machine) -> Result<Option<Ended>, Error> {
+    let _claimed = machine.claim_only(Duration::ZERO)?;
+    settle(machine)
+}
