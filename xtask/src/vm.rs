@@ -3,6 +3,7 @@
 
 mod boot_files;
 mod choice;
+mod live;
 mod memory;
 mod power;
 mod releases;
@@ -54,6 +55,7 @@ fn all() -> Vec<Scenario> {
         store::SCENARIOS,
         state::SCENARIOS,
         choice::SCENARIOS,
+        live::SCENARIOS,
         power::SCENARIOS,
         memory::SCENARIOS,
     ]
