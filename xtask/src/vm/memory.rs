@@ -109,7 +109,9 @@ impl Console<'_> {
 
     fn type_in(&mut self, text: &str) -> Result<()> {
         let written = match &mut self.child.stdin {
-            Some(input) => input.write_all(text.as_bytes()).and_then(|()| input.flush()),
+            Some(input) => input
+                .write_all(text.as_bytes())
+                .and_then(|()| input.flush()),
             None => Ok(()),
         };
         written.map_err(|e| Error::other(format!("cannot type: {e}")))

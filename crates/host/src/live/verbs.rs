@@ -14,6 +14,7 @@ use crate::machine::Machine;
 use crate::upgrade::{followed, release_of};
 use crate::view::View;
 use crate::{apply, candidate, generations, health, plan, verdict, view};
+use elea_formats::booted::Etc;
 use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{Event, Until};
@@ -51,6 +52,11 @@ pub fn apply(
     let _claimed = claimed.transpose()?;
     let view = machine.view()?;
     if let Some(booted) = machine.booted() {
+        if booted.etc == Etc::Ephemeral && options.how != How::Boot {
+            return Err(Error::NotLive(
+                "the /etc of this machine is made anew at each boot".into(),
+            ));
+        }
         let shown = machine.etc_number().unwrap_or(booted.generation);
         if view.manifest(shown).map(|m| m.image) == Some(*image) {
             return runs_already(machine, &view, shown, options);

@@ -122,7 +122,7 @@ fn source(text: &str) -> bool {
     let place =
         |(transport, place): &(&str, &str)| SOURCES.contains(transport) && !place.is_empty();
     let is_registry = text.starts_with("registry:");
-    text.split_once(':').filter(place).is_some()
+    text.split_once(':').as_ref().is_some_and(place)
         && check::line(text)
         && (!is_registry || text.parse::<Reference>().is_ok())
 }
