@@ -1,6 +1,9 @@
 //! What differs between two generations: `elea diff`.
 
+mod units;
+
 use crate::error::Error;
+use crate::live::Files;
 use crate::machine::Machine;
 use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
@@ -8,6 +11,7 @@ use elea_formats::release::Package;
 use elea_store::Change;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+pub use units::UnitChanges;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.generation-diff/1";
@@ -56,6 +60,8 @@ pub struct Diff {
     pub to: Side,
     /// Packages.
     pub packages: Packages,
+    /// Units of the two images, without the machine's edits of `/etc`.
+    pub units: UnitChanges,
     /// Files of the two images.
     pub files: Vec<Change>,
     /// The kernel command lines, if they differ beyond the number.
@@ -93,6 +99,12 @@ pub fn diff(machine: &Machine, a: Option<u64>, b: Option<u64>) -> Result<Diff, E
     } else {
         elea_store::diff(&store.tree(&old.image)?, &store.tree(&new.image)?)
     };
+    let units = if old.image == new.image {
+        UnitChanges::default()
+    } else {
+        let load = |image: &Digest| machine.with_image(image, |root| Ok(Files::load(root)?));
+        units::changes(load(&old.image)?, load(&new.image)?)
+    };
     let packages = |image: &elea_formats::release::ImageManifest| {
         let release = image.release.as_ref();
         release.map(|r| r.packages.clone()).unwrap_or_default()
@@ -109,6 +121,7 @@ pub fn diff(machine: &Machine, a: Option<u64>, b: Option<u64>) -> Result<Diff, E
         from: side(old, &old_objects),
         to: side(new, &new_objects),
         packages: package_changes(&packages(&old_image), &packages(&new_image)),
+        units,
         files,
         options: (!same_options).then(|| (old.options.clone(), new.options.clone())),
         kernel: old.kernel != new.kernel || old.initrds != new.initrds,

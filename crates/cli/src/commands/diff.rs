@@ -4,7 +4,7 @@ use crate::commands::image::lines;
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
-use elea_host::diff::{Diff, Packages, diff};
+use elea_host::diff::{Diff, Packages, UnitChanges, diff};
 
 /// Show what differs between two generations
 ///
@@ -28,6 +28,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     context.show(&diff(&machine, args.old, args.new)?, |d| {
         let mut out = summary(d);
         out.push_str(&packages(&d.packages));
+        out.push_str(&units(&d.units));
         if args.files {
             out.push_str(&lines(&d.files));
         }
@@ -60,6 +61,19 @@ fn summary(d: &Diff) -> String {
             d.options.as_ref().map(|(a, b)| format!("- {a}\n+ {b}")),
         ),
     ])
+}
+
+/// Units that came, went, changed, and start or do not any more, one kind a line.
+fn units(units: &UnitChanges) -> String {
+    let kinds = [
+        ("units added", &units.added),
+        ("units removed", &units.removed),
+        ("units changed", &units.changed),
+        ("now start", &units.enabled),
+        ("start no more", &units.disabled),
+    ];
+    let told = kinds.map(|(what, names)| (what, (!names.is_empty()).then(|| names.join(", "))));
+    text::facts(&told)
 }
 
 /// Packages that came, went and changed, one a line.
