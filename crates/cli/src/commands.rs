@@ -20,6 +20,7 @@ mod rollback;
 mod status;
 mod store;
 mod switch;
+mod undo;
 mod upgrade;
 mod version;
 mod vm;
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Apply(apply::Args),
     Confirm(confirm::Args),
     Rollback(rollback::Args),
+    Undo(undo::Args),
     Retry(retry::Args),
     Generations(generations::Args),
     Diff(diff::Args),
@@ -82,6 +84,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Apply(args) => apply::run(&args, context),
         Command::Confirm(args) => confirm::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
+        Command::Undo(args) => undo::run(&args, context),
         Command::Retry(args) => retry::run(&args, context),
         Command::Generations(args) => generations::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),

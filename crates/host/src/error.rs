@@ -142,6 +142,9 @@ pub enum Error {
         "the system at {0} does not run: there is nothing to switch live; leave --test and --confirm out"
     )]
     NotRunning(PathBuf),
+    /// Nothing to undo, or nothing that can be.
+    #[error(transparent)]
+    Undo(crate::undo::Why),
     /// Nothing of the change can be tried live.
     #[error("nothing of it can be switched live: {0}; `elea apply --boot` boots it next, on trial")]
     NotLive(String),

@@ -32,6 +32,7 @@ pub mod setup;
 pub mod status;
 mod systemd;
 pub mod tidy;
+pub mod undo;
 pub mod upgrade;
 mod verdict;
 pub mod view;

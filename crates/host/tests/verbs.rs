@@ -8,6 +8,7 @@ mod world;
 
 use elea_host::choose::{self, pin, retry, rollback, unstage};
 use elea_host::live::{self, Effect, How};
+use elea_host::undo::{self, Undo, Why};
 use elea_host::upgrade::{Found, Options, Outcome, check, switch, upgrade};
 use elea_host::view::State;
 use elea_host::{diff, fsck, generations, log, status};
@@ -324,4 +325,51 @@ fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
     assert_eq!(broken(&world), [""; 0]);
     let waits = live::take_back(&machine, "no", std::time::Duration::ZERO, &Silent);
     assert!(waits.is_err(), "nothing runs that could be taken back");
+}
+
+/// Undoes the last change as `elea undo` does.
+fn undone(world: &World) -> Result<Undo, Why> {
+    let machine = world.machine();
+    let what = undo::plan(&machine.view().unwrap(), None, None)?;
+    let options = choose::Options::default();
+    match what {
+        Undo::Unstage => unstage(&machine, options),
+        Undo::Back(number) => rollback(&machine, Some(number), options),
+        Undo::Pin(number, pinned) => pin(&machine, number, pinned, options),
+        Undo::Switch(_) => panic!("nothing runs"),
+    }
+    .unwrap();
+    Ok(what)
+}
+
+#[test]
+fn the_last_change_is_undone_and_an_undo_too() {
+    let Some(world) = world() else { return };
+    assert_eq!(undone(&world), Err(Why::Nothing));
+    let pinned = || world.machine().view().unwrap().generations[&1].pinned;
+    pin(&world.machine(), 1, true, choose::Options::default()).unwrap();
+    assert_eq!(undone(&world), Ok(Undo::Pin(1, false)));
+    assert!(!pinned());
+    assert_eq!(undone(&world), Ok(Undo::Pin(1, true)));
+    assert!(pinned());
+
+    // What is staged is taken back; a release that was committed is gone back from, and that again.
+    world.publish("2.0", true);
+    upgrade(&world.machine(), &Options::default(), &Silent).unwrap();
+    assert_eq!(undone(&world), Ok(Undo::Unstage));
+    assert_eq!(undone(&world), Err(Why::TakenBack(2)));
+    upgrade(&world.machine(), &Options::default(), &Silent).unwrap();
+    let state = |number| world.machine().view().unwrap().state(number, None);
+    let staged = (2..9).find(|n| state(*n) == State::Staged).unwrap();
+    world.healthy(staged);
+    assert_eq!(undone(&world), Ok(Undo::Back(1)));
+    let back = world.machine().view().unwrap().next_number() - 1;
+    assert_eq!(world.manifest(back).from, Some(1));
+    world.healthy(back);
+    assert_eq!(undone(&world), Ok(Undo::Back(staged)));
+
+    // One that failed has undone itself.
+    let newest = world.machine().view().unwrap().next_number() - 1;
+    world.failed(newest, "a test");
+    assert_eq!(undone(&world), Err(Why::Failed(newest)));
 }

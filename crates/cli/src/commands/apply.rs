@@ -81,7 +81,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         program: places::this_program()?,
     };
     let applied = live::apply(&machine, &image, &options, &context.bars())?;
-    context.show(&applied, told)?;
+    finish(&machine, &applied, &args.restart, context)
+}
+
+/// Shows what came of it, and restarts if that was asked for.
+pub(super) fn finish(
+    machine: &Machine,
+    applied: &Applied,
+    restart: &Restart,
+    context: &Context,
+) -> Outcome {
+    context.show(applied, told)?;
     if let Effect::Reverted { why, .. } = &applied.effect {
         let failure = Failure::new(Code::Reverted, format!("it was taken back: {why}"));
         return Err(failure.hint("what ran before runs again; `elea log` has it, too"));
@@ -92,7 +102,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         .as_ref()
         .map_or(Need::Reboot, |plan| plan.needs);
     let reboot = staged && needs >= Need::SoftReboot && machine.booted().is_some();
-    context.restart(reboot && !applied.dry_run, &args.restart)
+    context.restart(reboot && !applied.dry_run, restart)
 }
 
 /// The machine; of one that is none of Elea's it is said what can be done instead.
