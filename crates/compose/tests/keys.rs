@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use elea_compose::config::keys::{
-    Key, Kind, LANGUAGE, SECTIONS, Section, all, man, reference, schema,
+    Key, Kind, LANGUAGE, SECTIONS, Section, all, man, module_schema, reference, schema,
 };
 use elea_compose::config::{self, Config, Findings};
 use std::collections::BTreeSet;
@@ -204,6 +204,53 @@ fn the_schema_has_every_key() {
     }
     for (name, doc) in LANGUAGE {
         assert_eq!(schema["properties"][name]["description"], *doc);
+    }
+}
+
+/// The schema of modules has what a module can have, and nothing that only a config can.
+#[test]
+fn the_schema_of_modules_is_what_is_read() {
+    let schema = module_schema();
+    let names = |table: &serde_json::Value| -> BTreeSet<String> {
+        table.as_object().unwrap().keys().cloned().collect()
+    };
+    let top = names(&schema["properties"]);
+    let use_it = |module: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[system]\nname = \"a\"\nversion = \"1\"\n[[use]]\nmodule = \"m.toml\"\n";
+        fs::write(dir.path().join("elea.toml"), text).unwrap();
+        fs::write(dir.path().join("m.toml"), module).unwrap();
+        config::load(&dir.path().join("elea.toml"))
+    };
+    for (name, _) in LANGUAGE {
+        let table = match *name {
+            "schema" => "schema = 1\n".to_owned(),
+            "imports" => "imports = []\n".to_owned(),
+            "use" | "when" => format!("{name} = []\n"),
+            name => format!("[{name}]\n"),
+        };
+        assert_eq!(use_it(&table).is_ok(), top.contains(*name), "{name}");
+    }
+    let parameter = &schema["properties"]["parameters"]["additionalProperties"];
+    let known =
+        use_it("[parameters.a]\ntype = \"text\"\ndefault = \"\"\nqqqqqqqqqqqq = 1\n").unwrap_err();
+    let known = known.errors()[0].help.clone().unwrap();
+    let known = known
+        .strip_prefix("known here: ")
+        .unwrap()
+        .split(", ")
+        .map(str::to_owned);
+    assert_eq!(names(&parameter["properties"]), known.collect());
+    for kind in parameter["properties"]["type"]["enum"].as_array().unwrap() {
+        let module = format!("[parameters.a]\ntype = {kind}\n");
+        let errors = use_it(&module).unwrap_err();
+        assert!(
+            errors.errors()[0].message.contains("needs the parameter"),
+            "{errors}"
+        );
+    }
+    for section in SECTIONS {
+        assert!(top.contains(section.top()), "{}", section.name);
     }
 }
 

@@ -354,6 +354,9 @@ fn keys_are_listed_searched_and_described_for_editors() {
     );
     let schema: serde_json::Value = serde_json::from_str(&elea.good("config schema")).unwrap();
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-04/schema#");
+    let schema: serde_json::Value =
+        serde_json::from_str(&elea.good("config schema --modules")).unwrap();
+    assert_eq!(schema["properties"]["parameters"]["type"], "object");
 }
 
 /// No key has been renamed yet, so nothing is changed; what is no TOML is said, of imports too.

@@ -15,7 +15,7 @@ mod storage;
 mod units;
 
 pub use man::man;
-pub use schema::schema;
+pub use schema::{module_schema, schema};
 
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -8,6 +8,7 @@ use super::parts::{Item, Parts, take_table};
 use super::reader::Reader;
 use super::value::{Field, Node, Place, Table, Value, weight};
 use super::vars::Words;
+pub(super) use parameter::KINDS as PARAMETERS;
 use parameter::Parameter;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

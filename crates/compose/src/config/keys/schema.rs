@@ -1,5 +1,7 @@
 //! The JSON Schema of a config: what editors complete and check with.
 
+use super::super::modules::PARAMETERS;
+use super::super::moves::SCHEMA;
 use super::{Key, Kind, LANGUAGE, SECTIONS, Section};
 use serde_json::{Map, Value, json};
 
@@ -86,14 +88,68 @@ fn object(properties: &Map<String, Value>) -> Value {
     json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
-/// The JSON Schema of a config (draft 4, which editors' TOML support takes).
+/// A schema with what the language says of a name.
+fn described(mut schema: Value, name: &str) -> Value {
+    let doc = LANGUAGE.iter().find(|(known, _)| *known == name);
+    schema["description"] = doc.map_or("", |(_, doc)| doc).into();
+    schema
+}
+
+/// What the tables of a system can stand in: at the top, with other ranks, and taken out.
+fn body() -> Map<String, Value> {
+    let mut body = sections();
+    for name in ["default", "force"] {
+        body.insert(
+            name.into(),
+            described(json!({"$ref": "#/definitions/part"}), name),
+        );
+    }
+    body.insert(
+        "remove".into(),
+        described(json!({"type": "object"}), "remove"),
+    );
+    body
+}
+
+/// A whole schema of draft 4, which editors' TOML support takes.
+fn document(title: &str, top: &Map<String, Value>, definitions: Value) -> Value {
+    let mut schema = object(top);
+    schema["$schema"] = "http://json-schema.org/draft-04/schema#".into();
+    schema["title"] = title.into();
+    schema["definitions"] = definitions;
+    schema
+}
+
+/// The JSON Schema of the file of a module: what it asks for, and what it says.
+pub fn module_schema() -> Value {
+    let kinds: Vec<&str> = PARAMETERS.iter().map(|(name, _)| *name).collect();
+    let parameter = json!({"type": "object", "required": ["type"], "properties": {
+        "type": {"enum": kinds, "description": "what it takes"},
+        "default": {"description": "what it is if nothing is given; without it it must be given"},
+        "one_of": {"type": "array", "description": "all that it may be"},
+        "doc": {"type": "string", "description": "what it means, for people"},
+    }, "additionalProperties": false});
+    let mut top = body();
+    top.insert("schema".into(), version());
+    top.insert(
+        "parameters".into(),
+        json!({"type": "object", "additionalProperties": parameter,
+            "description": "what the module asks for: `${param.NAME}` stands for it"}),
+    );
+    let part = object(&sections());
+    document(
+        "A module of a config, for `[[use]]`",
+        &top,
+        json!({"part": part}),
+    )
+}
+
+fn version() -> Value {
+    described(json!({"type": "integer", "enum": [SCHEMA]}), "schema")
+}
+
+/// The JSON Schema of a config.
 pub fn schema() -> Value {
-    let described = |mut schema: Value, name: &str| {
-        let doc = LANGUAGE.iter().find(|(known, _)| *known == name);
-        schema["description"] = doc.map_or("", |(_, doc)| doc).into();
-        schema
-    };
-    let part = json!({"$ref": "#/definitions/part"});
     let any = json!({"type": "object"});
     let condition = json!({"type": "object", "required": ["apply"], "properties": {
         "apply": {"$ref": "#/definitions/body"}, "arch": {}, "suite": {}, "vars": any, "not": any,
@@ -102,16 +158,12 @@ pub fn schema() -> Value {
     let used = json!({"type": "object", "required": ["module"], "properties": {
         "module": {"type": "string"}, "with": any, "for_each": {"type": ["string", "array", "object"]},
     }, "additionalProperties": false});
-    let mut body = sections();
-    for name in ["default", "force"] {
-        body.insert(name.into(), described(part.clone(), name));
-    }
-    body.insert("remove".into(), described(any.clone(), "remove"));
+    let body = body();
     let mut top = body.clone();
+    top.insert("schema".into(), version());
     let texts = json!({"type": "array", "items": {"type": "string"}});
     let bodies = json!({"type": "object", "additionalProperties": {"$ref": "#/definitions/body"}});
     for (name, schema) in [
-        ("schema", json!({"type": "integer", "enum": [1]})),
         ("imports", texts),
         ("vars", any.clone()),
         ("use", json!({"type": "array", "items": used})),
@@ -122,9 +174,10 @@ pub fn schema() -> Value {
     }
     let mut part = sections();
     part.insert("vars".into(), any);
-    let mut schema = object(&top);
-    schema["$schema"] = "http://json-schema.org/draft-04/schema#".into();
-    schema["title"] = "The config of a system, for `elea build`".into();
-    schema["definitions"] = json!({"part": object(&part), "body": object(&body)});
-    schema
+    let definitions = json!({"part": object(&part), "body": object(&body)});
+    document(
+        "The config of a system, for `elea build`",
+        &top,
+        definitions,
+    )
 }

@@ -4,7 +4,7 @@ use super::super::reader::Reader;
 use super::super::value::{Node, Place, Table, Value};
 
 /// The kinds of parameters, by their names.
-const KINDS: [(&str, &str); 5] = [
+pub(in super::super) const KINDS: [(&str, &str); 5] = [
     ("text", "a text"),
     ("number", "a number"),
     ("boolean", "true or false"),

@@ -119,10 +119,10 @@ fn named(reader: &mut Reader, of: &str, name: Located<String>) -> Option<Located
 }
 
 fn source(text: &str) -> bool {
-    let place =
-        |(transport, place): &(&str, &str)| SOURCES.contains(transport) && !place.is_empty();
     let is_registry = text.starts_with("registry:");
-    text.split_once(':').as_ref().is_some_and(place)
+    let place =
+        |(transport, place): (&str, &str)| SOURCES.contains(&transport) && !place.is_empty();
+    text.split_once(':').is_some_and(place)
         && check::line(text)
         && (!is_registry || text.parse::<Reference>().is_ok())
 }
