@@ -28,9 +28,13 @@ pub fn preflight(path: &Path, purpose: Purpose) -> Result<Config, Findings> {
     let Some(mut config) = config else {
         return Err(found);
     };
-    let mut more = units::look(&config);
+    let of_units = units::files(&config);
+    let mut more = units::look(&of_units);
     for special in config.specialisation.values() {
-        more.extend(units::look(special));
+        let of_special = units::files(special);
+        if of_special != of_units {
+            found = found.and(special.found(units::look(&of_special)));
+        }
     }
     let lock = lock::look(&config, purpose, &mut more);
     accounts::look(&config, lock.as_ref(), &mut more);

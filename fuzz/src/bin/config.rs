@@ -23,15 +23,25 @@ fuzz_target!(|text: &[u8]| {
             Err(error) => panic!("{error}"),
         }
     }
+    if let Ok(text) = std::str::from_utf8(text)
+        && let Ok(migrated) = config::migrate(text)
+    {
+        // No key has another name yet.
+        assert_eq!(migrated.text, text);
+    }
     // It would read what it names.
     let names = |word: &[u8]| text.windows(word.len()).any(|part| part == word);
     if names(b"imports") || names(b"module") {
         return;
     }
     fs::write(file(), text).expect("the folder can be written");
-    if let Err(errors) = config::load(file()) {
-        assert!(!errors.list().is_empty());
-        errors.render(false);
-        errors.to_json();
-    }
+    let found = match config::load(file()) {
+        Ok(config) => config.warnings,
+        Err(found) => {
+            assert!(!found.errors().is_empty());
+            found
+        }
+    };
+    found.render(false);
+    found.to_json();
 });

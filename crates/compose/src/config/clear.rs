@@ -89,6 +89,12 @@ fn tell(reader: &mut Reader, config: &Config, key: &str, found: Vec<Clear>) {
         let line = place.and_then(|place| reader.within(place, &clear.line));
         let at = line.or(place);
         let what = clear.what;
+        // Of another file the line is not shown, so it is named.
+        let place = if key.ends_with(".source") {
+            format!("line {} of `{key}`", clear.number)
+        } else {
+            format!("`{key}`")
+        };
         let by_mirror = key == "base.mirror";
         let help = if by_mirror {
             "apt_auth.conf(5) of the build machine has the names and passwords of archives"
@@ -96,10 +102,10 @@ fn tell(reader: &mut Reader, config: &Config, key: &str, found: Vec<Clear>) {
             "make it a secret: [secrets.NAME] with `from`, and read it from $CREDENTIALS_DIRECTORY/NAME"
         };
         if clear.is_certain {
-            let what = format!("there is {what} in `{key}`, where everybody could read it");
+            let what = format!("there is {what} in {place}, where everybody could read it");
             reader.problem(at, what, "in clear", Some(help.into()));
         } else {
-            let what = format!("there may be {what} in `{key}`, where everybody could read it");
+            let what = format!("there may be {what} in {place}, where everybody could read it");
             reader.warn(at, what, "is this one?", help);
         }
     }

@@ -96,13 +96,24 @@ ExecStart = "/usr/bin/of-a-package %i"
 [units."e@.service".Unit]
 After = "of-a-package.service"
 Requires = "of-a-package.service"
+[units."f.service"]
+source = "f"
+[specialisation.other.units."g.service".Service]
+ExecStart = "g g/g"
+Nice = "five"
 [mounts."/srv"]
 what = "LABEL=srv"
 [timers.t]
 calendar = "daily"
 command = ["/usr/bin/of-a-package"]
 "#;
-    let (errors, warnings) = Place::new(text).look(Purpose::default());
+    let place = Place::new(text);
+    fs::write(
+        place.0.path().join("f"),
+        "[Service]\nExecStart=/bin/true\nNoise=5\n",
+    )
+    .unwrap();
+    let (errors, warnings) = place.look(Purpose::default());
     // The rest of the words is systemd's, and its versions differ.
     let begin = |found: &[String], expected: &[&str]| {
         assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -120,6 +131,8 @@ command = ["/usr/bin/of-a-package"]
     let expected = [
         "7:1: `units.\"b.service\"`: Unknown key",
         "13:16: `units.\"ssh.service\"`: Nice priority out of range",
+        "22:10: `units.\"f.service\"`, line 3 of f: Unknown key",
+        "25:8: `units.\"g.service\"`: Failed to parse",
     ];
     begin(&warnings, &expected);
 }

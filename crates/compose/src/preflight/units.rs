@@ -10,6 +10,7 @@ use crate::render::render;
 use elea_formats::unit::unescape_path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 /// Where units of a config lie, as files that sections or `[files]` make.
 const FOLDERS: [&str; 2] = ["/etc/systemd/system/", "/usr/lib/systemd/system/"];
@@ -29,27 +30,28 @@ const TARGETS: [&str; 9] = [
 const LARGEST: u64 = 1 << 20;
 
 /// A unit's file, or a drop-in.
-#[derive(Debug)]
-struct File {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct File {
     /// What the config calls it.
     key: String,
     text: String,
+    /// The file of the build machine that it is a copy of.
+    source: Option<PathBuf>,
 }
 
 /// What systemd says of the units of a config.
-pub(super) fn look(config: &Config) -> Vec<Found> {
-    let files = files(config);
+pub(super) fn look(files: &BTreeMap<String, File>) -> Vec<Found> {
     if files.is_empty() {
         return Vec::new();
     }
     // A machine without systemd, or without room for a few files, builds all the same.
-    said(&files)
-        .map(|said| read(&files, &said))
+    said(files)
+        .map(|said| read(files, &said))
         .unwrap_or_default()
 }
 
 /// The files of units, by their path.
-fn files(config: &Config) -> BTreeMap<String, File> {
+pub(super) fn files(config: &Config) -> BTreeMap<String, File> {
     let rendered = render(config).files.into_iter();
     let rendered = rendered.map(|(path, made)| (path, made.file.content, made.key));
     let own = config.files.iter().map(|(path, file)| {
@@ -64,16 +66,18 @@ fn files(config: &Config) -> BTreeMap<String, File> {
         };
         // `x.service`, `x.service.d/50.conf`, `service.d/50.conf`; not what links in `x.wants`.
         let of = name.strip_suffix(".d").unwrap_or(name);
-        let text = match content {
-            Content::Text(text) => text,
+        let (text, source) = match content {
+            Content::Text(text) => (text, None),
             Content::Copy(path) => match fs::metadata(&path) {
-                Ok(found) if found.len() <= LARGEST => fs::read_to_string(path).unwrap_or_default(),
+                Ok(found) if found.len() <= LARGEST => {
+                    (fs::read_to_string(&path).unwrap_or_default(), Some(path))
+                }
                 _ => continue,
             },
             Content::Link(_) | Content::Folder => continue,
         };
         if is_unit(of) {
-            files.insert(path, File { key, text });
+            files.insert(path, File { key, text, source });
         }
     }
     files
@@ -258,10 +262,13 @@ fn of_line(file: &File, number: usize, words: &str, is_error: bool) -> Found {
         is_error,
         keys,
         line: line.map(str::to_owned),
-        what: format!("`{key}`: {words}"),
+        what: match &file.source {
+            Some(source) => format!("`{key}`, line {number} of {}: {words}", source.display()),
+            None => format!("`{key}`: {words}"),
+        },
         label: unit.into(),
         help: (!is_error).then(|| {
-            "unless the image's systemd is newer than this machine's, which says so, it does nothing".into()
+            "it does nothing, unless the image's systemd is newer than this machine's".into()
         }),
     }
 }

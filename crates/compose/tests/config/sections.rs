@@ -335,32 +335,40 @@ fn secrets_in_clear_are_refused() {
     };
     let what = |what: &str, at: &str, place: &str| {
         [format!(
-            "elea.toml:{place}: there is {what} in `{at}`, where everybody could read it [{help}]"
+            "elea.toml:{place}: there is {what} in {at}, where everybody could read it [{help}]"
         )]
     };
     assert_eq!(
         say("[files.\"/etc/a\"]\ncontent = \"[db]\\npassword = hunter2\\n\"\n"),
-        what("a password", "files.\"/etc/a\".content", "2:18")
+        what("a password", "`files.\"/etc/a\".content`", "2:18")
     );
     assert_eq!(
         say("[files.\"/etc/a\"]\nsource = \"key.pem\"\n"),
-        what("a private key", "files.\"/etc/a\".source", "2:10")
+        what(
+            "a private key",
+            "line 1 of `files.\"/etc/a\".source`",
+            "2:10"
+        )
     );
     assert_eq!(
         say("[vars]\np = \"hunter2\"\n[templates.\"/etc/a\"]\nsource = \"in\"\n"),
-        what("a password", "templates.\"/etc/a\".source", "4:10")
+        what(
+            "a password",
+            "line 1 of `templates.\"/etc/a\".source`",
+            "4:10"
+        )
     );
     assert_eq!(
         say("[units.\"a.service\".Service]\nEnvironment = [\"A=1\", \"DB_PASSWORD=hunter2\"]\n"),
         what(
             "a password",
-            "units.\"a.service\".Service.Environment",
+            "`units.\"a.service\".Service.Environment`",
             "2:15"
         )
     );
     assert_eq!(
         say("[units.\"a.service\"]\ntext = \"[Service]\\nEnvironment=API_TOKEN=abc\"\n"),
-        what("a password or token", "units.\"a.service\".text", "2:20")
+        what("a password or token", "`units.\"a.service\".text`", "2:20")
     );
 }
 

@@ -9,6 +9,8 @@ pub(super) struct Clear {
     pub(super) is_certain: bool,
     /// The line that it begins in, without blanks around it.
     pub(super) line: String,
+    /// Which line of the text that is, from 1.
+    pub(super) number: usize,
 }
 
 /// What begins so, and goes on with so many letters and digits, is a secret of a known kind.
@@ -76,6 +78,7 @@ pub(super) fn of_command<'a>(words: impl Iterator<Item = &'a str>) -> Vec<Clear>
             what,
             is_certain,
             line: (*word).to_owned(),
+            number: 1,
         }));
     }
     all
@@ -85,11 +88,11 @@ fn found(text: &str, by_name: impl Fn(&str) -> Option<(&'static str, bool)>) -> 
     // What is no text has no names and values.
     let is_text = !text.contains('\0');
     let mut all = Vec::new();
-    let mut lines = text.lines().map(str::trim).peekable();
-    while let Some(line) = lines.next() {
+    let mut lines = (1..).zip(text.lines().map(str::trim)).peekable();
+    while let Some((number, line)) = lines.next() {
         let is_locked = lines
             .peek()
-            .is_some_and(|next| next.starts_with("Proc-Type: 4,ENCRYPTED"));
+            .is_some_and(|(_, next)| next.starts_with("Proc-Type: 4,ENCRYPTED"));
         let is_comment = line.starts_with(['#', ';']) || line.starts_with("//");
         let found = if has_key(line) && !is_locked {
             Some(("a private key", true))
@@ -112,6 +115,7 @@ fn found(text: &str, by_name: impl Fn(&str) -> Option<(&'static str, bool)>) -> 
             what,
             is_certain,
             line: line.to_owned(),
+            number,
         }));
     }
     all
