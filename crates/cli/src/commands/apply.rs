@@ -10,6 +10,7 @@ use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_host::live::{self, Applied, Effect, How, Need};
 use elea_host::{Error, Machine};
+use elea_store::Store;
 use std::path::PathBuf;
 
 /// Make a config what runs: live what can be, the rest at the next boot
@@ -68,7 +69,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     if !args.change.dry_run {
         drop(machine.claim(args.change.wait())?);
     }
-    let image = image(args, &machine, context)?;
+    let store = machine.store()?;
+    // Until the generation keeps it.
+    let _lease = store.lease("elea apply")?;
+    let image = image(args, &store, context)?;
     let options = live::Options {
         how: match (args.test, args.boot) {
             (true, _) => How::Test,
@@ -118,21 +122,19 @@ pub(super) fn machine(by: &str, context: &Context) -> Outcome<Machine> {
     })
 }
 
-fn image(args: &Args, machine: &Machine, context: &Context) -> Outcome<Digest> {
-    let store = machine.store()?;
-    let _lease = store.lease("elea apply")?;
+fn image(args: &Args, store: &Store, context: &Context) -> Outcome<Digest> {
     let Some(reference) = &args.image else {
         return build::image(
             &args.config,
             &args.inputs,
-            &store,
+            store,
             !args.change.dry_run,
             context,
         );
     };
     let policy = args.trust.policy(&context.global.root)?;
     let net = args.network.options()?;
-    Ok(places::image(&store, reference, &net, &policy, &context.bars())?.image)
+    Ok(places::image(store, reference, &net, &policy, &context.bars())?.image)
 }
 
 fn told(applied: &Applied) -> String {

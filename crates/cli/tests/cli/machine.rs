@@ -69,6 +69,11 @@ fn a_machine_is_looked_at_and_changed() {
     assert_eq!(list["schema"], "elea.generations/1");
     assert_eq!(list["generations"][0]["state"], "good");
 
+    let elsewhere = ["is not a system that Elea installed", "elea home apply"];
+    elea.bad("--root . apply x.toml", 1, &elsewhere);
+    elea.bad(&on("apply --test --image hello:1.0"), 1, &["hello:1.0"]);
+    elea.bad(&on("confirm"), 1, &["was not started by Elea's initrd"]);
+
     let before = fs::read(elea.path("machine/elea/log/operations.jsonl")).unwrap();
     let would = elea.good(&on("rollback --dry-run --exit-reboot"));
     assert!(

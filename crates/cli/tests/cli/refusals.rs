@@ -35,6 +35,9 @@ fn wrong_command_lines_are_explained() {
         ("imag list", &["unrecognized subcommand", "'image'"]),
         ("image list --jsn", &["unexpected argument", "--json"]),
         ("image rm", &["required arguments"]),
+        ("apply --test --boot", &["cannot be used with '--boot'"]),
+        ("apply --confirm 0", &["`0` is no time", "60s, 5m or 1h"]),
+        ("apply a.toml --image hello:1.0", &["cannot be used with"]),
     ] {
         let ran = elea.bad(line, 2, texts);
         assert_eq!(ran.out, "", "{line}");
