@@ -175,7 +175,7 @@ impl Context {
     pub(crate) fn checked_config(
         &self,
         path: &Path,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         more: Findings,
     ) -> Outcome<Config> {
         let found = match preflight(path, purpose) {

@@ -94,6 +94,9 @@ pub(crate) const DISK: u64 = 8 << 30;
 /// What a build takes beside its config.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inputs {
+    /// Take this specialisation of the config instead of the system itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) specialisation: Option<String>,
     /// Fetch and resolve nothing: the lock and the packages that are kept must do
     #[arg(long)]
     locked: bool,
@@ -116,8 +119,9 @@ pub(crate) struct Inputs {
 
 impl Inputs {
     /// What is going to be done with the config.
-    pub(crate) fn purpose(&self, builds: bool) -> Purpose {
+    pub(crate) fn purpose(&self, builds: bool) -> Purpose<'_> {
         Purpose {
+            special: self.specialisation.as_deref(),
             locked: self.locked,
             resolves: !self.locked,
             builds,

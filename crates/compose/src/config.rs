@@ -127,6 +127,9 @@ pub struct Config {
     /// The same system in other ways, by name: what a specialisation says is laid over the rest.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub specialisation: BTreeMap<String, Config>,
+    /// Which of them this is; none for the system itself.
+    #[serde(skip)]
+    pub special: Option<String>,
     #[serde(skip)]
     places: BTreeMap<String, Place>,
     #[serde(skip)]
@@ -483,6 +486,24 @@ impl Config {
             walk("", &toml::Value::Table(table), &mut all);
         }
         all
+    }
+
+    /// One of the specialisations, as a config of its own.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn specialised(mut self, name: &str) -> Result<Self, Findings> {
+        if let Some(special) = self.specialisation.remove(name) {
+            return Ok(special);
+        }
+        let known: Vec<&str> = self.specialisation.keys().map(String::as_str).collect();
+        let what = format!("the config has no specialisation `{name}`");
+        let help = if known.is_empty() {
+            "it has none; [specialisation.NAME] declares one".to_owned()
+        } else {
+            format!("it has: {}", known.join(", "))
+        };
+        Err(Findings::error(what, &help))
     }
 
     /// Where a value was written, by its dotted name: `system.version`, `packages.install[jq]`.

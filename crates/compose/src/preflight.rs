@@ -10,7 +10,9 @@ use std::path::Path;
 
 /// What is going to be done.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Purpose {
+pub struct Purpose<'a> {
+    /// The specialisation that is meant; none for the system itself.
+    pub special: Option<&'a str>,
     /// The lock must hold as it is.
     pub locked: bool,
     /// What the lock lacks will be resolved: that it does not fit is no news.
@@ -23,11 +25,14 @@ pub struct Purpose {
 ///
 /// # Errors
 /// Everything that is wrong at once, and the warnings.
-pub fn preflight(path: &Path, purpose: Purpose) -> Result<Config, Findings> {
+pub fn preflight(path: &Path, purpose: Purpose<'_>) -> Result<Config, Findings> {
     let (config, mut found) = config::read(path);
     let Some(mut config) = config else {
         return Err(found);
     };
+    if let Some(name) = purpose.special {
+        config = config.specialised(name)?;
+    }
     let of_units = units::files(&config);
     let mut more = units::look(&of_units);
     for special in config.specialisation.values() {

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     #[arg(default_value = options::CONFIG)]
     config: PathBuf,
     /// Take this image instead of building one: a name in the store, registry:HOST/NAME:TAG or oci:DIR:TAG
-    #[arg(long, value_name = "REF", conflicts_with_all = ["config", "locked", "update", "cache", "work", "elea", "initrd"])]
+    #[arg(long, value_name = "REF", conflicts_with_all = ["config", "specialisation", "locked", "update", "cache", "work", "elea", "initrd"])]
     image: Option<Reference>,
     /// Live alone: gone at the next boot
     #[arg(long, conflicts_with = "boot")]

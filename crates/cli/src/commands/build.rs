@@ -106,7 +106,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         packages: built.lock.packages.len(),
         files: built.manifest.files,
         bytes: built.manifest.bytes,
-        lock: lock::path_of(&config.path),
+        lock: lock::path_of(&config),
         lock_changed: built.lock_changed,
         outputs: args.outputs.iter().map(ToString::to_string).collect(),
     };
@@ -124,7 +124,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
 
 /// What the image of a config is called if nobody says.
 fn name_of(config: &Config) -> String {
-    format!("{}:{}", config.system.name, config.system.version)
+    let special = config.special.as_ref();
+    let special = special.map_or_else(String::new, |name| format!("+{name}"));
+    format!("{}:{}{special}", config.system.name, config.system.version)
 }
 
 /// Builds a config into a store for a command that uses the image at once. Without `keep` neither the lock nor a name

@@ -59,7 +59,7 @@ pub(super) fn show(
     let old = before.map(|b| list(&b.lock));
     let shown = Shown {
         schema: "elea.lock-change/1",
-        lock: lock::path_of(&config.path),
+        lock: lock::path_of(config),
         packages: lock.packages.len(),
         changes: package_changes(old.as_deref().unwrap_or_default(), &list(lock)),
         dry_run,

@@ -68,7 +68,12 @@ pub(super) fn read_by(path: &Path, moves: &'static [Move]) -> (Option<Config>, F
     let mut config = read_sections(&mut reader, base);
     for (name, merged) in specialisations {
         let special = read_sections(&mut reader, merged);
-        if let (Some(config), Some(special)) = (&mut config, special) {
+        if let (Some(config), Some(mut special)) = (&mut config, special) {
+            // In the boot menu it is told from the system itself.
+            if special.system.title == config.system.title {
+                special.system.title = format!("{} ({name})", config.system.title);
+            }
+            special.special = Some(name.clone());
             config.specialisation.insert(name, special);
         }
     }

@@ -84,6 +84,7 @@ pub(super) fn read(reader: &mut Reader, mut top: Fields) -> Option<Config> {
         base,
         kernel,
         specialisation: BTreeMap::new(),
+        special: None,
         places: BTreeMap::new(),
         said: BTreeMap::new(),
         gone: BTreeMap::new(),

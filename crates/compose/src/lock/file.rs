@@ -23,19 +23,26 @@ pub struct Loaded {
     pub own: bool,
 }
 
-/// The lock's file: beside the config, `elea.lock` for `elea.toml`.
-pub fn path_of(config: &Path) -> PathBuf {
-    config.with_extension("lock")
+/// The lock's file: beside the config, `elea.lock` for `elea.toml`, and `elea.NAME.lock` for its specialisation NAME.
+pub fn path_of(config: &Config) -> PathBuf {
+    let extension = match &config.special {
+        Some(name) => format!("{name}.lock"),
+        None => "lock".to_owned(),
+    };
+    config.path.with_extension(extension)
 }
 
 /// The config's lock, or that of what it imports; none if there is none.
 pub fn load(config: &Config) -> Result<Option<Loaded>, Error> {
-    let mut own = true;
-    for path in std::iter::once(&config.path).chain(config.read.iter().skip(1)) {
-        if let Some(lock) = read(&path_of(path))? {
-            return Ok(Some(Loaded { lock, own }));
+    if let Some(lock) = read(&path_of(config))? {
+        return Ok(Some(Loaded { lock, own: true }));
+    }
+    // A specialisation begins with the lock of the system itself.
+    let itself = config.special.is_some().then_some(&config.path);
+    for path in itself.into_iter().chain(config.read.iter().skip(1)) {
+        if let Some(lock) = read(&path.with_extension("lock"))? {
+            return Ok(Some(Loaded { lock, own: false }));
         }
-        own = false;
     }
     Ok(None)
 }
@@ -75,7 +82,7 @@ fn read(path: &Path) -> Result<Option<Lock>, Error> {
 
 /// Writes the config's lock, durably; it belongs to whom the config belongs.
 pub fn save(config: &Config, lock: &Lock) -> Result<(), Error> {
-    let path = path_of(&config.path);
+    let path = path_of(config);
     elea_sys::durable::write(&path, encode(lock).as_bytes())?;
     // A config that came by stdin is no file.
     let folder = config.folder();
@@ -251,6 +258,25 @@ mod tests {
             text.lines().filter(|l| l.starts_with("  { name")).count(),
             2
         );
+    }
+
+    #[test]
+    fn a_specialisation_has_a_lock_of_its_own_and_begins_with_the_systems() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.toml");
+        let text = "[system]\nname = \"a\"\nversion = \"1\"\n[specialisation.debug.packages]\ninstall = [\"gdb\"]\n";
+        std::fs::write(&path, text).unwrap();
+        let config = crate::config::load(&path).unwrap();
+        let special = config.clone().specialised("debug").unwrap();
+        assert!(load(&special).unwrap().is_none());
+        save(&config, &lock()).unwrap();
+        assert!(!load(&special).unwrap().unwrap().own);
+        let own = Lock { epoch: 7, ..lock() };
+        save(&special, &own).unwrap();
+        assert!(folder.path().join("a.debug.lock").exists());
+        let loaded = load(&special).unwrap().unwrap();
+        assert!(loaded.own && loaded.lock == own);
+        assert_eq!(load(&config).unwrap().unwrap().lock, lock());
     }
 
     #[test]

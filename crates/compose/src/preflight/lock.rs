@@ -5,7 +5,7 @@ use crate::config::{Config, Found};
 use crate::lock::{self, Lock};
 
 /// Looks at the lock; returns it if it fits.
-pub(super) fn look(config: &Config, purpose: Purpose, found: &mut Vec<Found>) -> Option<Lock> {
+pub(super) fn look(config: &Config, purpose: Purpose<'_>, found: &mut Vec<Found>) -> Option<Lock> {
     let loaded = match lock::load(config) {
         Ok(loaded) => loaded,
         Err(e) => {
@@ -20,7 +20,7 @@ pub(super) fn look(config: &Config, purpose: Purpose, found: &mut Vec<Found>) ->
     };
     let Some(loaded) = loaded.filter(|loaded| loaded.own) else {
         if purpose.locked {
-            let path = lock::path_of(&config.path);
+            let path = lock::path_of(config);
             let path = path.display();
             found.push(Found {
                 is_error: true,

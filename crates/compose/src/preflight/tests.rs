@@ -21,7 +21,7 @@ impl Place {
     }
 
     /// Errors and warnings as `line:column: message`.
-    fn look(&self, purpose: Purpose) -> (Vec<String>, Vec<String>) {
+    fn look(&self, purpose: Purpose<'_>) -> (Vec<String>, Vec<String>) {
         let found = match preflight(&self.config(), purpose) {
             Ok(config) => config.warnings,
             Err(found) => found,

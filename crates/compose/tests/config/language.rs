@@ -397,6 +397,18 @@ fn a_specialisation_is_the_same_system_otherwise() {
     assert!(debug.packages.install.is_empty());
     assert_eq!(debug.health.timeout, 10, "what is forced holds");
     assert_eq!(debug.said("system.title")[0].why, "specialisation debug");
+    // Who says nothing of the title can tell them apart all the same.
+    let text = format!("{SYSTEM}[specialisation.lab.kernel]\narguments = [\"a\"]\n");
+    let config = good(&[("top.toml", &text)]);
+    let title = config.system.title.clone();
+    let lab = config.clone().specialised("lab").unwrap();
+    assert_eq!(lab.system.title, format!("{title} (lab)"));
+    assert_eq!(lab.special.as_deref(), Some("lab"));
+    let error = config.specialised("labs").unwrap_err();
+    assert!(
+        error.to_string().contains("no specialisation `labs`"),
+        "{error}"
+    );
     let text = format!("{SYSTEM}[specialisation.debug]\nkernel.argments = []\n");
     assert_eq!(
         bad(&[("top.toml", &text)]),
