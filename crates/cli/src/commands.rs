@@ -17,6 +17,7 @@ mod log;
 mod pin;
 mod retry;
 mod rollback;
+mod state;
 mod status;
 mod store;
 mod switch;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// This machine's edits of /etc
     #[command(subcommand)]
     Etc(etc::Command),
+    /// What the machine keeps: declared and not, snapshots, factory reset
+    #[command(subcommand)]
+    State(state::Command),
     /// Your home: files, user units, environment, in generations
     #[command(subcommand)]
     Home(home::Command),
@@ -92,6 +96,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Unpin(args) => pin::unpin(&args, context),
         Command::Log(args) => log::run(&args, context),
         Command::Etc(command) => etc::run(command, context),
+        Command::State(command) => state::run(command, context),
         Command::Home(command) => home::run(command, context),
         Command::Agent(command) => agent::run(&command, context),
         Command::Config(command) => config::run(command, context),

@@ -6,6 +6,7 @@ mod kernel;
 mod network;
 mod secrets;
 mod ssh;
+mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub(crate) fn render(config: &Config) -> Rendered {
     network::render(config, &mut out);
     firewall::render(config, &mut out);
     storage::render(config, &mut out);
+    state::render(config, &mut out);
     ssh::render(config, &mut out);
     for (name, pem) in &config.certificates.pem {
         let path = format!("/usr/share/ca-certificates/{AUTHORITIES}/{name}");

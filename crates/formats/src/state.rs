@@ -10,6 +10,8 @@ pub const PATH: &str = "usr/lib/elea/state.json";
 pub const SCHEMA: &str = "elea.state/1";
 /// The value of `schema` in the record of an ephemeral boot.
 pub const FRESH_SCHEMA: &str = "elea.fresh/1";
+/// The value of `schema` in the request of a factory reset.
+pub const RESET_SCHEMA: &str = "elea.state-reset/1";
 /// The file is never larger, in bytes.
 pub const LARGEST: u64 = 4 << 20;
 /// More than these are not kept one by one.
@@ -114,17 +116,64 @@ pub struct Fresh {
     pub time: String,
 }
 
+/// A factory reset that is asked for: `/elea/state/reset.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// [`RESET_SCHEMA`].
+    pub schema: String,
+    /// The entries of `/elea/state` that go.
+    pub names: Vec<String>,
+    /// When it was asked for, RFC 3339 in UTC.
+    pub time: String,
+}
+
+/// What a reset can take away, by name: all that is a machine's own below `/elea/state`.
+pub const RESET_NAMES: [&str; 15] = [
+    "boots",
+    "etc",
+    "home",
+    "last-run",
+    "machine-id",
+    "opt",
+    "restore.json",
+    "restoring.json",
+    "root",
+    "snapshots",
+    "srv",
+    "ssh",
+    "usr-local",
+    "var",
+    "versions.json",
+];
+
+impl Reset {
+    /// Reads and checks a request.
+    pub fn parse(bytes: &[u8]) -> Result<Self, StateError> {
+        let reset: Self = serde_json::from_slice(bytes)?;
+        if reset.schema != RESET_SCHEMA {
+            return Err(StateError::Schema(reset.schema.chars().take(80).collect()));
+        }
+        let unknown = |name: &&String| !RESET_NAMES.contains(&name.as_str());
+        match reset.names.iter().find(unknown) {
+            Some(name) => Err(StateError::Wrong(format!(
+                "{name:?} is not the machine's own"
+            ))),
+            None => Ok(reset),
+        }
+    }
+}
+
 /// Why a list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// It is no JSON of this shape.
-    #[error("{PATH} of the image cannot be read: {0}")]
+    #[error("what is said of the state cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// It is of another version.
-    #[error("{PATH} of the image has the schema {0}, and this program knows {SCHEMA}")]
+    #[error("what is said of the state has the schema {0}, which this program does not know")]
     Schema(String),
     /// It asks for something that cannot be.
-    #[error("{PATH} of the image cannot be carried out: {0}")]
+    #[error("what is said of the state cannot be carried out: {0}")]
     Wrong(String),
 }
 

@@ -1,6 +1,8 @@
 //! What ephemeral boots had in their fresh `/etc` and `/var`: `/elea/state/boots` (`docs/formats/state.md`).
 
 use crate::machine::Machine;
+use crate::state::list::Found;
+use crate::state::size;
 use elea_formats::state::Fresh;
 use elea_sys::disk::Folder;
 use elea_sys::{At as _, PathError, durable};
@@ -35,6 +37,26 @@ pub(crate) struct Earlier {
     pub(crate) is_evidence: bool,
 }
 
+/// What earlier boots left, with what it takes.
+pub(crate) fn earlier_sizes(machine: &Machine) -> Result<Vec<Found>, PathError> {
+    let boots = machine.state().root().join(BOOTS);
+    let current = machine.booted().map(|booted| booted.boot_id.as_str());
+    let found = load(machine, &boots).into_iter();
+    let found = found.filter(|boot| Some(boot.name.as_str()) != current);
+    let row = |boot: Earlier| {
+        Ok(Found {
+            size: size(&boots.join(&boot.name))?,
+            path: format!("/sysroot/elea/{BOOTS}/{}", boot.name),
+            why: if boot.is_evidence {
+                "a boot that was not healthy"
+            } else {
+                "an earlier boot; goes by itself"
+            },
+        })
+    };
+    found.map(row).collect()
+}
+
 /// What went of earlier boots, by their ids.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Went {
@@ -51,6 +73,15 @@ pub(crate) fn tidy(machine: &Machine) -> Went {
     let Some(booted) = machine.booted().filter(|booted| !booted.rescue) else {
         return went;
     };
+    let state = machine.state().root().join("state");
+    // What a factory reset put out of the way.
+    let names = fs::read_dir(&state).into_iter().flatten().take(LISTED);
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    for name in names.filter(|name| name.starts_with(GONE)) {
+        if let Err(e) = remove(&state, &name) {
+            went.failures.push(e.to_string());
+        }
+    }
     let boots = machine.state().root().join(BOOTS);
     for name in plan(load(machine, &boots), &booted.boot_id) {
         match remove(&boots, &name) {
@@ -70,7 +101,12 @@ fn remove(boots: &Path, name: &str) -> Result<(), PathError> {
         durable::sync_folder(boots)?;
         path = doomed;
     }
-    fs::remove_dir_all(&path).at("remove", &path)
+    match fs::remove_dir_all(&path) {
+        // A reset moves files away, too.
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => fs::remove_file(&path),
+        removed => removed,
+    }
+    .at("remove", &path)
 }
 
 fn load(machine: &Machine, boots: &Path) -> Vec<Earlier> {

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::machine::{Machine, now};
 use crate::plan::{self, Plan, Step};
 use crate::view::View;
+use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use serde::Serialize;
 use std::time::Duration;
@@ -38,6 +39,13 @@ pub struct Changed {
     pub dry_run: bool,
     /// The steps.
     pub plan: Plan,
+}
+
+impl Changed {
+    /// The image of the generation that it makes.
+    pub fn image(&self) -> Option<&Digest> {
+        made(&self.plan).map(|generation| &generation.image)
+    }
 }
 
 /// Makes a good generation boot next under a new number: `to`, or the newest good one that is

@@ -29,6 +29,7 @@ pub mod machine;
 pub mod plan;
 pub mod postmortem;
 pub mod setup;
+pub mod state;
 pub mod status;
 mod systemd;
 pub mod tidy;

@@ -229,6 +229,18 @@ pub(crate) fn start(unit: &str) {
     let _ = run("systemctl", &["--no-block", "start", "--", unit]);
 }
 
+/// Tells systemd to stop or start a unit and waits for it; what it said if that failed.
+pub(crate) fn order(verb: &str, unit: &str) -> Result<(), String> {
+    match run("systemctl", &[verb, "--", unit]) {
+        Some(output) if output.status.success() => Ok(()),
+        Some(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(said.trim().chars().take(2048).collect())
+        }
+        None => Err("systemctl cannot be run".to_owned()),
+    }
+}
+
 /// Tells systemd that this service is ready (`sd_notify(3)`). Without systemd nobody is told.
 pub(crate) fn ready() {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {

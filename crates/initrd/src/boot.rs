@@ -8,7 +8,7 @@ use crate::esp::{self, GaveWay};
 use crate::image::{Backing, Image};
 use crate::loader::Loader;
 use crate::request::{Request, Root, Target};
-use crate::{console, etc, fresh, handover, memory, state, tries};
+use crate::{console, etc, fresh, handover, memory, reset, state, tries};
 use elea_formats::booted::{self, Booted, Etc, Verity};
 use elea_formats::state::State;
 use elea_sys::mount::{Attributes, Filesystem, detach};
@@ -209,6 +209,10 @@ impl Boot {
     ) -> Result<(Etc, Verity), Error> {
         let image = Image::check(target.image)?;
         self.ping();
+        // Whoever is in the rescue menu may still want what would go.
+        if !rescue {
+            reset::carry_out(&elea(""), &self.id)?;
+        }
         let unchecked = match image.verity {
             Verity::Required => None,
             Verity::Unsealed => Some("the objects are not sealed yet: reads are not checked"),

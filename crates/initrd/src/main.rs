@@ -21,6 +21,7 @@ mod loader;
 mod memory;
 mod request;
 mod rescue;
+mod reset;
 mod state;
 mod tries;
 

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
+use elea_host::state::versions;
 use elea_host::{emergency, health, live, setup, tidy};
 use serde::Serialize;
 use std::time::Duration;
@@ -14,6 +15,8 @@ pub(crate) enum Command {
     Boot,
     /// From the emergency and rescue targets of a boot on trial: keeps the logs and restarts
     Emergency,
+    /// Before services start: snapshots of data that this release will change, or back to what fits it
+    State,
     /// After a commit: removes what nothing needs
     Tidy,
     /// From the timer of `elea apply --confirm`: takes it back
@@ -27,6 +30,10 @@ pub(crate) fn run(command: &Command, context: &Context) -> Outcome {
     match command {
         Command::Boot => boot(context),
         Command::Emergency => report(&emergency::emergency(&context.bars())?, context),
+        Command::State => {
+            let machine = context.machine("elea agent state")?;
+            report(&versions::settle(&machine)?, context)
+        }
         Command::Tidy => {
             let machine = context.machine("elea agent tidy")?;
             report(&tidy::tidy(&machine, &context.bars())?, context)

@@ -4,12 +4,16 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Change, Restart};
 use elea_host::choose;
+use elea_host::state::versions;
 
 /// Boot an older good generation next, as a new one on trial
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Its number [default: the newest good one that does not run]
     number: Option<u64>,
+    /// Restore data of services that is of a newer version, from the snapshot that was made before the upgrade
+    #[arg(long)]
+    restore_state: bool,
     #[command(flatten)]
     change: Change,
     #[command(flatten)]
@@ -19,5 +23,21 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea rollback")?;
     let changed = choose::rollback(&machine, args.number, args.change.options())?;
+    // What the older release cannot read is said, whatever becomes of it.
+    if let Some(image) = changed.image() {
+        let offers = versions::offers(&machine, Some(image))?;
+        for offer in &offers {
+            let fits = offer.snapshot.is_some() && args.restore_state;
+            let then = if fits {
+                "it is restored at that boot"
+            } else {
+                "it stays as it is"
+            };
+            context.say(&format!("{offer}; {then}"));
+        }
+        if let (true, Some(number), false) = (args.restore_state, changed.number, changed.dry_run) {
+            versions::request(&machine, number)?;
+        }
+    }
     context.changed(&changed, &args.restart)
 }

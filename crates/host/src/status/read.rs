@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::firmware::Firmware;
 use crate::install::firstboot::SEALING;
 use crate::machine::Machine;
+use crate::state::{reset, versions};
 use crate::upgrade::{LAST_CHECK, followed};
 use crate::verdict::{self, Verdict};
 use crate::view::{State, View};
@@ -33,6 +34,18 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
     warnings.extend(broken(machine, &view)?);
     if crate::live::waits(machine) {
         warnings.push(crate::Error::Unconfirmed.to_string());
+    }
+    if booted.is_some() {
+        match versions::offers(machine, None) {
+            Ok(offers) => warnings.extend(offers.iter().map(ToString::to_string)),
+            Err(e) => warnings.push(format!("the versions of the state are not known: {e}")),
+        }
+    }
+    if reset::is_asked(machine) {
+        warnings.push(
+            "a factory reset was asked for: the next boot does it (`elea state reset --cancel`)"
+                .into(),
+        );
     }
     let firmware = booted.map(|_| Firmware::load());
     let config = machine.boot()?.read("loader/loader.conf", MAX_FILE);

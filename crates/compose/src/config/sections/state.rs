@@ -166,8 +166,10 @@ fn kept(reader: &mut Reader, f: &mut Fields) -> Option<Kept> {
         None => Some(None),
         Some(text) => files::mode(reader, &text).map(Some),
     };
-    let owner = said_owner(reader, f, "owner");
-    let group = said_owner(reader, f, "group");
+    let owner = files::owner(reader, f, "owner");
+    let group = files::owner(reader, f, "group");
+    // What is not said is as in the image.
+    let (has_owner, has_group) = (f.was_there("owner"), f.was_there("group"));
     let how = reader.word(f, "how", HOW);
     let rule = "a service, such as web.service";
     let service: fn(&str) -> bool = |unit| check::unit(unit) && unit.ends_with(".service");
@@ -175,22 +177,12 @@ fn kept(reader: &mut Reader, f: &mut Fields) -> Option<Kept> {
     let version = reader.number(f, "version", 0..=u64::from(u32::MAX));
     Some(Kept {
         mode: mode?,
-        owner: owner.ok()?,
-        group: group.ok()?,
+        owner: owner.filter(|_| has_owner),
+        group: group.filter(|_| has_group),
         how: how.unwrap_or("bind"),
         service: service.map(|l| l.value),
         version: version.map(|n| n.value),
     })
-}
-
-/// A name, if one is said; an error if that one cannot be.
-fn said_owner(
-    reader: &mut Reader,
-    f: &mut Fields,
-    key: &'static str,
-) -> Result<Option<String>, ()> {
-    let name = files::owner(reader, f, key).ok_or(())?;
-    Ok(f.was_there(key).then_some(name))
 }
 
 /// What does not go with a fresh `/var`.
