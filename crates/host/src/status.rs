@@ -1,9 +1,11 @@
 //! How a machine stands, for a person and for scripts: `elea status`.
 
+mod drift;
 mod loader;
 mod read;
 mod text;
 
+pub use drift::Drift;
 pub use loader::{Coverage, LoaderStatus};
 pub use read::status;
 pub use text::text;
@@ -31,6 +33,8 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// The machine's edits of `/etc`.
     pub etc: Option<EtcStatus>,
+    /// What is other than the image has it: `/usr`, the package database, units.
+    pub drift: Option<Drift>,
     /// The boot loader, and which failures of a boot it covers.
     pub loader: LoaderStatus,
     /// What others set that changes what boots: `LoaderEntryOneShot = windows.conf`.

@@ -1,5 +1,6 @@
 //! Gathers what a status says.
 
+use super::drift::{self, Drift};
 use super::loader::loader;
 use super::{EtcStatus, LastCheck, Refused, Running, SCHEMA, Sealing, Space, Status, VerdictNow};
 use crate::error::Error;
@@ -63,6 +64,7 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
         generations: generations::lines(&view, number),
         refused: refused(&view, number),
         etc: edits(machine, &view, &mut warnings),
+        drift: drift(machine),
         loader: loader(firmware.as_ref(), &config, watchdog.as_deref()),
         foreign: firmware.map(|f| f.foreign_choices()).unwrap_or_default(),
         space: space(machine)?,
@@ -211,6 +213,13 @@ fn edits(machine: &Machine, view: &View, warnings: &mut Vec<String>) -> Option<E
         clashes: report.clashes,
         offered,
     })
+}
+
+/// What is not as in the image; nothing of a system that does not run.
+fn drift(machine: &Machine) -> Option<Drift> {
+    let image = machine.lower().ok()?;
+    let edits = etc::diff(machine).map(|diff| diff.edits);
+    Some(drift::look(image, &edits.unwrap_or_default()))
 }
 
 fn space(machine: &Machine) -> Result<Vec<Space>, Error> {

@@ -46,6 +46,11 @@ fn write(status: &Status, out: &mut String) -> std::fmt::Result {
     if let Some(etc) = &status.etc {
         self::etc(etc, out)?;
     }
+    if let Some(drift) = &status.drift {
+        for (number, what) in drift.all().take(20).enumerate() {
+            fact(out, if number == 0 { "Drift" } else { "" }, what)?;
+        }
+    }
     if let Some(follows) = &status.follows {
         fact(out, "Follows", follows)?;
     }
