@@ -224,9 +224,8 @@ impl Context {
     pub(crate) fn build_error(&self, error: elea_compose::lock::Error) -> Failure {
         match error {
             elea_compose::lock::Error::Config(errors) => self.config_errors(&errors),
-            gone @ elea_compose::lock::Error::Gone(_) => {
-                let hint = "`elea lock --update` resolves anew; nothing was built";
-                Failure::new(Code::Config, text::plain(&gone.to_string())).hint(hint)
+            gone @ elea_compose::lock::Error::Gone { .. } => {
+                Failure::new(Code::Config, text::plain(&gone.to_string()))
             }
             other => Failure::from(other),
         }

@@ -100,9 +100,9 @@ pub(crate) struct Inputs {
     /// Fetch and resolve nothing: the lock and the packages that are kept must do
     #[arg(long)]
     locked: bool,
-    /// Take newer versions of packages where the archives have them
-    #[arg(long, conflicts_with = "locked")]
-    update: bool,
+    /// Take newer versions where the archives have them: of these packages and what they then need, or of all
+    #[arg(long, value_name = "PKG", num_args = 0.., conflicts_with = "locked", value_parser = parse_package)]
+    update: Option<Vec<String>>,
     /// Where fetched packages are kept [default: cache/packages beside the store]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -140,12 +140,37 @@ impl Inputs {
                 .unwrap_or_else(|| lock::Options::cache_beside(&context.store_path())),
             work: self.work.clone().unwrap_or_else(places::scratch),
             locked: self.locked,
-            update: self.update,
+            update: match self.update.as_deref() {
+                None => lock::Update::Keep,
+                Some([]) => lock::Update::All,
+                Some(names) => lock::Update::Only(names.to_vec()),
+            },
             fresh: false,
             elea: given(&self.elea, places::this_program)?,
             initrd: given(&self.initrd, places::initrd_program)?,
         })
     }
+}
+
+/// The name of a package (Debian Policy 5.6.1).
+fn parse_package(text: &str) -> Result<String, String> {
+    let is_file = Path::new(text)
+        .extension()
+        .is_some_and(|e| e == "toml" || e == "json");
+    if text.contains('/') || is_file {
+        return Err(format!(
+            "`{text}` is no package; the config's file goes before `--update`"
+        ));
+    }
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c);
+    if text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && text.chars().all(inner)
+    {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is no name of a package: small letters, digits, `+`, `-` and `.`"
+    ))
 }
 
 /// How this machine is changed.

@@ -6,9 +6,11 @@
 pub(crate) mod apt;
 pub(crate) mod bootstrap;
 pub(crate) mod cache;
-pub(crate) mod control;
 pub(crate) mod sources;
 pub(crate) mod stage;
+pub(crate) mod version;
+
+pub(crate) use elea_formats::control;
 
 use crate::config::Config;
 use crate::lock::Error;

@@ -179,7 +179,7 @@ mod tests {
                 cache: at("cache/packages"),
                 work: at("work"),
                 locked: true,
-                update: false,
+                update: lock::Update::Keep,
                 fresh: false,
                 elea: at("elea"),
                 initrd: at("initrd"),

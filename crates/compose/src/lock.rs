@@ -3,13 +3,17 @@
 //! [`resolve()`] makes it, [`load`] and [`save`] keep it beside the config, and
 //! `docs/formats/lock.md` describes the file.
 
+mod changes;
 mod file;
 mod resolve;
 mod stages;
+mod update;
 
+pub use changes::{Change, Changes, changes};
 pub use file::{Loaded, encode, load, parse, path_of, save};
-pub use resolve::{request, resolve};
+pub use resolve::{fetch, request, resolve, to_fetch};
 pub use stages::{Stage, Staged};
+pub use update::Update;
 
 use crate::config;
 use crate::program::ProgramError;
@@ -17,6 +21,7 @@ use elea_formats::digest::Sha256;
 use elea_sys::PathError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The value of `schema`.
@@ -93,8 +98,8 @@ pub struct Options {
     pub work: PathBuf,
     /// Whether nothing may be fetched or resolved anew: the lock must hold.
     pub locked: bool,
-    /// Whether newer versions are taken where the archives have them.
-    pub update: bool,
+    /// Which packages move to newer versions where the archives have them.
+    pub update: Update,
     /// Whether packages are unpacked and configured anew, though a tree of them is kept.
     pub fresh: bool,
     /// The program `elea` that goes into the image.
@@ -110,13 +115,6 @@ impl Options {
             .parent()
             .unwrap_or(Path::new("."))
             .join("cache/packages")
-    }
-}
-
-fn gone_count(gone: &[String]) -> String {
-    match gone.len() {
-        1 => "a package".into(),
-        number => format!("{number} packages"),
     }
 }
 
@@ -184,7 +182,7 @@ pub enum Error {
     },
     /// A package cannot be had.
     #[error(
-        "{name} {version} cannot be fetched: {why}; if the archive has dropped it, resolve anew with `elea lock --update`"
+        "{name} {version} cannot be fetched: {why}; what was fetched is kept, so try again when the archive can be reached"
     )]
     Fetch {
         /// The package.
@@ -194,9 +192,20 @@ pub enum Error {
         /// Why.
         why: String,
     },
-    /// Packages of the lock are in no archive any more, or others in their place.
-    #[error("{} of the lock are not in the archives any more:\n  {}", gone_count(.0), .0.join("\n  "))]
-    Gone(Vec<String>),
+    /// Archives have no such files any more.
+    #[error("{}", gone(packages, cache))]
+    Gone {
+        /// What is gone, as the lock has it.
+        packages: Vec<Package>,
+        /// The folder of packages.
+        cache: PathBuf,
+    },
+    /// `--update` names what the lock does not have.
+    #[error("{}", not_locked(names))]
+    NotLocked {
+        /// The names, each with the nearest one of the lock.
+        names: Vec<(String, Option<String>)>,
+    },
     /// `--locked`, and a package is not kept here.
     #[error("{count} packages of the lock are not in {} (the first is {first}), and `--locked` fetches nothing; build once without it", cache.display())]
     NotKept {
@@ -219,4 +228,36 @@ pub enum Error {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] elea_store::Error),
+}
+
+fn gone(packages: &[Package], cache: &Path) -> String {
+    let mut out = match packages.len() {
+        1 => "the archive has dropped a package of the lock, and it is not kept in ".to_owned(),
+        n => {
+            format!("the archives have dropped {n} packages of the lock, and they are not kept in ")
+        }
+    };
+    let _ = writeln!(out, "{}:", cache.display());
+    for package in packages {
+        let _ = writeln!(
+            out,
+            "  {} {} (was in {})",
+            package.name, package.version, package.archive
+        );
+    }
+    let names: Vec<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    let _ = write!(
+        out,
+        "let them move with `elea lock --update {}`, or take the folder of packages of a machine that built this (`--cache DIR`)",
+        names.join(" ")
+    );
+    out
+}
+
+fn not_locked(names: &[(String, Option<String>)]) -> String {
+    let each = names.iter().map(|(name, near)| match near {
+        Some(near) => format!("the lock has no package `{name}`; did you mean `{near}`?"),
+        None => format!("the lock has no package `{name}`; `elea lock` without a name adds what the config asks for"),
+    });
+    each.collect::<Vec<_>>().join("\n")
 }

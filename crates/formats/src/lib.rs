@@ -8,6 +8,7 @@ pub mod bls;
 pub mod booted;
 pub mod chunked;
 pub mod cmdline;
+pub mod control;
 pub mod cpio;
 pub mod digest;
 pub mod dump;

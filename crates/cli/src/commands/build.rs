@@ -65,7 +65,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let before = lock::load(&config)?;
     let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {
-        return super::lock::show(&config, before.as_ref(), &resolved, true, context);
+        let to_fetch = lock::to_fetch(&resolved, &options)?;
+        return super::lock::show(&config, before.as_ref(), &resolved, to_fetch, true, context);
     }
     let store = context.store_or_new("elea build")?;
     let _lease = store.lease("elea build")?;

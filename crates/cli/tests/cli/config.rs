@@ -227,6 +227,34 @@ fn a_locked_build_needs_its_lock() {
     assert!(!elea.store().exists());
 }
 
+#[test]
+fn what_an_update_names_must_be_in_the_lock() {
+    let elea = Elea::new();
+    fs::write(elea.path("elea.toml"), GOOD).unwrap();
+    let zeros = "0".repeat(64);
+    let package = |name: &str| {
+        format!(
+            "{{ name = \"{name}\", version = \"1\", architecture = \"amd64\", sha256 = \"{zeros}\", size = 1, archive = \"trixie\", file = \"pool/x.deb\" }}"
+        )
+    };
+    let lock = format!(
+        "schema = \"elea.lock/1\"\nrequest = \"{zeros}\"\narchitecture = \"amd64\"\nepoch = 1\narchives = []\npackages = [{}]\nloader = {}\n",
+        package("openssl"),
+        package("systemd-boot-efi")
+    );
+    fs::write(elea.path("elea.lock"), &lock).unwrap();
+    let ran = elea.bad(
+        "lock --initrd elea.toml --update opensl whatever-it-is",
+        1,
+        &[
+            "`opensl`; did you mean `openssl`?",
+            "no package `whatever-it-is`",
+        ],
+    );
+    assert_eq!(ran.out, "");
+    assert_eq!(fs::read_to_string(elea.path("elea.lock")).unwrap(), lock);
+}
+
 /// Whoever said something of a value is named, and why it holds or does not.
 #[test]
 fn a_value_is_explained_with_everything_that_is_said_of_it() {

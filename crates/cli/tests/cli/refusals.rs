@@ -32,6 +32,12 @@ fn wrong_command_lines_are_explained() {
             &["tar:FILE, squashfs:FILE, erofs:FILE or dump:FILE"],
         ),
         ("image tag a dir:b", &["outside the store"]),
+        (
+            "lock --update a.toml",
+            &["`a.toml` is no package", "goes before `--update`"],
+        ),
+        ("lock --update Bash", &["`Bash` is no name of a package"]),
+        ("build --locked --update bash", &["cannot be used with"]),
         ("imag list", &["unrecognized subcommand", "'image'"]),
         ("image list --jsn", &["unexpected argument", "--json"]),
         ("image rm", &["required arguments"]),

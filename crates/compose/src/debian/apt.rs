@@ -1,7 +1,7 @@
 //! apt with a root of its own: it asks archives and solves, and touches nothing of the machine.
 
-use super::control;
 use super::sources::{self, Archive};
+use crate::debian::control;
 use crate::lock::Error;
 use crate::program::{self, ProgramError};
 use elea_formats::digest::Sha256;
@@ -49,8 +49,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) local: Option<&'a Path>,
     pub(crate) architecture: &'a str,
     pub(crate) recommends: bool,
-    /// Versions to keep if they can be had: (name, version).
-    pub(crate) keep: &'a [(String, String)],
+}
+
+/// What apt would change about installed packages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Moves {
+    /// Packages that it would install, new or in place of another version: (name, version).
+    pub(crate) installed: Vec<(String, String)>,
+    /// Packages that it would remove.
+    pub(crate) removed: Vec<String>,
 }
 
 impl Apt {
@@ -78,14 +85,6 @@ impl Apt {
             let _ = writeln!(list, "deb [trusted=yes] copy:{} ./", escaped(local));
         }
         write("sources.list", &list)?;
-        let mut pins = String::new();
-        for (name, version) in setup.keep {
-            let _ = write!(
-                pins,
-                "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"
-            );
-        }
-        write("etc/preferences", &pins)?;
         write("apt.conf", &configuration(folder, &setup, &inherited(log)?))?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -100,6 +99,67 @@ impl Apt {
             .env("APT_CONFIG", self.folder.join("apt.conf"))
             .args(rest);
         program::run(command, "apt", &self.log, progress)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Error> {
+        let path = self.folder.join(name);
+        Ok(fs::write(&path, text).at("write", &path)?)
+    }
+
+    /// Versions to take if they can be had: (name, version).
+    pub(crate) fn pin(&self, versions: &[(String, String)]) -> Result<(), Error> {
+        let mut pins = String::new();
+        for (name, version) in versions {
+            let _ = write!(
+                pins,
+                "Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"
+            );
+        }
+        self.write("etc/preferences", &pins)
+    }
+
+    /// What `apt-get install` of some packages would change on a machine that has others: those whose control files
+    /// are `installed`, each with an empty line behind it.
+    pub(crate) fn moves(
+        &self,
+        installed: &str,
+        names: &[&str],
+        progress: &dyn Progress,
+    ) -> Result<Moves, Error> {
+        self.write("status", installed)?;
+        let mut arguments = vec!["apt-get", "-y", "-qq", "--simulate", "install", "--"];
+        arguments.extend(names);
+        let printed = self.run(&arguments, progress);
+        self.write("status", "")?;
+        let printed = printed?;
+        let text = String::from_utf8_lossy(&printed);
+        let mut moves = Moves::default();
+        for line in text.lines() {
+            if let Some(removed) = line.strip_prefix("Remv ") {
+                let name = removed.split(' ').next().unwrap_or_default();
+                moves.removed.push(name.to_owned());
+            } else if let Some(rest) = line.strip_prefix("Inst ") {
+                let found = parse_inst(rest).ok_or_else(|| Error::Answer {
+                    about: "packages to move".into(),
+                    why: line.to_owned(),
+                })?;
+                moves.installed.push(found);
+            }
+        }
+        Ok(moves)
+    }
+
+    /// The control files of all versions of packages that are known; of others nothing.
+    pub(crate) fn show(&self, names: &[&str], progress: &dyn Progress) -> Result<String, Error> {
+        let mut arguments = vec!["apt-cache", "show", "--all-versions", "--"];
+        arguments.extend(names);
+        match self.run(&arguments, progress) {
+            // None of them is known.
+            Err(ProgramError::Failed { words, .. }) if words.contains("No packages found") => {
+                Ok(String::new())
+            }
+            printed => Ok(String::from_utf8_lossy(&printed?).into_owned()),
+        }
     }
 
     /// Fetches the indexes.
@@ -207,6 +267,14 @@ fn parse_uri(line: &str) -> Option<Found> {
     })
 }
 
+/// What follows `Inst` in a simulation: `name [old] (new archive [architecture]) …`.
+fn parse_inst(rest: &str) -> Option<(String, String)> {
+    let (name, rest) = rest.split_once(' ')?;
+    let (_, new) = rest.split_once('(')?;
+    let version = new.split([' ', ')']).next()?;
+    Some((name.to_owned(), version.to_owned()))
+}
+
 fn parse_release(bytes: &[u8]) -> Option<Release> {
     let text = String::from_utf8_lossy(bytes);
     let field = |name: &str| {
@@ -297,6 +365,12 @@ mod tests {
         assert_eq!(found.architecture, "amd64");
         assert!(found.url.ends_with("passwd_4.17%2b1_amd64.deb"));
         assert!(parse_uri("'http://h.example' x").is_none());
+        let moved = |name: &str, version: &str| Some((name.to_owned(), version.to_owned()));
+        let line =
+            "libc6 [2.36-9] (2.36-9+deb12u10 Debian:12.11/stable [amd64]) [perl-base:amd64 ]";
+        assert_eq!(parse_inst(line), moved("libc6", "2.36-9+deb12u10"));
+        assert_eq!(parse_inst("x (1 local [all])"), moved("x", "1"));
+        assert_eq!(parse_inst("x"), None);
         let release = b"Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 21 Nov 2026 09:15:44 UTC\n";
         let release = parse_release(release).unwrap();
         assert_eq!(release.names, ["trixie", "stable"]);

@@ -68,7 +68,7 @@ impl Cache {
         if locked {
             return Err(Error::NotKept {
                 count: missing.len(),
-                first: first.name.clone(),
+                first: format!("{} {}", first.name, first.version),
                 cache: self.folder.clone(),
             });
         }
@@ -83,21 +83,31 @@ impl Cache {
         }
         elea_sys::durable::sync_folder(&self.folder)?;
         if gone.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::Gone(gone))
+            return Ok(());
         }
+        Err(Error::Gone {
+            packages: gone.into_iter().cloned().collect(),
+            cache: self.folder.clone(),
+        })
     }
 
-    /// Fetches some packages; those that no archive has, and why.
-    fn fetch(
+    /// The bytes of those that would have to be fetched.
+    pub(crate) fn lacks(&self, packages: &[&Package]) -> u64 {
+        let there =
+            |p: &Package| fs::metadata(self.path(&p.sha256)).is_ok_and(|m| m.len() == p.size);
+        let missing = packages.iter().filter(|p| !there(p));
+        missing.map(|p| p.size).sum()
+    }
+
+    /// Fetches some; those that their archive does not have any more are returned.
+    fn fetch<'a>(
         &self,
-        batch: &[&Package],
+        batch: &[&'a Package],
         archives: &[Archive],
         inherited: &str,
         log: &Path,
         progress: &dyn Progress,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<&'a Package>, Error> {
         let folder = tempfile::Builder::new()
             .prefix(".fetch-")
             .tempdir_in(&self.folder)
@@ -122,10 +132,9 @@ impl Cache {
                     )
                 })?;
             let target = folder.path().join(package.sha256.to_string());
-            command
-                .arg(format!("{}/{}", archive.url, package.file))
-                .arg(&target)
-                .arg(format!("SHA256:{}", package.sha256));
+            let url = format!("{}/{}", archive.url, package.file);
+            let digest = format!("SHA256:{}", package.sha256);
+            command.arg(&url).arg(&target).arg(digest);
             targets.push((*package, target));
         }
         let mut gone = Vec::new();
@@ -133,19 +142,25 @@ impl Cache {
         match program::run(command, "apt", log, progress) {
             Err(program::ProgramError::Failed { words, .. }) => {
                 let said = program::since(log, begin)?;
-                for (package, _) in targets.iter().filter(|(_, target)| !target.exists()) {
-                    let Some(why) = gone_for(&said, &package.file) else {
+                for (package, target) in &targets {
+                    if is_gone(&said, &package.file) {
+                        gone.push(*package);
+                    } else if !target.exists() {
                         return Err(failed(package, words));
-                    };
-                    gone.push(format!("{} {}: {why}", package.name, package.version));
+                    }
                 }
-                targets.retain(|(_, target)| target.exists());
+                if gone.is_empty() {
+                    return Err(failed(batch[0], words));
+                }
             }
             result => {
                 result?;
             }
         }
         for (package, target) in targets {
+            if gone.contains(&package) {
+                continue;
+            }
             if sha256(&target)? != package.sha256 {
                 return Err(failed(package, "its content has another SHA-256".into()));
             }
@@ -158,9 +173,9 @@ impl Cache {
     }
 }
 
-/// What apt says of a URL, if it is that the archive has the file no more, or another one. An archive that does not
-/// answer is another matter.
-fn gone_for<'a>(said: &'a str, file: &str) -> Option<&'a str> {
+/// Whether apt says of a URL that the archive has the file no more, or another one. An archive that does not answer is
+/// another matter.
+fn is_gone(said: &str, file: &str) -> bool {
     let begins = [
         "404 ",
         "410 ",
@@ -168,13 +183,15 @@ fn gone_for<'a>(said: &'a str, file: &str) -> Option<&'a str> {
         "File has unexpected size",
     ];
     let absent = ["(2: No such file or directory)", "File not found"];
-    said.lines().find_map(|line| {
+    said.lines().any(|line| {
         // Of `copy:///x` it makes `copy:/x`.
-        let (url, why) = line.strip_prefix("E: Failed to fetch ")?.split_once("  ")?;
-        url.strip_suffix(file)?.strip_suffix('/')?;
-        let is_gone = begins.iter().any(|begin| why.starts_with(begin))
-            || absent.iter().any(|word| why.contains(word));
-        is_gone.then_some(why)
+        let rest = line.strip_prefix("E: Failed to fetch ");
+        let Some((url, why)) = rest.and_then(|rest| rest.split_once("  ")) else {
+            return false;
+        };
+        url.strip_suffix(file).is_some_and(|url| url.ends_with('/'))
+            && (begins.iter().any(|begin| why.starts_with(begin))
+                || absent.iter().any(|word| why.contains(word)))
     })
 }
 
@@ -259,6 +276,16 @@ mod tests {
         assert!(fill(&[&a, &b], true).is_err());
         fill(&[&a, &b], false).unwrap();
         assert_eq!(fs::read(cache.path(&b.sha256)).unwrap(), b"second");
+        // What the archive dropped is named, all of it; what is still there is kept meanwhile.
+        let (d, e) = (package("d", b"fourth"), package("e", b"fifth"));
+        let f = package("f", b"sixth");
+        fs::write(pool.join("f.deb"), "sixth").unwrap();
+        let error = fill(&[&d, &f, &e], false).unwrap_err().to_string();
+        for words in ["2 packages", "d 1", "e 1", "elea lock --update d e"] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(cache.has(&f.sha256).unwrap());
+        fs::remove_file(cache.path(&f.sha256)).unwrap();
         // What the archive has now is another file.
         let c = package("a", b"third");
         let gone = package("d", b"fourth");
@@ -266,12 +293,9 @@ mod tests {
         fs::write(pool.join("e.deb"), "fifth").unwrap();
         let error = fill(&[&c, &gone, &kept], false).unwrap_err().to_string();
         let lines: Vec<&str> = error.lines().collect();
-        assert_eq!(
-            lines[0],
-            "2 packages of the lock are not in the archives any more:"
-        );
-        assert!(lines[1].starts_with("  a 1: "), "{error}");
-        assert!(lines[2].starts_with("  d 1: "), "{error}");
+        assert!(lines[0].contains("dropped 2 packages"), "{error}");
+        assert!(lines[1].starts_with("  a 1 "), "{error}");
+        assert!(lines[2].starts_with("  d 1 "), "{error}");
         assert!(!cache.path(&c.sha256).exists());
         // What there is is kept.
         fill(&[&kept], true).unwrap();

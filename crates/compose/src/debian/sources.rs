@@ -1,6 +1,6 @@
 //! Where packages come from: the build machine's own sources, asked for another suite.
 
-use super::control;
+use crate::debian::control;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 

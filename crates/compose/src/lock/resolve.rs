@@ -1,6 +1,6 @@
 //! From the names in a config to exact packages.
 
-use super::{Archive, Error, Lock, Options, Package, SCHEMA, file, stages};
+use super::{Archive, Error, Lock, Options, Package, SCHEMA, Update, file, stages, update};
 use crate::config::Config;
 use crate::debian::apt::{Apt, Found, Release, Setup};
 use crate::debian::bootstrap::{self, BOOT_PACKAGE};
@@ -28,15 +28,19 @@ const SYSTEM: [&str; 10] = [
 ];
 
 /// The config's lock: the one that lies beside it, if it still fits, or a new one. Versions and
-/// numbers that an older lock has are kept unless `options.update` asks for newer versions.
+/// numbers that an older lock has are kept, but for what `options.update` moves and what that needs.
 /// Nothing is written beside the config; see [`super::save`].
 pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Lock, Error> {
     let request = request(config);
     let old = file::load(config)?;
-    if let Some(old) = old.as_ref().filter(|old| old.own && !options.update)
-        && old.lock.request == request
-    {
+    let fits = old
+        .as_ref()
+        .filter(|old| old.own && old.lock.request == request);
+    if let Some(old) = fits.filter(|_| options.update == Update::Keep) {
         return Ok(old.lock.clone());
+    }
+    if let Update::Only(names) = &options.update {
+        update::known(names, old.as_ref().map(|old| &old.lock))?;
     }
     if options.locked {
         let path = config.path.clone();
@@ -58,7 +62,42 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
     };
     let lock = solver.lock(request)?;
     progress.finish();
-    Ok(lock)
+    // A lock of the same packages has no later time: the image would be another one for nothing.
+    let same =
+        |old: &&file::Loaded| old.lock.packages == lock.packages && old.lock.loader == lock.loader;
+    Ok(match fits.filter(same) {
+        Some(old) => old.lock.clone(),
+        None => lock,
+    })
+}
+
+/// Fetches the packages of a lock that are not kept yet, so that it holds whatever the archives drop.
+pub fn fetch(
+    config: &Config,
+    lock: &Lock,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let work = crate::build::work_folder(&options.work)?;
+    let cache = Cache::open(&options.cache)?;
+    let archives = || {
+        let mut archives = debian::archives(config, &config.base.suite)?;
+        archives.extend(debian::archives(config, &config.loader.suite)?);
+        Ok(archives)
+    };
+    let log = work.path().join("log");
+    cache.fill(&all(lock), archives, options.locked, &log, progress)?;
+    progress.finish();
+    Ok(())
+}
+
+/// The bytes that a [`fetch`] would fetch.
+pub fn to_fetch(lock: &Lock, options: &Options) -> Result<u64, Error> {
+    Ok(Cache::open(&options.cache)?.lacks(&all(lock)))
+}
+
+fn all(lock: &Lock) -> Vec<&Package> {
+    lock.packages.iter().chain([&lock.loader]).collect()
 }
 
 /// The digest of everything that a config asks of archives.
@@ -90,7 +129,7 @@ impl Solver<'_> {
         let log = self.work.join("log");
         let main = debian::archives(self.config, &base.suite)?;
         let cache = Cache::open(&self.options.cache)?;
-        let keep: Vec<&Package> = match self.old.filter(|_| !self.options.update) {
+        let keep: Vec<&Package> = match self.old.filter(|_| self.options.update != Update::All) {
             Some(old) => old.packages.iter().collect(),
             None => Vec::new(),
         };
@@ -102,22 +141,20 @@ impl Solver<'_> {
         }
         let local = self.work.join("kept");
         bootstrap::repository(&local, &kept, &cache, &log, self.progress)?;
-        let pins: Vec<(String, String)> = keep
-            .iter()
-            .map(|p| (p.name.clone(), p.version.clone()))
-            .collect();
         let setup = Setup {
             archives: &main,
             local: Some(&local),
             architecture: &base.architecture,
             recommends: self.config.packages.recommends,
-            keep: &pins,
         };
         let folder = self.work.join("apt");
         let apt = Apt::new(&folder, setup, &log)?;
         self.progress.start("ask archives", None, Unit::Items);
         apt.update(self.progress)?;
         self.progress.start("solve", None, Unit::Items);
+        if !keep.is_empty() {
+            apt.pin(&self.versions(&apt, &keep)?)?;
+        }
         let found = self.solve(&apt)?;
         let packages = self.packages(&apt, &found, &main, &keep)?;
 
@@ -126,16 +163,21 @@ impl Solver<'_> {
         let setup = Setup {
             archives: pool,
             local: None,
-            keep: &[],
             ..setup
         };
-        let loader_apt = Apt::new(&self.work.join("loader"), setup, &log)?;
-        let loader = self.loader(&loader_apt, pool)?;
-
-        let archives = releases(&main, &apt.releases()?)
-            .into_iter()
-            .chain(releases(pool, &loader_apt.releases()?))
-            .collect::<Vec<Archive>>();
+        let mut archives = releases(&main, &apt.releases()?);
+        let loader = match self.kept_loader(pool, &cache)? {
+            Some((loader, release)) => {
+                archives.push(release);
+                loader
+            }
+            None => {
+                let apt = Apt::new(&self.work.join("loader"), setup, &log)?;
+                let loader = self.loader(&apt, pool)?;
+                archives.extend(releases(pool, &apt.releases()?));
+                loader
+            }
+        };
         let epoch = newest(&archives)?;
         Ok(Lock {
             schema: SCHEMA.into(),
@@ -149,6 +191,56 @@ impl Solver<'_> {
             users: self.old.map(|old| old.users.clone()).unwrap_or_default(),
             groups: self.old.map(|old| old.groups.clone()).unwrap_or_default(),
         })
+    }
+
+    /// The versions to take: those of the older lock, but for what is named, what the config asks for newly,
+    /// and what these need.
+    fn versions(&self, apt: &Apt, keep: &[&Package]) -> Result<Vec<(String, String)>, Error> {
+        let named: &[String] = match &self.options.update {
+            Update::Only(names) => names,
+            _ => &[],
+        };
+        let known: BTreeSet<&str> = keep.iter().map(|p| p.name.as_str()).collect();
+        let asked = self.config.packages.install.iter();
+        let new = asked
+            .chain([&self.config.kernel.package])
+            .map(String::as_str)
+            .filter(|name| !known.contains(name));
+        let named = named.iter().map(String::as_str);
+        let names: Vec<&str> = named
+            .filter(|name| known.contains(name))
+            .chain(new)
+            .collect();
+        match update::versions(apt, keep, &names, self.progress) {
+            Err(Error::Program(ProgramError::Failed { words, .. })) => {
+                Err(self.unsolved(apt, &words)?)
+            }
+            result => result,
+        }
+    }
+
+    /// The loader of the older lock and its archive as it was then, if nothing asks for another one and it is kept.
+    fn kept_loader(
+        &self,
+        pool: &[sources::Archive],
+        cache: &Cache,
+    ) -> Result<Option<(Package, Archive)>, Error> {
+        let wanted = &self.config.loader;
+        let Some(old) = self.old else { return Ok(None) };
+        let loader = &old.loader;
+        let moves = match &self.options.update {
+            Update::Keep => false,
+            Update::All => true,
+            Update::Only(names) => names.contains(&loader.name),
+        };
+        let fits = loader.name == wanted.package
+            && pool.iter().any(|a| a.suite == loader.archive)
+            && wanted.version.as_ref().is_none_or(|v| *v == loader.version);
+        if moves || !fits || !cache.has(&loader.sha256)? {
+            return Ok(None);
+        }
+        let release = old.archives.iter().rfind(|a| a.suite == loader.archive);
+        Ok(release.map(|release| (loader.clone(), release.clone())))
     }
 
     fn solve(&self, apt: &Apt) -> Result<Vec<Found>, Error> {

@@ -2,11 +2,20 @@
 
 /// A stanza's fields in order; continuation lines are kept with their line breaks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Stanza<'a>(Vec<(&'a str, &'a str)>);
+pub struct Stanza<'a>(Vec<(&'a str, &'a str)>);
+
+impl std::fmt::Display for Stanza<'_> {
+    /// As it stands in a control file.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0
+            .iter()
+            .try_for_each(|(field, value)| writeln!(f, "{field}:{}", value.trim_end()))
+    }
+}
 
 impl<'a> Stanza<'a> {
     /// A field's value, trimmed; names are compared without case.
-    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+    pub fn get(&self, name: &str) -> Option<&'a str> {
         self.0
             .iter()
             .find(|(field, _)| field.eq_ignore_ascii_case(name))
@@ -15,7 +24,7 @@ impl<'a> Stanza<'a> {
 }
 
 /// Reads stanzas; lines that are neither field nor continuation, and comments, are left out.
-pub(crate) fn parse(text: &str) -> Vec<Stanza<'_>> {
+pub fn parse(text: &str) -> Vec<Stanza<'_>> {
     let mut stanzas = Vec::new();
     let mut current = Stanza::default();
     let mut at = 0;
