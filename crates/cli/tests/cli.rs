@@ -28,5 +28,7 @@ mod program;
 mod refusals;
 #[path = "cli/registry.rs"]
 mod registry;
+#[path = "cli/sbom.rs"]
+mod sbom;
 #[path = "cli/sha512.rs"]
 mod sha512;

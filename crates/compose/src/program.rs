@@ -1,8 +1,11 @@
 //! Other people's programs: run with a clean environment, stoppable, their words kept.
 
+mod sandbox;
+
+pub(crate) use sandbox::Sandbox;
+
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -70,39 +73,6 @@ pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
     command
-}
-
-/// Where programs are cut off from the network, from other processes and from the mounts of the
-/// machine, and die with us.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sandbox<'a> {
-    /// The folder that they see as `/mnt`, so that no result depends on where it is.
-    pub(crate) work: &'a Path,
-    /// Lines of shell that run first.
-    pub(crate) prepare: &'a str,
-    /// The time that they take for now, in seconds since 1970.
-    pub(crate) time: i64,
-}
-
-impl Sandbox<'_> {
-    /// A program in there.
-    pub(crate) fn command(&self, arguments: &[&OsStr]) -> Command {
-        let script = format!(
-            "set -e\numask 022\nhostname localhost\nmount --bind \"$1\" /mnt\nshift\ncd /\n{}exec \"$@\"\n",
-            self.prepare
-        );
-        let mut command = program("setpriv");
-        command
-            .args(["--pdeathsig=KILL", "--", "unshare"])
-            .args(["--net", "--mount", "--uts", "--ipc", "--pid", "--fork"])
-            .args(["--kill-child=KILL", "--propagation=private", "--"])
-            .args(["/bin/sh", "-c", &script, "sh"])
-            .arg(self.work)
-            .args(arguments)
-            .env("SOURCE_DATE_EPOCH", self.time.to_string())
-            .env("TMPDIR", "/mnt");
-        command
-    }
 }
 
 /// Runs a program to its end; its words go into the file `log`, what it prints is returned.
@@ -278,38 +248,5 @@ mod tests {
         let error = run_watched(shell(&script), "dash", &log, &stop, look).unwrap_err();
         assert!(matches!(error, ProgramError::Cancelled));
         assert!(mark.exists(), "it could end by itself");
-    }
-
-    #[test]
-    fn a_sandbox_has_its_own_place_and_no_network() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: not root");
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let work = dir.path().join("a folder");
-        std::fs::create_dir(&work).unwrap();
-        let script = "ls /sys/class/net >/dev/null; cat /proc/net/dev; uname -n; umask; pwd; echo $SOURCE_DATE_EPOCH; echo > /mnt/made; mount -t tmpfs x /mnt";
-        let command = Sandbox {
-            work: &work,
-            prepare: "mount -t proc proc /proc\n",
-            time: 17,
-        }
-        .command(&["/bin/sh", "-c", script].map(OsStr::new));
-        let printed = run(command, "util-linux", &dir.path().join("log"), &Silent).unwrap();
-        let text = String::from_utf8(printed).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        // Two lines of heading, then `lo` alone.
-        let devices: Vec<&str> = lines.iter().copied().filter(|l| l.contains(": ")).collect();
-        assert_eq!(devices.len(), 1, "{text}");
-        assert!(devices[0].trim().starts_with("lo:"), "{text}");
-        assert_eq!(lines[lines.len() - 4..], ["localhost", "0022", "/", "17"]);
-        assert!(work.join("made").exists());
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        assert!(
-            !mounts
-                .lines()
-                .any(|l| l.contains(" /mnt ") && l.starts_with("x "))
-        );
     }
 }

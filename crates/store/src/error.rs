@@ -70,6 +70,14 @@ pub enum Error {
         /// A reference, a digest or the beginning of one.
         name: String,
     },
+    /// An image says nothing of packages.
+    #[error(
+        "the image {image} has no database of dpkg, so its packages are not known; bills are made of images of Debian and its like"
+    )]
+    NoPackages {
+        /// The image.
+        image: Digest,
+    },
     /// Several images begin so.
     #[error("{count} images begin with `{name}`; write more digits")]
     Ambiguous {

@@ -145,6 +145,23 @@ impl Store {
         }
     }
 
+    /// Copies a regular file of a tree of at most `limit` bytes; whether there is one. That it is what the tree says
+    /// is known at the end. Symbolic links are followed inside the tree.
+    pub(crate) fn copy_file(
+        &self,
+        tree: &Tree,
+        path: &str,
+        limit: u64,
+        out: &mut dyn io::Write,
+    ) -> Result<bool, Error> {
+        match follow(tree, path)? {
+            Some(Content::Inline(bytes)) => out.write_all(bytes).at("write a copy of", path)?,
+            Some(Content::Object { digest, .. }) => self.copy_object(&digest, limit, out)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// The signatures that an image was accepted by.
     pub fn signatures(&self, digest: &Digest) -> Result<Vec<Signature>, Error> {
         let path = self.manifest_folder(digest).join("signatures.json");

@@ -7,6 +7,7 @@
 //! of the caller's names is ever collected.
 
 mod assemble;
+mod bill;
 mod diff;
 mod draft;
 mod error;

@@ -114,11 +114,6 @@ pub(crate) fn tree(
     for package in packages {
         let _ = write!(include, ",{}={}", package.name, package.version);
     }
-    // The machine's name and name servers must not get into the tree.
-    for (name, text) in [("hostname", "localhost\n"), ("resolv.conf", "")] {
-        let path = work.join(name);
-        fs::write(&path, text).at("write", &path)?;
-    }
     let command = program::Sandbox {
         work,
         prepare: PREPARE,
@@ -149,13 +144,9 @@ pub(crate) fn tree(
     Ok(())
 }
 
-/// Lays neutral files over those of the machine that mmdebstrap copies, and lets the tree be
-/// written without waiting for the disk where overlays can do that: packages are synced one
-/// by one otherwise, which takes most of the time, and the tree is temporary.
+/// Lets the tree be written without waiting for the disk where overlays can do that: packages are synced one by one
+/// otherwise, which takes most of the time, and the tree is temporary.
 const PREPARE: &str = "\
-for name in hostname resolv.conf; do
-  if test -e /etc/$name; then mount --bind /mnt/$name \"$(readlink -f /etc/$name)\"; fi
-done
 mkdir -p -m 0755 /mnt/tree /mnt/overlay/lower /mnt/overlay/work
 mount -t overlay -o volatile,redirect_dir=off,metacopy=off,index=off,lowerdir=/mnt/overlay/lower,upperdir=/mnt/tree,workdir=/mnt/overlay/work elea /mnt/tree || true
 ";

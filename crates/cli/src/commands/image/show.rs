@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
 use elea_formats::release::{ImageManifest, Release};
+use elea_formats::sbom;
 use elea_store::Store;
 use serde::Serialize;
 
@@ -15,6 +16,18 @@ pub(crate) struct Args {
     /// List the packages too
     #[arg(long)]
     packages: bool,
+    /// Print what it is made of, instead: every package with version, licence and source
+    #[arg(long, value_name = "FORMAT", conflicts_with = "packages")]
+    sbom: Option<Sbom>,
+}
+
+/// A format of bills that other programs read.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Sbom {
+    /// SPDX 2.3
+    Spdx,
+    /// CycloneDX 1.6
+    Cyclonedx,
 }
 
 #[derive(Serialize)]
@@ -39,7 +52,17 @@ impl Shown {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = context.store()?;
-    let manifest = store.image(&store.resolve(&args.image)?)?;
+    let image = store.resolve(&args.image)?;
+    if let Some(format) = args.sbom {
+        let bill = store.bill(&image, env!("CARGO_PKG_VERSION"))?;
+        let document = match format {
+            Sbom::Spdx => sbom::spdx::encode(&bill),
+            Sbom::Cyclonedx => sbom::cyclonedx::encode(&bill),
+        };
+        // It is JSON, asked for or not.
+        return context.show(&document, |document| format!("{document:#}\n"));
+    }
+    let manifest = store.image(&image)?;
     let shown = Shown::load(&store, manifest)?;
     context.show(&shown, |shown| facts(shown, args.packages))
 }

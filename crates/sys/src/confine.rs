@@ -1,0 +1,119 @@
+//! What a program that is started may not ask of the kernel.
+
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Calls that name spaces do not tame: keys belong to users, not to name spaces; the log, BPF, counters of events and
+/// rings are the whole machine's.
+const REFUSED: [libc::c_long; 11] = [
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_syslog,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_open_by_handle_at,
+];
+
+/// `AUDIT_ARCH_*` of calls that are looked at; those of other kinds (32 bits) do not exist for the program.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURE: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURE: u32 = 0xC000_00B7;
+
+/// Where `struct seccomp_data` has the number of the call and its architecture, in bytes.
+const NUMBER: u32 = 0;
+const KIND: u32 = 4;
+/// Numbers from here on are those of x32.
+const X32: u32 = 0x4000_0000;
+
+const LOAD: u16 = 0x20;
+const EQUAL: u16 = 0x15;
+const AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// Makes calls that reach past name spaces fail for a program and all that it starts, as if the kernel had
+/// none of them (`ENOSYS`). The caller needs to be root.
+pub fn refuse_calls(command: &mut Command) {
+    let filter = filter();
+    let install = move || {
+        let program = libc::sock_fprog {
+            len: u16::try_from(filter.len()).unwrap_or(u16::MAX),
+            filter: filter.as_ptr().cast_mut(),
+        };
+        // SAFETY: `program` names `filter`, which lives as long as this closure; the kernel copies it during the
+        // call. `prctl` is safe to call between fork and exec.
+        let result = unsafe {
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            )
+        };
+        if result == 0 {
+            return Ok(());
+        }
+        Err(io::Error::last_os_error())
+    };
+    // SAFETY: between fork and exec the closure allocates nothing and takes no lock.
+    unsafe { command.pre_exec(install) };
+}
+
+fn filter() -> Vec<libc::sock_filter> {
+    let step = |code, if_so, if_not, k| libc::sock_filter {
+        code,
+        jt: if_so,
+        jf: if_not,
+        k,
+    };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    let calls = REFUSED.map(|call| u32::try_from(call).unwrap_or(u32::MAX));
+    let count = u8::try_from(calls.len()).unwrap_or(u8::MAX);
+    let mut steps = vec![
+        step(LOAD, 0, 0, KIND),
+        // To the refusal: over the next two steps, all calls and the permission.
+        step(EQUAL, 0, count + 3, ARCHITECTURE),
+        step(LOAD, 0, 0, NUMBER),
+        step(AT_LEAST, count + 1, 0, X32),
+    ];
+    for (number, call) in (0..count).zip(calls) {
+        steps.push(step(EQUAL, count - number, 0, call));
+    }
+    steps.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    steps.push(step(RETURN, 0, 0, refuse));
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_refused_and_others_work() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: not root");
+            return;
+        }
+        // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0), and getpid.
+        let script = format!(
+            "print syscall({}, 0, -3, 0) < 0 && $!{{ENOSYS}} ? 'refused' : 'open'; print ' ', syscall({}) == $$;",
+            libc::SYS_keyctl,
+            libc::SYS_getpid
+        );
+        let mut command = Command::new("perl");
+        command.args(["-e", &script]);
+        let Ok(free) = command.output() else {
+            println!("skipped: no perl");
+            return;
+        };
+        assert_eq!(String::from_utf8_lossy(&free.stdout), "open 1");
+        refuse_calls(&mut command);
+        let tame = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&tame.stdout), "refused 1");
+    }
+}
