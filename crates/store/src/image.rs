@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::erofs;
 use elea_formats::release::ImageManifest;
-use elea_formats::tree::{Content, Node, Tree};
+use elea_formats::tree::{Content, ContentRef, Node, Tree};
 use elea_sys::{At as _, durable};
 pub use seal::Unnamed;
 use serde::de::DeserializeOwned;
@@ -130,11 +130,7 @@ impl Store {
             size,
             limit,
         };
-        let content = match tree.follow(path.as_bytes())? {
-            Some(Node::Leaf(id)) => Some(tree.content(id)),
-            _ => None,
-        };
-        match content {
+        match content(tree, path)? {
             Some(Content::Inline(bytes)) if bytes.len() as u64 > limit => {
                 Err(too_large(bytes.len() as u64))
             }
@@ -154,7 +150,7 @@ impl Store {
         limit: u64,
         out: &mut dyn io::Write,
     ) -> Result<bool, Error> {
-        match follow(tree, path)? {
+        match content(tree, path)? {
             Some(Content::Inline(bytes)) => out.write_all(bytes).at("write a copy of", path)?,
             Some(Content::Object { digest, .. }) => self.copy_object(&digest, limit, out)?,
             _ => return Ok(false),
@@ -260,6 +256,14 @@ fn save_layers(folder: &Path, layers: &[Sha256]) -> Result<(), Error> {
         layers: layers.to_vec(),
     };
     save(&folder.join("layers.json"), &layers)
+}
+
+/// What stands at a path, links followed; none if there is nothing, or a folder.
+fn content<'t>(tree: &'t Tree, path: &str) -> Result<Option<ContentRef<'t>>, Error> {
+    Ok(match tree.follow(path.as_bytes())? {
+        Some(Node::Leaf(id)) => Some(tree.content(id)),
+        _ => None,
+    })
 }
 
 fn stored(signatures: &[Signature]) -> Signatures {

@@ -9,10 +9,10 @@ use std::ffi::OsStr;
 use std::fs;
 
 /// What programs of the tree find in it while they run.
-const PREPARE: &str = "mount -t proc proc /mnt/copy/proc
-mount -t tmpfs tmpfs /mnt/copy/dev
-touch /mnt/copy/dev/null
-mount --bind /dev/null /mnt/copy/dev/null
+const PREPARE: &str = "mount --rbind /proc /mnt/tree/proc
+mount -t tmpfs tmpfs /mnt/tree/dev
+touch /mnt/tree/dev/null
+mount --bind /dev/null /mnt/tree/dev/null
 ";
 
 /// Writes the tree out, runs a program in it, behind variables for it (`NAME=value`), and takes in the folder that it
@@ -23,9 +23,9 @@ pub(super) fn run(
     arguments: &[&str],
     made: &str,
 ) -> Result<Nodes, Error> {
-    let folder = job.work.join("copy");
+    let folder = job.work.join("tree");
     written::write(job.store, tree, &folder, job.log, job.progress)?;
-    let chroot = ["chroot", "/mnt/copy", "/usr/bin/env"];
+    let chroot = ["chroot", "/mnt/tree", "/usr/bin/env"];
     let all: Vec<&OsStr> = chroot.iter().chain(arguments).map(OsStr::new).collect();
     let command = program::Sandbox {
         work: job.work,
