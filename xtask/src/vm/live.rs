@@ -1,9 +1,9 @@
 //! A running machine becomes another configuration of itself.
 
 use super::{Base, Scenario, Stage, Told, Trial};
+use crate::Result;
 use crate::guest::BOOT;
 use crate::works::Works;
-use crate::{Result, talk};
 use elea_testkit::Error;
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -97,7 +97,6 @@ fn must(trial: &Trial, image: &str, more: &str, code: i32) -> Result<String> {
     let said = trial
         .guest
         .run(&format!("elea apply --image {image} --plain-http {more}"))?;
-    talk::output(&said.all());
     trial.check(
         said.code == Some(code),
         &format!("code {:?} instead of {code}: {}", said.code, said.all()),
@@ -205,8 +204,15 @@ fn apply(stage: &mut Stage, name: &str) -> Result<Told> {
     trial.mark();
     wait_for(&trial, "2", BOOT)?;
     trial.arrived();
-    let log = trial.guest.ask("elea log")?;
-    trial.check(log.contains("nobody confirmed it in time"), &log)?;
+    // /etc is back before all else is.
+    trial.guest.must(
+        "timeout 300 sh -c 'until elea log | grep -q \"nobody confirmed it in time\"; do sleep 2; done'",
+    )?;
+    let back = look(&trial)?;
+    trial.check(
+        back.file == "2" && back.reloaded == "2" && back.talk != "0",
+        &format!("{back:?}"),
+    )?;
     trial.check(next(&trial)? == 3, "what nobody confirmed boots next")?;
 
     // Somebody confirms; what is only tested is gone after a restart.

@@ -145,7 +145,9 @@ fn told(applied: &Applied) -> String {
     for conflict in &applied.conflicts {
         out.line(format!("/etc/{}", text::plain(conflict)));
     }
-    for number in &applied.replaces {
+    // What waits or was taken back has replaced nothing.
+    let replaces = matches!(applied.effect, Effect::Staged | Effect::Live);
+    for number in applied.replaces.iter().filter(|_| replaces) {
         out.line(format!(
             "generation {number}, which was staged, does not boot next any more"
         ));
