@@ -5,6 +5,8 @@ pub mod local;
 use crate::error::Error;
 use crate::machine::Machine;
 use elea_etc::{Change, Edit, Report, Sides};
+use elea_formats::booted::Etc;
+use elea_formats::state::{State, is_in};
 use elea_sys::At as _;
 use elea_sys::root::Root;
 use serde::Serialize;
@@ -62,7 +64,12 @@ pub fn diff(machine: &Machine) -> Result<EtcDiff, Error> {
         upper: &upper,
         lower: &lower,
     };
-    let all = elea_etc::edits(&sides)?;
+    let mut all = elea_etc::edits(&sides)?;
+    if machine.booted().is_some_and(|b| b.etc == Etc::Ephemeral)
+        && let Ok(list) = crate::state::declared(machine)
+    {
+        all = not_kept(all, &list);
+    }
     let (own, edits) = all.into_iter().partition(|edit| edit.machine);
     Ok(EtcDiff {
         schema: SCHEMA,
@@ -71,6 +78,16 @@ pub fn diff(machine: &Machine) -> Result<EtcDiff, Error> {
         machine: own,
         report: report(&machine.generation(number)),
     })
+}
+
+/// The edits without the places at which the initrd shows what is kept, and the folders that it made for them.
+fn not_kept(edits: Vec<Edit>, list: &State) -> Vec<Edit> {
+    let ours = |edit: &Edit| {
+        let path = format!("/etc/{}", elea_etc::text(&edit.path));
+        let mut keep = list.keep.iter().map(|one| one.path.as_str());
+        keep.any(|kept| is_in(&path, kept) || edit.change == Change::Added && is_in(kept, &path))
+    };
+    edits.into_iter().filter(|edit| !ours(edit)).collect()
 }
 
 /// What the initrd reported when a generation first ran.
@@ -183,4 +200,40 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
         program: "cp",
         said: said.trim().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_no_edit() {
+        let keep = |path: &str| {
+            format!(r#"{{"path":"{path}","kind":"file","mode":"0644","uid":0,"gid":0}}"#)
+        };
+        let text = format!(
+            r#"{{"schema":"elea.state/1","mode":"ephemeral","keep":[{},{}]}}"#,
+            keep("/etc/a.conf"),
+            keep("/etc/new/b.conf")
+        );
+        let list = State::parse(text.as_bytes()).unwrap();
+        let edit = |path: &str, change| Edit {
+            path: path.into(),
+            change,
+            machine: false,
+        };
+        let edits = vec![
+            edit("a.conf", Change::Modified),
+            edit("a.conf.d", Change::Added),
+            edit("new", Change::Added),
+            edit("new/b.conf", Change::Added),
+            edit("new/c.conf", Change::Added),
+        ];
+        let left = not_kept(edits, &list);
+        let left: Vec<&[u8]> = left.iter().map(|edit| &edit.path[..]).collect();
+        assert_eq!(left, [&b"a.conf.d"[..], b"new/c.conf"]);
+        // A folder of the image's whose mode was changed is an edit, whatever is in it.
+        let changed = vec![edit("new", Change::Modified)];
+        assert_eq!(not_kept(changed, &list).len(), 1);
+    }
 }

@@ -23,17 +23,23 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea rollback")?;
     let changed = choose::rollback(&machine, args.number, args.change.options())?;
-    // What the older release cannot read is said, whatever becomes of it.
     if let Some(image) = changed.image() {
-        let offers = versions::offers(&machine, Some(image))?;
-        for offer in &offers {
-            let fits = offer.snapshot.is_some() && args.restore_state;
-            let then = if fits {
-                "it is restored at that boot"
-            } else {
-                "it stays as it is"
-            };
-            context.say(&format!("{offer}; {then}"));
+        // The rollback itself is done: what cannot be known of the data does not undo it.
+        match versions::offers(&machine, Some(image)) {
+            Ok(offers) => {
+                for offer in &offers {
+                    let fits = offer.snapshot.is_some() && args.restore_state;
+                    let then = if fits {
+                        "it is restored at that boot"
+                    } else {
+                        "the data stays as it is"
+                    };
+                    context.say(&format!("{offer}; {then}"));
+                }
+            }
+            Err(e) => context.say(&format!(
+                "whether the data of services fits is not known: {e}"
+            )),
         }
         if let (true, Some(number), false) = (args.restore_state, changed.number, changed.dry_run) {
             versions::request(&machine, number)?;

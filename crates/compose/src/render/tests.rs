@@ -497,3 +497,23 @@ fn secrets_are_handed_to_their_units() {
     assert_eq!(modes, [0o700, 0o600, 0o600]);
     verify(&made);
 }
+
+#[test]
+fn versions_of_state_are_looked_at_before_services_start() {
+    let plain =
+        "[state]\nmode = \"ephemeral\"\n[state.directories.\"/var/lib/a\"]\nmode = \"0700\"\n";
+    assert!(rendered(plain).files.is_empty());
+    let with = rendered(&format!(
+        "{plain}[state.files.\"/etc/a\"]\nversion = 1\nhow = \"symlink\"\n"
+    ));
+    let path = "/etc/systemd/system/elea-state.service";
+    let unit = text(&with, path);
+    assert!(unit.contains("Before=sysinit.target\n"), "{unit}");
+    assert_eq!(with.units["elea-state.service"], "state");
+    // The program is not on the machine that builds: systemd would miss it.
+    let mut judged = with;
+    if let Some(made) = judged.files.get_mut(path) {
+        made.file.content = Content::Text(unit.replace("/usr/bin/elea", "/bin/true"));
+    }
+    verify(&judged);
+}

@@ -125,17 +125,11 @@ pub fn list(machine: &Machine) -> Result<List, Error> {
             out.orphaned = std::mem::take(&mut walk.found);
             for edit in crate::etc::diff(machine)?.edits {
                 let path = format!("/etc/{}", elea_etc::text(&edit.path));
-                if !list
-                    .keep
-                    .iter()
-                    .any(|one| is_in(&path, &one.path) || is_in(&one.path, &path))
-                {
-                    out.undeclared.push(Found {
-                        size: size(Path::new(&path))?,
-                        path,
-                        why: "changed on this machine (`elea etc diff`)",
-                    });
-                }
+                out.undeclared.push(Found {
+                    size: size(Path::new(&path))?,
+                    path,
+                    why: "changed on this machine (`elea etc diff`)",
+                });
             }
         }
         Mode::Persistent => {

@@ -292,6 +292,12 @@ pub(super) fn carry_out(kept: &Kept<'_>, generation: u64, asked: bool) -> Result
 
 /// Data that is newer than the release in `image` (the running one, if there is none).
 pub fn offers(machine: &Machine, image: Option<&Digest>) -> Result<Vec<Offer>, Error> {
+    let folder = machine.state().root().join("state");
+    let versions = Versions::load(&folder)?;
+    // Without any there is nothing to compare, and no image needs to be looked into.
+    if versions.versions.is_empty() {
+        return Ok(Vec::new());
+    }
     let list = match image {
         None => declared(machine)?,
         Some(image) => {
@@ -299,13 +305,7 @@ pub fn offers(machine: &Machine, image: Option<&Digest>) -> Result<Vec<Offer>, E
             read??
         }
     };
-    let folder = machine.state().root().join("state");
-    let steps = plan(
-        &list,
-        &Versions::load(&folder)?,
-        &snapshot::load(&folder),
-        false,
-    );
+    let steps = plan(&list, &versions, &snapshot::load(&folder), false);
     let offers = steps.into_iter().filter_map(|step| match step {
         Step::Offer(offer) => Some(offer),
         _ => None,

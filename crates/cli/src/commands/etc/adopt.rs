@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Write what was changed in /etc into the config
 ///
 /// A change that a key stands for becomes that key; another file is copied beside the config,
-/// with an entry of [files]. Comments and layout of the config stay. Secrets are refused.
+/// with an entry for it. Comments and layout of the config stay. Secrets are refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Paths, with or without /etc; a folder stands for all in it [default: all that is changed]
