@@ -11,8 +11,9 @@ use sha2::Digest as _;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-/// Where dpkg keeps its database, below an image's root. Images without dpkg itself have a folder of control files.
-const STATUS: &str = "var/lib/dpkg/status";
+/// Where dpkg keeps its database, below an image's root: in images of Elea, whose `/var` is empty, and elsewhere.
+/// Images without dpkg itself have a folder of control files.
+const STATUS: [&str; 2] = ["usr/lib/sysimage/dpkg/status", "var/lib/dpkg/status"];
 const STATUS_FOLDER: &str = "var/lib/dpkg/status.d";
 /// The largest database that is read, in bytes.
 const MAX_STATUS: u64 = 64 << 20;
@@ -140,8 +141,10 @@ impl Store {
     /// dpkg's database as one text, and when it was written, in seconds since 1970.
     fn status(&self, tree: &Tree, image: &Digest) -> Result<(String, i64), Error> {
         let mut text = Vec::new();
-        if let Some(status) = self.read_file(tree, STATUS, MAX_STATUS)? {
-            text.extend(status);
+        for path in STATUS {
+            if text.is_empty() {
+                text.extend(self.read_file(tree, path, MAX_STATUS)?.unwrap_or_default());
+            }
         }
         if let Some(folder) = tree.directory(STATUS_FOLDER.as_bytes()) {
             for (name, _) in tree.entries(folder) {
@@ -162,8 +165,8 @@ impl Store {
             return Err(Error::NoPackages { image: *image });
         }
         // The newest of what stands where databases stand.
-        let places = ["usr/lib/sysimage/dpkg/status", STATUS, STATUS_FOLDER];
-        let time = places.iter().filter_map(|path| {
+        let places = STATUS.into_iter().chain([STATUS_FOLDER]);
+        let time = places.filter_map(|path| {
             Some(match tree.get(path.as_bytes())? {
                 Node::Leaf(id) => tree.leaf(id).meta.mtime.seconds,
                 Node::Directory(id) => tree.meta(id).mtime.seconds,

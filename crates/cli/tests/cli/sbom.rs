@@ -76,6 +76,13 @@ fn every_package_is_there_with_version_licence_and_source() {
     debian(&elea, "tree");
     let tree = elea.path("tree").display().to_string();
     elea.good(&format!("image import dir:{tree} --name a"));
+    // An image of Elea has nothing in /var.
+    fs::remove_dir_all(elea.path("tree/var")).unwrap();
+    elea.good(&format!("image import dir:{tree} --name b"));
+    let of = |name: &str| -> Value {
+        serde_json::from_str(&elea.good(&format!("image show {name} --sbom spdx"))).unwrap()
+    };
+    assert_eq!(of("a")["packages"][1], of("b")["packages"][1]);
     let spdx = elea.good("image show a --sbom spdx");
     assert_eq!(spdx, elea.good("--json image show a --sbom spdx"));
     let document: Value = serde_json::from_str(&spdx).unwrap();
