@@ -93,7 +93,7 @@ probe 'devtmpfs', sub { mounts('devtmpfs', 'x') };
 probe 'mount-disk', sub { call('mknod', '/disk', 060600, ($major << 8) | ($minor & 255)); mounts('ext4', '/disk') };
 
 # The kernel.
-probe 'clock', sub { call('settimeofday', pack('q q', 1, 0), 0) };
+probe 'clock', sub { call('settimeofday', pack('q q', time, 0), 0) };
 probe 'hostname', sub { call('sethostname', 'probe', 5) };
 probe 'module', sub { call('init_module', "x", 1, "") || !($!{EPERM} || $!{ENOSYS}) };
 probe 'module-file', sub { call('finit_module', -1, "", 0) || !($!{EPERM} || $!{ENOSYS}) };
