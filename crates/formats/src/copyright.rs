@@ -8,6 +8,7 @@ mod names;
 use crate::control::{self, Stanza};
 use crate::digest::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 /// A text is kept up to this many bytes.
 const MAX_TEXT: usize = 64 << 10;
@@ -72,9 +73,12 @@ pub fn parse(package: &str, text: &str) -> Licences {
     }
     all.remove("");
     let alone = all.len() < 2;
-    let parts = all.into_iter().map(|part| match part.contains(" OR ") {
-        true if !alone => format!("({part})"),
-        _ => part,
+    let parts = all.into_iter().map(|part| {
+        if part.contains(" OR ") && !alone {
+            format!("({part})")
+        } else {
+            part
+        }
     });
     let parts: Vec<String> = parts.collect();
     out.expression = (!parts.is_empty()).then(|| parts.join(" AND "));
@@ -130,7 +134,8 @@ impl Licences {
                 out.push_str(joiner);
             }
             if groups.len() > 1 && part.contains(' ') {
-                out.push_str(&format!("({part})"));
+                // Writing to a string does not fail.
+                let _ = write!(out, "({part})");
             } else {
                 out.push_str(&part);
             }
@@ -184,9 +189,10 @@ impl Licences {
         let mut kept = text.to_owned();
         if kept.len() > MAX_TEXT {
             kept.truncate(kept.floor_char_boundary(MAX_TEXT));
-            kept.push_str(&format!(
+            let _ = write!(
+                kept,
                 "\n[…] The rest is in /usr/share/doc/{name}/copyright."
-            ));
+            );
         }
         let text = Text {
             name: name.to_owned(),
@@ -206,7 +212,7 @@ mod tests {
             "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
                 .to_owned();
         for name in names {
-            text += &format!("Files: x\nCopyright: y\nLicense: {name}\n\n");
+            let _ = write!(text, "Files: x\nCopyright: y\nLicense: {name}\n\n");
         }
         parse("pkg", &text).expression.unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What an image is made of, as documents that other programs read: SPDX 2.3 and CycloneDX 1.6.
+//! What an image is made of, as documents that other programs read: SPDX 2.3 and `CycloneDX` 1.6.
 //!
 //! The same bill gives the same bytes: no clock, no random number.
 

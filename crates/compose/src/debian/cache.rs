@@ -277,15 +277,17 @@ mod tests {
         fill(&[&a, &b], false).unwrap();
         assert_eq!(fs::read(cache.path(&b.sha256)).unwrap(), b"second");
         // What the archive dropped is named, all of it; what is still there is kept meanwhile.
-        let (d, e) = (package("d", b"fourth"), package("e", b"fifth"));
-        let f = package("f", b"sixth");
+        let (fourth, fifth) = (package("d", b"fourth"), package("e", b"fifth"));
+        let sixth = package("f", b"sixth");
         fs::write(pool.join("f.deb"), "sixth").unwrap();
-        let error = fill(&[&d, &f, &e], false).unwrap_err().to_string();
+        let error = fill(&[&fourth, &sixth, &fifth], false)
+            .unwrap_err()
+            .to_string();
         for words in ["2 packages", "d 1", "e 1", "elea lock --update d e"] {
             assert!(error.contains(words), "{error}");
         }
-        assert!(cache.has(&f.sha256).unwrap());
-        fs::remove_file(cache.path(&f.sha256)).unwrap();
+        assert!(cache.has(&sixth.sha256).unwrap());
+        fs::remove_file(cache.path(&sixth.sha256)).unwrap();
         // What the archive has now is another file.
         let c = package("a", b"third");
         let gone = package("d", b"fourth");

@@ -1,6 +1,6 @@
 //! What `systemctl enable`, `disable` and `mask` do to the links in `/etc/systemd/system`, on a tree in memory.
 //!
-//! The rules are those of `systemctl(1)`, `systemd.unit(5)` ("[Install] section options") and, where these are silent, of
+//! The rules are those of `systemctl(1)`, `systemd.unit(5)` ("Install section options") and, where these are silent, of
 //! systemd's own `install.c` as of version 252: a test compares both on the same folders.
 
 use super::tree::{Kind, Tree};

@@ -166,17 +166,14 @@ impl Solver<'_> {
             ..setup
         };
         let mut archives = releases(&main, &apt.releases()?);
-        let loader = match self.kept_loader(pool, &cache)? {
-            Some((loader, release)) => {
-                archives.push(release);
-                loader
-            }
-            None => {
-                let apt = Apt::new(&self.work.join("loader"), setup, &log)?;
-                let loader = self.loader(&apt, pool)?;
-                archives.extend(releases(pool, &apt.releases()?));
-                loader
-            }
+        let loader = if let Some((loader, release)) = self.kept_loader(pool, &cache)? {
+            archives.push(release);
+            loader
+        } else {
+            let apt = Apt::new(&self.work.join("loader"), setup, &log)?;
+            let loader = self.loader(&apt, pool)?;
+            archives.extend(releases(pool, &apt.releases()?));
+            loader
         };
         let epoch = newest(&archives)?;
         Ok(Lock {

@@ -101,6 +101,7 @@ mod tests {
     use crate::debian::apt::Setup;
     use elea_formats::digest::Sha256;
     use elea_sys::progress::Silent;
+    use std::fmt::Write as _;
     use std::fs;
     use std::path::Path;
     use std::process::Command;
@@ -110,7 +111,8 @@ mod tests {
         fs::create_dir(folder).unwrap();
         let mut index = String::new();
         for (name, version, more) in packages {
-            index += &format!(
+            let _ = write!(
+                index,
                 "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: x <x@localhost>\n{more}Description: x\n\
                  Filename: ./{name}_{version}.deb\nSize: 10\nSHA256: {}\n\n",
                 Sha256::of(format!("{name} {version}").as_bytes())
@@ -169,7 +171,8 @@ mod tests {
         let old: Vec<&Package> = old.iter().collect();
         let moved = |old: &[&Package], names: &[&str]| -> String {
             let found = versions(&apt, old, names, &Silent).unwrap();
-            found.iter().map(|(n, v)| format!("{n}={v} ")).collect()
+            let words = found.iter().map(|(n, v)| format!("{n}={v}"));
+            words.collect::<Vec<_>>().join(" ") + " "
         };
         assert_eq!(
             moved(&old, &[]),

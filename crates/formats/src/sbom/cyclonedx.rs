@@ -1,4 +1,4 @@
-//! CycloneDX 1.6, as JSON.
+//! `CycloneDX` 1.6, as JSON.
 
 use super::{Bill, Part, is_url, person};
 use serde_json::{Value, json};

@@ -26,7 +26,8 @@ pub(crate) struct Args {
 enum Sbom {
     /// SPDX 2.3
     Spdx,
-    /// CycloneDX 1.6
+    // What a person reads has no marks of code.
+    #[value(help = "CycloneDX 1.6")]
     Cyclonedx,
 }
 
