@@ -36,7 +36,10 @@ pub(crate) fn prepare(
         fs::create_dir_all(folder.join("work")).at("create", folder.join("work"))?;
         return Ok(Etc::Kept);
     }
-    let from = last_run().filter(|n| *n != target.number && has_upper(*n));
+    let other = |n: &u64| *n != target.number && has_upper(*n);
+    // After an ephemeral one, which has no edits to carry, what this generation repeats has them.
+    let repeats = || manifest(target.number)?.from.filter(other);
+    let from = last_run().filter(other).or_else(repeats);
     let carried = match from {
         Some(from) => carry_from(from, target, root, backing, drivers),
         None => fresh(target.number, root).map(drop),
