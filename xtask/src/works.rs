@@ -51,6 +51,8 @@ pub(crate) enum Release {
     Second,
     /// 3.0, bad.
     Third(Break),
+    /// 4.0, good: `/etc` and `/var` are fresh at each boot.
+    Ephemeral,
 }
 
 impl Release {
@@ -60,6 +62,7 @@ impl Release {
             Self::First => "1.0",
             Self::Second => "2.0",
             Self::Third(_) => "3.0",
+            Self::Ephemeral => "4.0",
         }
     }
 
@@ -72,6 +75,7 @@ impl Release {
     pub(crate) fn tag(self) -> String {
         match self {
             Self::Third(kind) => format!("3.0-{}", kind.name()),
+            Self::Ephemeral => "ephemeral".to_owned(),
             _ => self.version().to_owned(),
         }
     }

@@ -277,6 +277,12 @@ impl Trial {
         Ok(all.join(", "))
     }
 
+    /// An error unless a command prints just this.
+    pub(crate) fn says(&self, command: &str, wanted: &str) -> Result<()> {
+        let said = self.guest.must(command)?;
+        self.check(said.trim() == wanted, &format!("`{command}` says `{said}`"))
+    }
+
     /// An error unless a thing holds.
     pub(crate) fn check(&self, holds: bool, what: &str) -> Result<()> {
         if holds {

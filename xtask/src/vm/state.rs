@@ -21,6 +21,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         run: rollback,
     },
     Scenario {
+        name: "ephemeral",
+        done: "a release whose /etc and /var are fresh at each boot, over three boots, and a rollback to one whose are not",
+        run: ephemeral,
+    },
+    Scenario {
         name: "btrfs",
         done: "the whole path on a btrfs root: install, upgrade to 2.0, to 3.0 that fails its health check, rollback",
         run: btrfs,
@@ -126,6 +131,70 @@ fn rollback(stage: &mut Stage, name: &str) -> Result<Told> {
     trial.told(
         "1.0 runs with every edit, and reads log, store and generations",
         "the operation log".into(),
+    )
+}
+
+/// What a person writes before each boot of the ephemeral release, and what must be there after it.
+const WRITES: &str = "echo $N > /var/lib/person/data; echo $N > /etc/person.conf; echo $N > /etc/linked/x; \
+    echo lost > /var/lib/lost; echo lost > /etc/lost; echo lost > /etc/hostname; echo $N > /root/home";
+
+fn ephemeral(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    stage.publish(Release::Ephemeral)?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    let own = "cat /etc/machine-id /elea/state/ssh/*.pub";
+    let identity = trial.guest.must(own)?;
+    trial.guest.must(
+        "mkdir /var/lib/person && echo 0 > /var/lib/person/data && echo 0 > /etc/person.conf && echo edit > /etc/other.conf && echo old > /var/lib/old",
+    )?;
+    trial.guest.must("elea upgrade")?;
+    trial.mark();
+    trial.guest.reboot_to("4.0", BOOT)?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    // What the persistent release had of it is there, and nothing else.
+    let kept = "cat /var/lib/person/data /etc/person.conf";
+    trial.says(kept, "0\n0")?;
+    trial.guest.must("! ls /etc/other.conf /var/lib/old")?;
+    for boot in 1..=2 {
+        trial.guest.must(&WRITES.replace("$N", &boot.to_string()))?;
+        trial.guest.reboot_to("4.0", BOOT)?;
+        trial.guest.wait_committed(BOOT)?;
+        trial.says(kept, &format!("{boot}\n{boot}"))?;
+        trial.says("cat /etc/linked/x /root/home", &format!("{boot}\n{boot}"))?;
+        trial.says("cat /etc/hostname", "hello")?;
+        trial.guest.must("! ls /var/lib/lost /etc/lost")?;
+        trial.says(own, identity.trim())?;
+        trial.says("elea etc diff", "")?;
+        trial.says("systemctl --failed --no-legend", "")?;
+    }
+    trial
+        .guest
+        .must("test $(journalctl --list-boots -q | wc -l) -ge 4")?;
+    trial.guest.must("systemctl start elea-tidy.service")?;
+    trial.says("ls /sysroot/elea/state/boots | wc -l", "1")?;
+    let list = trial.guest.must("elea state list")?;
+    for line in ["declared", "orphaned    /sysroot/elea/state/var/lib/old"] {
+        trial.check(list.contains(line), &format!("`elea state list`: {list}"))?;
+    }
+    trial
+        .guest
+        .must("elea state snapshot && echo 3 > /var/lib/person/data")?;
+    trial
+        .guest
+        .must("elea state restore 1 /var/lib/person --yes")?;
+    trial.says(kept, "2\n2")?;
+    trial.guest.must("elea rollback 1")?;
+    trial.guest.reboot_to("1.0", BOOT)?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.says(
+        "cat /var/lib/person/data /var/lib/old /etc/other.conf",
+        "2\nold\nedit",
+    )?;
+    trial.told(
+        "what is declared is there after each boot and nothing else is; 1.0 has that and what it had before",
+        "`elea state list`".into(),
     )
 }
 
