@@ -7,6 +7,7 @@
 pub mod build;
 pub mod config;
 mod debian;
+pub mod elsewhere;
 mod finish;
 pub mod initrd;
 mod known;

@@ -1,5 +1,7 @@
 //! `elea build`.
 
+mod check;
+
 use crate::commands::image::tar;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
@@ -22,9 +24,12 @@ pub(crate) struct Args {
     config: PathBuf,
     #[command(flatten)]
     inputs: options::Inputs,
-    /// Build it again and compare with the image of the same name
+    /// Build it a second time from nothing, in other circumstances, and show every file that differs
     #[arg(long, conflicts_with = "outputs")]
     check: bool,
+    /// Make everything anew, whatever is kept of earlier builds
+    #[arg(long)]
+    fresh: bool,
     /// Write it out too: disk:FILE, oci:DIR:TAG or tar:FILE
     #[arg(short, long = "output", value_name = "TO")]
     outputs: Vec<Reference>,
@@ -53,6 +58,10 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    if args.check && args.config == Path::new("-") {
+        let text = "`--check` reads the config twice, and stdin is read once";
+        return Err(Failure::new(Code::Usage, text).hint("write it into a file"));
+    }
     let purpose = args.inputs.purpose(!args.dry_run);
     let config = context.checked_config(&args.config, purpose, disks(args, context)?)?;
     if !args.dry_run {
@@ -60,8 +69,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let bars = context.bars();
     let mut options = args.inputs.options(context)?;
-    // A copy of what was made before would prove nothing.
-    options.fresh = args.check;
+    options.fresh = args.fresh;
     let before = lock::load(&config)?;
     let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {
@@ -71,19 +79,19 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = context.store_or_new("elea build")?;
     let _lease = store.lease("elea build")?;
     // A build that fails later begins with the same packages.
-    if before.is_none_or(|b| !b.own || b.lock != resolved) && !args.check {
+    if before.is_none_or(|b| !b.own || b.lock != resolved) {
         lock::save(&config, &resolved)?;
     }
     let built = build::build(&config, &resolved, &store, &options, &bars)
         .map_err(|e| context.build_error(e))?;
     let name = args.name.clone().unwrap_or_else(|| name_of(&config));
-    if args.check {
-        return compare(&store, &name, &built.image, context);
-    }
     if built.lock_changed {
         lock::save(&config, &built.lock)?;
     }
     store.set_ref(&name, &built.image)?;
+    if args.check {
+        return check::run(&config, &store, &built.image, &options, context);
+    }
     for output in &args.outputs {
         match output {
             Reference::Tar(path) => {
@@ -156,23 +164,6 @@ pub(super) fn image(
         store.set_ref(&name_of(&config), &built.image)?;
     }
     Ok(built.image)
-}
-
-fn compare(store: &Store, name: &str, built: &Digest, context: &Context) -> Outcome {
-    let known = store.resolve(name)?;
-    if known == *built {
-        context.say(&format!("{name}: built again, and the same: {built}"));
-        return Ok(Code::Done);
-    }
-    Err(Failure::new(
-        Code::Verification,
-        format!("the build gave {built}, and `{name}` is {known}"),
-    )
-    .hint(format!(
-        "`elea image diff {} {}` shows what differs",
-        known.short(),
-        built.short()
-    )))
 }
 
 /// What is wrong with the disks that are to be written, before anything is built for them.

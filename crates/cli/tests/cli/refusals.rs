@@ -38,6 +38,10 @@ fn wrong_command_lines_are_explained() {
         ),
         ("lock --update Bash", &["`Bash` is no name of a package"]),
         ("build --locked --update bash", &["cannot be used with"]),
+        (
+            "build --check -",
+            &["reads the config twice", "into a file"],
+        ),
         ("imag list", &["unrecognized subcommand", "'image'"]),
         ("image list --jsn", &["unexpected argument", "--json"]),
         ("image rm", &["required arguments"]),
