@@ -13,6 +13,7 @@ mod inside;
 mod layout;
 mod release;
 mod services;
+mod source;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,7 @@ pub(crate) fn finish(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Lock, Error> 
     services::settle(job, tree)?;
     let payload = boot::payload(job, tree)?;
     release::write(job, tree, &payload)?;
+    source::write(job, tree, &lock)?;
     state::settle(job, tree, &accounts)?;
     var::settle(tree)?;
     layout::settle(tree)?;

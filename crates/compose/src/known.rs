@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Changes when the same inputs give another image.
-const VERSION: &str = "elea.known-build/1";
+const VERSION: &str = "elea.known-build/2";
 /// How many builds are remembered.
 const MOST: usize = 64;
 

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod preflight;
 mod program;
 mod render;
+pub mod source;
 pub mod steps;
 mod written;
 

@@ -1,5 +1,7 @@
 //! `elea image verify`.
 
+mod rebuild;
+
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Network, Trust};
@@ -9,12 +11,17 @@ use elea_formats::oci::reference::Reference;
 use elea_store::trust::Verdict;
 use serde::Serialize;
 
-/// Say who signed an image, and whether that key is trusted
+/// Say who signed an image, and whether that key is trusted; or build it again and compare
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// registry:…, oci:DIR:TAG, oci-archive:FILE, or a name in the store
     #[arg(value_name = "REF")]
     reference: Reference,
+    /// Build it again from what is inside it, and compare: of an image in the store. Signatures are not asked for
+    #[arg(long)]
+    rebuild: bool,
+    #[command(flatten)]
+    inputs: rebuild::Inputs,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -39,6 +46,9 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
+    if args.rebuild {
+        return rebuild::run(&args.reference, &args.inputs, context);
+    }
     let policy = args.trust.policy(&context.global.root)?;
     let options = args.network.options()?;
     let verdict = places::verdict(
