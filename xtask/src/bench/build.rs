@@ -32,7 +32,7 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
         ));
         all[4].push(used);
         let ways = [
-            ("--check", works.build_command(Release::First)?, "--check"),
+            ("--fresh", works.build_command(Release::First)?, "--fresh"),
             ("a file changed", changed(works, round)?, "--locked"),
             (
                 "nothing changed",
@@ -60,7 +60,7 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
         title: "Build with a warm package cache",
         head: cells(["what", "wall s", "CPU s", "memory MB"]),
         rows: vec![
-            row("`elea build --check`: all of it afresh", &all[0]),
+            row("`elea build --fresh`: all of it afresh", &all[0]),
             row("`elea build`: another file in the config", &all[1]),
             row("`elea build`: nothing changed", &all[2]),
             row("`elea build`: a small package more", &all[3]),
@@ -68,7 +68,7 @@ pub(super) fn builds(works: &Works, rounds: usize) -> Result<Section> {
         ],
         how: format!(
             "`examples/hello/elea.toml`, {rounds} rounds with one lock and every package in the cache. Afresh: unpacking and configuring, the initrd,\n\
-             import, seal, and the comparison with the first image, which was the same each time. The second row lays the config over the\n\
+             import and seal. The second row lays the config over the\n\
              kept tree of the packages, and is what a change of files, users or services costs; the third finds that this was built before; the fourth\n\
              installs one more package (another one in each round, its lock made before) on the kept tree. The last is mmdebstrap on the same files,\n\
              into a folder: without the config, an initrd, an import and an image."
