@@ -55,7 +55,7 @@ probe 'tcp-outside', sub { socket(my $s, PF_INET, SOCK_STREAM, 0) or return 0; $
 probe 'udp', sub { socket(my $s, PF_INET, SOCK_DGRAM, 0) or return 0; send $s, 'x', 0, $address };
 probe 'raw', sub { socket my $s, PF_INET, SOCK_RAW, 1 };
 probe 'packet', sub { socket my $s, 17, SOCK_RAW, 0x300 };
-probe 'dns', sub { gethostbyname 'deb.debian.org' };
+probe 'dns', sub { gethostbyname 'example.org' };
 probe 'abstract', sub { unix("\0$abstract") };
 probe 'interface-up', sub { socket(my $s, PF_INET, SOCK_DGRAM, 0) or return 0; ioctl $s, 0x8914, pack('a16 s x22', 'lo', 1) };
 
