@@ -92,7 +92,7 @@ impl Trust {
 pub(crate) const DISK: u64 = 8 << 30;
 
 /// What a build takes beside its config.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Inputs {
     /// Take this specialisation of the config instead of the system itself
     #[arg(long, value_name = "NAME")]

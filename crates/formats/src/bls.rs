@@ -14,6 +14,8 @@ pub const TRIES: u32 = 3;
 pub const SORT_KEY: &str = "elea";
 /// The sort-key of the rescue entry: after every generation.
 pub const RESCUE_SORT_KEY: &str = "elea-zz";
+/// The sort-key of specialisations: after the rescue entry, so that none boots by itself.
+pub const SPECIALISATION_SORT_KEY: &str = "elea-zz-specialisation";
 /// The longest entry text that is read, in bytes.
 pub const MAX_TEXT: usize = 64 * 1024;
 

@@ -23,6 +23,15 @@ pub struct Payload {
     pub size: u64,
 }
 
+/// What a generation is beside another one: a specialisation of the same config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Specialisation {
+    /// Its name in the config.
+    pub name: String,
+    /// The number of the generation that it stands beside, and with which it goes.
+    pub of: u64,
+}
+
 /// A generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
@@ -56,6 +65,9 @@ pub struct Generation {
     pub oci_manifest: Option<Sha256>,
     /// The number whose image and decision it repeats (a rollback), if any.
     pub from: Option<u64>,
+    /// Set for one that is in the boot menu to be picked, and never boots by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specialisation: Option<Specialisation>,
     /// When it was staged, RFC 3339 in UTC.
     pub created: String,
 }
@@ -83,15 +95,32 @@ impl Generation {
         Sha256::of(text.as_bytes())
     }
 
-    /// The same image, kernel and arguments as another generation, `from` this one.
+    /// The same image, kernel and arguments as another generation, `from` this one. Of a
+    /// specialisation it is one that boots by itself.
     #[must_use]
     pub fn repeated(&self, number: u64, created: String) -> Self {
         Self {
             number,
             from: Some(self.number),
+            specialisation: None,
             options: numbered(&self.options, Some(number)),
             created,
             ..self.clone()
+        }
+    }
+
+    /// The same as a specialisation of generation `of`, with a number of its own.
+    #[must_use]
+    pub fn beside(self, name: &str, of: u64, number: u64) -> Self {
+        let created = self.created.clone();
+        let specialisation = Specialisation {
+            name: name.to_owned(),
+            of,
+        };
+        Self {
+            from: None,
+            specialisation: Some(specialisation),
+            ..self.repeated(number, created)
         }
     }
 

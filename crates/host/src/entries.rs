@@ -63,6 +63,12 @@ impl Own {
     pub fn may_boot(&self) -> bool {
         self.counter.is_none_or(|counter| counter.left > 0)
     }
+
+    /// Whether it is there to be picked by hand, and never boots by itself.
+    pub fn is_specialisation(&self) -> bool {
+        let key = format!("sort-key {}", bls::SPECIALISATION_SORT_KEY);
+        self.text.lines().any(|line| line.trim() == key)
+    }
 }
 
 /// All that is in the folder of entries.
@@ -140,10 +146,10 @@ impl Entries {
         })
     }
 
-    /// The good generations (no counter), in order.
+    /// The good generations (no counter) that boot by themselves, in order.
     pub fn good(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.generations()
-            .filter(|(_, own)| own.counter.is_none())
+            .filter(|(_, own)| own.counter.is_none() && !own.is_specialisation())
             .map(|(number, _)| number)
     }
 
@@ -223,10 +229,14 @@ fn is_temporary(name: &str) -> bool {
 /// The entry of a generation.
 pub fn entry(generation: &Generation) -> Entry {
     let path = |payload: &elea_formats::generation::Payload| format!("/elea/{}", payload.sha256);
+    let sort_key = match &generation.specialisation {
+        None => bls::SORT_KEY,
+        Some(_) => bls::SPECIALISATION_SORT_KEY,
+    };
     Entry {
         title: Some(format!("{} ({})", generation.title, generation.number)),
         version: Some(generation.number.to_string()),
-        sort_key: Some(bls::SORT_KEY.into()),
+        sort_key: Some(sort_key.into()),
         linux: Some(path(&generation.kernel)),
         initrds: generation.initrds.iter().map(path).collect(),
         options: Some(generation.options.clone()),

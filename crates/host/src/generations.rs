@@ -6,6 +6,7 @@ use crate::plan::{Keep, keep};
 use crate::view::{State, View};
 use elea_formats::bls::Counter;
 use elea_formats::digest::Digest;
+use elea_formats::generation::Specialisation;
 use serde::Serialize;
 
 /// The value of `schema`.
@@ -36,6 +37,8 @@ pub struct Line {
     pub image: Option<Digest>,
     /// The number that it repeats.
     pub from: Option<u64>,
+    /// What it is beside another generation, if it is a specialisation.
+    pub specialisation: Option<Specialisation>,
     /// When it was staged, RFC 3339 in UTC.
     pub created: Option<String>,
     /// Why it failed.
@@ -102,6 +105,7 @@ fn line(
         version: manifest.map(|m| m.version.clone()),
         image: manifest.map(|m| m.image),
         from: manifest.and_then(|m| m.from),
+        specialisation: manifest.and_then(|m| m.specialisation.clone()),
         created: manifest.map(|m| m.created.clone()),
         reason: view.failure(number).filter(|_| failed).map(str::to_owned),
         evidence: folder.map_or(0, |f| f.evidence.len()),

@@ -21,6 +21,7 @@ mod plan;
 mod prepare;
 mod protect;
 mod report;
+mod specialise;
 mod state;
 mod system;
 mod units;
@@ -39,6 +40,7 @@ pub use journal::{
 pub use plan::{Account, Boot, Differences, Plan, Reason, SCHEMA, Side, Step, plan, undo};
 pub use protect::Need;
 pub use report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
+pub use specialise::Beside;
 pub use state::{Active, Live, PROPERTIES};
 pub use system::{Etc, REVERT_TIMER, System, revert_timer};
 pub use units::{BadUnit, Definition, Found, Units};

@@ -4,11 +4,13 @@
 mod collect;
 mod commit;
 mod repair;
+mod specialise;
 mod stage;
 
 pub use collect::{Keep, collect, keep};
 pub use commit::{commit, condemn, failed, healthy, unhealthy};
 pub use repair::repair;
+pub use specialise::specialise;
 pub use stage::{note, pin, reserve, retry, rollback, stage, unstage};
 
 use crate::entries::Entries;

@@ -58,6 +58,9 @@ pub fn plan(view: &View, booted: Option<u64>, shown: Option<u64>) -> Result<Undo
         match &record.event {
             Event::Pinned { number } => return Ok(Undo::Pin(*number, false)),
             Event::Unpinned { number } => return Ok(Undo::Pin(*number, true)),
+            // Specialisations come and go with what they stand beside.
+            Event::Armed { number } | Event::Unstaged { number }
+                if view.stands_beside(*number).is_some() => {}
             Event::Unstaged { number } => return Err(Why::TakenBack(*number)),
             // A switch that was taken back is none.
             Event::Reverted { number, .. } => {
@@ -85,7 +88,9 @@ fn armed(view: &View, earlier: &[Record], number: u64, booted: Option<u64>) -> R
             .iter()
             .rev()
             .filter_map(|record| match &record.event {
-                Event::Committed { number: other } | Event::Armed { number: other } => Some(*other),
+                Event::Committed { number: other } | Event::Armed { number: other } => {
+                    view.stands_beside(*other).is_none().then_some(*other)
+                }
                 _ => None,
             })
     };

@@ -184,6 +184,12 @@ impl View {
         self.generations.get(&number)?.manifest.as_ref()
     }
 
+    /// The generation that this one stands beside as a specialisation, if it is one.
+    pub fn stands_beside(&self, number: u64) -> Option<u64> {
+        let specialisation = self.manifest(number)?.specialisation.as_ref();
+        specialisation.map(|specialisation| specialisation.of)
+    }
+
     /// A number that was never used.
     pub fn next_number(&self) -> u64 {
         let logged = self.log.iter().filter_map(|r| number_of(&r.event));

@@ -16,6 +16,8 @@ use proptest::prelude::*;
 #[derive(Debug, Clone)]
 enum Act {
     Stage(u8),
+    Specialise(u8),
+    Pick(Outcome),
     Rollback(Option<u64>),
     Retry(u64),
     Pin(u64, bool),
@@ -27,6 +29,9 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => (0..6u8).prop_map(Act::Stage),
+        3 => (0..6u8).prop_map(Act::Specialise),
+        2 => Just(Act::Pick(Outcome::Healthy)),
+        1 => any::<bool>().prop_map(|c| Act::Pick(Outcome::Unhealthy(c))),
         2 => proptest::option::of(1..8u64).prop_map(Act::Rollback),
         1 => (1..10u64).prop_map(Act::Retry),
         1 => (1..8u64, any::<bool>()).prop_map(|(n, p)| Act::Pin(n, p)),
@@ -46,6 +51,8 @@ fn step() -> impl Strategy<Value = (Act, Option<usize>)> {
 fn perform(machine: &mut Machine, act: &Act) -> Result<(), PowerCut> {
     match act {
         Act::Stage(release) => machine.stage(*release),
+        Act::Specialise(release) => machine.specialise(*release),
+        Act::Pick(outcome) => machine.pick(*outcome),
         Act::Rollback(to) => machine.rollback(*to),
         Act::Retry(number) => machine.retry(*number),
         Act::Pin(number, pinned) => machine.pin(*number, *pinned),
@@ -67,7 +74,7 @@ fn history(kind: Kind, seed: u64, steps: &[(Act, Option<usize>)]) {
         }
         // The loader and the initrd have their own power cuts (the firmware's renames); here the
         // cut falls into Elea's own work, which begins after both.
-        let is_boot = matches!(act, Act::Boot(_));
+        let is_boot = matches!(act, Act::Boot(_) | Act::Pick(_));
         machine
             .power
             .set(cut.map(|c| if is_boot { c + 12 } else { c }));

@@ -6,12 +6,13 @@
 #[path = "verbs/world.rs"]
 mod world;
 
+use elea_formats::digest::Digest;
 use elea_host::choose::{self, pin, retry, rollback, unstage};
 use elea_host::live::{self, Effect, How};
 use elea_host::undo::{self, Undo, Why};
 use elea_host::upgrade::{Found, Options, Outcome, check, switch, upgrade};
 use elea_host::view::State;
-use elea_host::{diff, fsck, generations, log, status};
+use elea_host::{diff, fsck, generations, log, plan, status};
 use elea_sys::progress::Silent;
 use std::fs;
 use world::World;
@@ -283,6 +284,7 @@ fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
         dry_run: true,
         wait: std::time::Duration::ZERO,
         program: "/usr/bin/elea".into(),
+        specialisations: None,
     };
     let apply = |options: &live::Options| live::apply(&machine, &image, options, &Silent);
     let seen = apply(&options).unwrap();
@@ -325,6 +327,111 @@ fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
     assert_eq!(broken(&world), [""; 0]);
     let waits = live::take_back(&machine, "no", std::time::Duration::ZERO, &Silent);
     assert!(waits.is_err(), "nothing runs that could be taken back");
+}
+
+#[test]
+fn specialisations_stand_in_the_menu_beside_their_generation_and_go_with_it() {
+    let Some(world) = world() else { return };
+    let machine = world.machine();
+    let store = machine.store().unwrap();
+    let import = |version: &str| world.import(&store, version, &[]);
+    let (main, quiet, loud) = (import("1.1"), import("1.1-quiet"), import("1.1-loud"));
+    let apply = |image, beside: &[(&str, Digest)]| {
+        let named = |(name, image): &(&str, Digest)| ((*name).to_owned(), *image);
+        let options = live::Options {
+            how: How::Live,
+            confirm: None,
+            dry_run: false,
+            wait: std::time::Duration::ZERO,
+            program: "/usr/bin/elea".into(),
+            specialisations: Some(beside.iter().map(named).collect()),
+        };
+        live::apply(&machine, &image, &options, &Silent).unwrap()
+    };
+    let shown = |applied: &live::Applied| -> Vec<(String, u64)> {
+        let beside = applied.specialisations.iter();
+        beside.map(|one| (one.name.clone(), one.number)).collect()
+    };
+    let both = apply(main, &[("loud", loud), ("quiet", quiet)]);
+    assert_eq!((both.number, &both.effect), (2, &Effect::Staged));
+    assert_eq!(shown(&both), [("loud".into(), 3), ("quiet".into(), 4)]);
+    assert_eq!(world.manifest(4).image, quiet);
+    assert!(world.manifest(4).options.contains("elea.generation=4"));
+    let view = machine.view().unwrap();
+    assert_eq!(generations::next(&view), Some(2));
+    assert_eq!(view.state(4, None), State::Staged);
+    // The same once more changes nothing; another image of the same name takes its place; one that is gone goes.
+    assert_eq!(
+        shown(&apply(main, &[("loud", loud), ("quiet", quiet)])),
+        shown(&both)
+    );
+    let changed = apply(main, &[("quiet", import("1.1-quiet-2"))]);
+    assert_eq!(changed.effect, Effect::Nothing);
+    assert_eq!(shown(&changed), [("quiet".into(), 5)]);
+    let view = machine.view().unwrap();
+    assert_eq!(
+        (view.state(3, None), view.state(4, None)),
+        (State::Replaced, State::Replaced)
+    );
+    assert_eq!(broken(&world), [""; 0]);
+    // Once 2 is good, a later release leaves it and what stands beside it as they are; what is staged and
+    // replaced takes its specialisations along.
+    world.healthy(2);
+    let staged = apply(import("1.2"), &[("quiet", import("1.2-quiet"))]);
+    assert_eq!(
+        (staged.number, shown(&staged)),
+        (6, vec![("quiet".into(), 7)])
+    );
+    let later = apply(import("1.3"), &[]);
+    assert_eq!((later.number, later.replaces), (8, vec![6, 7]));
+    let view = machine.view().unwrap();
+    assert_eq!(
+        (view.state(5, None), view.state(7, None)),
+        (State::Staged, State::Replaced)
+    );
+    // Three generations later nothing of it is kept.
+    world.healthy(8);
+    assert_eq!(
+        plan::keep(&machine.view().unwrap(), Some(8)).get(&5),
+        Some(&plan::Keep::Beside)
+    );
+    apply(import("1.4"), &[]);
+    world.healthy(9);
+    let view = machine.view().unwrap();
+    let kept: Vec<u64> = plan::keep(&view, Some(9)).into_keys().collect();
+    assert_eq!(kept, [8, 9]);
+    assert_eq!(broken(&world), [""; 0]);
+}
+
+#[test]
+fn undo_takes_a_generation_back_with_its_specialisations() {
+    let Some(world) = world() else { return };
+    let machine = world.machine();
+    let store = machine.store().unwrap();
+    let options = live::Options {
+        how: How::Boot,
+        confirm: None,
+        dry_run: false,
+        wait: std::time::Duration::ZERO,
+        program: "/usr/bin/elea".into(),
+        specialisations: Some(vec![(
+            "quiet".into(),
+            world.import(&store, "1.1-quiet", &[]),
+        )]),
+    };
+    let image = world.import(&store, "1.1", &[]);
+    assert_eq!(
+        live::apply(&machine, &image, &options, &Silent)
+            .unwrap()
+            .number,
+        2
+    );
+    assert_eq!(undone(&world), Ok(Undo::Unstage));
+    let view = machine.view().unwrap();
+    assert_eq!(
+        (view.state(2, None), view.state(3, None)),
+        (State::Replaced, State::Replaced)
+    );
 }
 
 /// Undoes the last change as `elea undo` does.

@@ -9,11 +9,18 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
-    name: "apply",
-    done: "configs are applied live: one is kept, one fails, one loses its ssh connection before it is confirmed",
-    run: apply,
-}];
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "apply",
+        done: "configs are applied live: one is kept, one fails, one loses its ssh connection before it is confirmed",
+        run: apply,
+    },
+    Scenario {
+        name: "specialisation",
+        done: "a configuration is applied with a specialisation beside it, which is picked in the boot menu, and then without a registry rolled back",
+        run: specialisation,
+    },
+];
 
 /// A file, a service that restarts, one that reloads, and what comes on top.
 fn config(which: &str, more: &str) -> String {
@@ -245,5 +252,71 @@ fn apply(stage: &mut Stage, name: &str) -> Result<Told> {
     trial.told(
         "kept, taken back after a failure, taken back without its connection, confirmed, tested until the restart",
         "\"nobody confirmed it in time\" in the operation log".into(),
+    )
+}
+
+/// Starts the machine anew, with time to choose in the menu, and goes down so many lines.
+fn pick(trial: &mut Trial, down: usize) -> Result<()> {
+    let path = "/run/esp/loader/loader.conf";
+    trial.guest.must(&format!(
+        "mkdir -p /run/esp && mount $(blkid -t TYPE=vfat -o device | head -n1) /run/esp && \
+         sed -i '/^timeout/d' {path} && echo timeout 20 >> {path} && umount /run/esp"
+    ))?;
+    let from = trial.guest.machine.console().length();
+    let _ = trial.guest.run("systemctl reboot")?;
+    let machine = &mut trial.guest.machine;
+    machine.wait_for("starting Boot", from, Duration::from_mins(5))?;
+    std::thread::sleep(Duration::from_secs(6));
+    for _ in 0..down {
+        machine.press(&["down"])?;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    machine.press(&["ret"])
+}
+
+fn specialisation(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    let works = &stage.works;
+    let main = publish(works, "live-1", "1", "")?;
+    let quiet = publish(works, "live-2", "2", "")?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    let said = must(&trial, &main, &format!("--beside quiet={quiet}"), 0)?;
+    trial.check(
+        said.contains("generation 3 in the boot menu: specialisation quiet"),
+        &said,
+    )?;
+    trial.check(next(&trial)? == 2, "the specialisation boots by itself")?;
+    trial.says("cat /etc/hello.conf", "1")?;
+
+    // 2, 1, rescue, and then what stands beside 2.
+    trial.mark();
+    pick(&mut trial, 3)?;
+    let picked = trial.guest.wait("the specialisation", BOOT, |running| {
+        running.generation == 3
+    })?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    trial.says("cat /etc/hello.conf", "2")?;
+    trial.check(next(&trial)? == 2, "the specialisation boots by itself")?;
+    let old = picked.boot;
+    let _ = trial.guest.run("systemctl reboot")?;
+    trial.guest.wait("generation 2", BOOT, |running| {
+        running.generation == 2 && running.boot != old
+    })?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.says("cat /etc/hello.conf", "1")?;
+
+    // Nothing answers any more: going back needs nobody.
+    trial
+        .guest
+        .must("ip route del default && elea rollback && elea generations")?;
+    let running = trial.guest.reboot_to("1.0", BOOT)?;
+    trial.check(running.generation == 4, &format!("{running:?}"))?;
+    trial.guest.wait_committed(BOOT)?;
+    trial.guest.must("! test -e /etc/hello.conf")?;
+    trial.told(
+        "the specialisation runs for that boot and is good; the next boot is its generation's, and a rollback needs no network",
+        "`elea generations`".into(),
     )
 }

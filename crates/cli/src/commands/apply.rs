@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Take this image instead of building one: a name in the store, registry:HOST/NAME:TAG or oci:DIR:TAG
     #[arg(long, value_name = "REF", conflicts_with_all = ["config", "specialisation", "locked", "update", "cache", "work", "elea", "initrd"])]
     image: Option<Reference>,
+    /// Give another image a place in the boot menu beside it, as the specialisation NAME, to be picked by hand
+    #[arg(long, value_name = "NAME=REF", requires = "image", value_parser = parse_beside)]
+    beside: Vec<(String, Reference)>,
     /// Live alone: gone at the next boot
     #[arg(long, conflicts_with = "boot")]
     test: bool,
@@ -41,6 +44,20 @@ pub(crate) struct Args {
     change: Change,
     #[command(flatten)]
     restart: Restart,
+}
+
+fn parse_beside(text: &str) -> Result<(String, Reference), String> {
+    let (name, reference) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is no NAME=REF"))?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
+        return Err(format!(
+            "`{name}` is no name: letters, digits, `-`, `_` and `.`, at most 64"
+        ));
+    }
+    let reference = reference.parse::<Reference>().map_err(|e| e.to_string())?;
+    Ok((name.to_owned(), reference))
 }
 
 /// The longest time that a switch may wait for its confirmation, in seconds.
@@ -72,7 +89,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = machine.store()?;
     // Until the generation keeps it.
     let _lease = store.lease("elea apply")?;
-    let image = image(args, &store, context)?;
+    let images = images(args, &store, context)?;
     let options = live::Options {
         how: match (args.test, args.boot) {
             (true, _) => How::Test,
@@ -83,8 +100,9 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         dry_run: args.change.dry_run,
         wait: args.change.wait(),
         program: places::this_program()?,
+        specialisations: images.beside,
     };
-    let applied = live::apply(&machine, &image, &options, &context.bars())?;
+    let applied = live::apply(&machine, &images.main, &options, &context.bars())?;
     finish(&machine, &applied, &args.restart, context)
 }
 
@@ -122,19 +140,43 @@ pub(super) fn machine(by: &str, context: &Context) -> Outcome<Machine> {
     })
 }
 
-fn image(args: &Args, store: &Store, context: &Context) -> Outcome<Digest> {
+/// What is applied.
+struct Images {
+    main: Digest,
+    /// What gets a place in the boot menu beside it, each with its name.
+    beside: Option<Vec<(String, Digest)>>,
+}
+
+/// The image; of a config, its specialisations stand beside it.
+fn images(args: &Args, store: &Store, context: &Context) -> Outcome<Images> {
     let Some(reference) = &args.image else {
-        return build::image(
-            &args.config,
-            &args.inputs,
-            store,
-            !args.change.dry_run,
-            context,
-        );
+        let keep = !args.change.dry_run;
+        let made = build::image(&args.config, &args.inputs, store, keep, context)?;
+        let mut others = Vec::new();
+        // What is gone at the next boot needs no place in its menu.
+        for name in made.specialisations.iter().filter(|_| !args.test) {
+            let mut inputs = args.inputs.clone();
+            inputs.specialisation = Some(name.clone());
+            let other = build::image(&args.config, &inputs, store, keep, context)?;
+            others.push((name.clone(), other.image));
+        }
+        return Ok(Images {
+            main: made.image,
+            beside: Some(others),
+        });
     };
     let policy = args.trust.policy(&context.global.root)?;
     let net = args.network.options()?;
-    Ok(places::image(store, reference, &net, &policy, &context.bars())?.image)
+    let get = |reference| places::image(store, reference, &net, &policy, &context.bars());
+    let image = get(reference)?.image;
+    let mut others = Vec::new();
+    for (name, reference) in &args.beside {
+        others.push((name.clone(), get(reference)?.image));
+    }
+    Ok(Images {
+        main: image,
+        beside: (!others.is_empty()).then_some(others),
+    })
 }
 
 fn told(applied: &Applied) -> String {
@@ -154,6 +196,16 @@ fn told(applied: &Applied) -> String {
     }
     let (title, number) = (&applied.title, applied.number);
     let would = if applied.dry_run { "would be: " } else { "" };
+    if let Effect::Nothing | Effect::Staged | Effect::Live | Effect::Waiting { .. } =
+        &applied.effect
+    {
+        for one in &applied.specialisations {
+            let (name, number) = (text::plain(&one.name), one.number);
+            out.line(format!(
+                "{would}generation {number} in the boot menu: specialisation {name}"
+            ));
+        }
+    }
     out.line(match &applied.effect {
         Effect::Nothing => format!("nothing to do: generation {number} is {title} already"),
         Effect::Staged => format!("{would}{title} boots next, on trial, as generation {number}"),

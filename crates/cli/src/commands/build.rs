@@ -138,6 +138,13 @@ fn name_of(config: &Config) -> String {
     format!("{}:{}{special}", config.system.name, config.system.version)
 }
 
+/// What [`image`] made.
+pub(super) struct Made {
+    pub(super) image: Digest,
+    /// The names of the config's specialisations; none of a specialisation.
+    pub(super) specialisations: Vec<String>,
+}
+
 /// Builds a config into a store for a command that uses the image at once. Without `keep` neither the lock nor a name
 /// is written.
 pub(super) fn image(
@@ -146,7 +153,7 @@ pub(super) fn image(
     store: &Store,
     keep: bool,
     context: &Context,
-) -> Outcome<Digest> {
+) -> Outcome<Made> {
     let config = context.checked_config(config, inputs.purpose(true), Findings::default())?;
     let bars = context.bars();
     let options = inputs.options(context)?;
@@ -163,7 +170,10 @@ pub(super) fn image(
         }
         store.set_ref(&name_of(&config), &built.image)?;
     }
-    Ok(built.image)
+    Ok(Made {
+        image: built.image,
+        specialisations: config.specialisation.into_keys().collect(),
+    })
 }
 
 /// What is wrong with the disks that are to be written, before anything is built for them.

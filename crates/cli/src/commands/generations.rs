@@ -32,6 +32,9 @@ fn row(line: &Line) -> Vec<String> {
     if let Some(from) = line.from {
         notes.push(format!("from {from}"));
     }
+    if let Some(one) = &line.specialisation {
+        notes.push(format!("{} of {}", one.name, one.of));
+    }
     if let Some(counter) = &line.counter {
         notes.push(format!("{} left", text::count(counter.left.into(), "try")));
     }

@@ -35,6 +35,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
                     dry_run: args.change.dry_run,
                     wait: args.change.wait(),
                     program: places::this_program()?,
+                    specialisations: None,
                 };
                 let applied = live::apply(&machine, &image, &options, &context.bars())?;
                 return apply::finish(&machine, &applied, &args.restart, context);

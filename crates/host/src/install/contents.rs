@@ -130,6 +130,7 @@ impl Contents {
             source: self.release.update.clone(),
             oci_manifest: self.image.oci_manifest,
             from: None,
+            specialisation: None,
             created,
         })
     }

@@ -1,6 +1,7 @@
 //! What `elea apply` did, for people and scripts.
 
 use super::plan::Plan;
+use super::specialise::Beside;
 use elea_formats::digest::Digest;
 use serde::Serialize;
 
@@ -69,6 +70,8 @@ pub struct Applied {
     pub conflicts: Vec<String>,
     /// Staged generations whose place it takes.
     pub replaces: Vec<u64>,
+    /// What stands beside it in the boot menu, to be picked by hand.
+    pub specialisations: Vec<Beside>,
     /// What came of it.
     #[serde(flatten)]
     pub effect: Effect,

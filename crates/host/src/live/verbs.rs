@@ -7,6 +7,7 @@ use super::overlay;
 use super::plan::{Plan, Step};
 use super::prepare::{Between, prepare};
 use super::report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
+use super::specialise;
 use super::system::System;
 use crate::error::Error;
 use crate::install::Contents;
@@ -39,6 +40,8 @@ pub struct Options {
     pub wait: Duration,
     /// The program `elea`, which the timer runs.
     pub program: PathBuf,
+    /// Names and images of the specialisations that the boot menu is to have beside it; none leaves the menu as it is.
+    pub specialisations: Option<Vec<(String, Digest)>>,
 }
 
 /// Makes an image of the machine's store what runs and what boots next, as far as is asked for.
@@ -72,7 +75,16 @@ pub fn apply(
     }
     let target = Target::load(machine, &view, image)?;
     let staging = plan::stage(&view, &target.new, true, machine.number())?;
-    apply::check_room(staging.payloads(), machine.boot()?)?;
+    let arguments = &target.contents.release.arguments;
+    let beside = specialise::wanted(
+        machine,
+        &view,
+        &target.new,
+        arguments,
+        options.specialisations.as_deref(),
+    )?;
+    let payloads = beside.iter().flatten().flat_map(Generation::payloads);
+    apply::check_room(staging.payloads().chain(payloads), machine.boot()?)?;
     let mut applied = Applied {
         schema: APPLY_SCHEMA,
         image: *image,
@@ -83,6 +95,7 @@ pub fn apply(
         plan: None,
         conflicts: Vec::new(),
         replaces: replaced(&staging),
+        specialisations: specialise::shown(beside.as_deref().unwrap_or_default()),
         effect: Effect::Staged,
     };
     if machine.booted().is_some() {
@@ -114,6 +127,14 @@ pub fn apply(
             machine.apply(&staging, &target.contents)?;
             Effect::Staged
         }
+    };
+    applied.specialisations = match &applied.effect {
+        Effect::Staged | Effect::Live => specialise::put(machine, applied.number, beside)?,
+        Effect::Waiting { .. } => {
+            specialise::reserve(machine, beside.as_deref().unwrap_or_default())?;
+            applied.specialisations
+        }
+        _ => Vec::new(),
     };
     Ok(applied)
 }
@@ -154,9 +175,25 @@ fn runs_already(
         plan: None,
         conflicts: Vec::new(),
         replaces: Vec::new(),
+        specialisations: Vec::new(),
         effect: Effect::Nothing,
     };
-    if options.how == How::Test || next.is_some_and(|next| next.image == manifest.image) {
+    if options.how == How::Test {
+        return Ok(applied);
+    }
+    let arguments = release_of(machine, manifest)?.arguments;
+    let beside = specialise::wanted(
+        machine,
+        view,
+        manifest,
+        &arguments,
+        options.specialisations.as_deref(),
+    )?;
+    applied.specialisations = specialise::shown(beside.as_deref().unwrap_or_default());
+    if next.is_some_and(|next| next.image == manifest.image) {
+        if !options.dry_run {
+            applied.specialisations = specialise::put(machine, shown, beside)?;
+        }
         return Ok(applied);
     }
     applied.effect = Effect::Staged;
@@ -175,6 +212,7 @@ fn runs_already(
         } else {
             arm(machine, shown)?;
         }
+        applied.specialisations = specialise::put(machine, shown, beside)?;
     }
     Ok(applied)
 }
@@ -424,9 +462,13 @@ pub fn confirm_last(
 ) -> Result<Ended, Error> {
     let _claimed = machine.claim_only(wait)?;
     signal::ignore_hangup();
-    end(machine, progress, |boot, disk, runner| {
+    let ended = end(machine, progress, |boot, disk, runner| {
         execute::confirm(boot, disk, runner)
-    })
+    })?;
+    if let (Some(number), Effect::Live) = (ended.number, &ended.effect) {
+        specialise::put_reserved(machine, number)?;
+    }
+    Ok(ended)
 }
 
 /// Takes back what waits to be confirmed, or was cut off. What has ended stays.

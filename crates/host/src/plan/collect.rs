@@ -30,6 +30,8 @@ pub enum Keep {
     Failed,
     /// The rescue entry has its kernel.
     Rescue,
+    /// The generation that it is a specialisation of is kept.
+    Beside,
 }
 
 /// The generations that stay, and why.
@@ -50,6 +52,10 @@ pub fn keep(view: &View, booted: Option<u64>) -> BTreeMap<u64, Keep> {
         if folder.pinned {
             add(number, Keep::Pinned);
         }
+        // Those go with the generation that they stand beside, below.
+        if view.stands_beside(number).is_some() {
+            continue;
+        }
         match view.state(number, booted) {
             State::Staged | State::Trying => add(number, Keep::Waiting),
             State::Failed | State::Vanished if number > newest_good => add(number, Keep::Failed),
@@ -63,6 +69,14 @@ pub fn keep(view: &View, booted: Option<u64>) -> BTreeMap<u64, Keep> {
     let rescue = rescue.and_then(|own| Entry::parse(&own.text).ok());
     if let Some(number) = rescue.and_then(|e| e.version?.parse().ok()) {
         add(number, Keep::Rescue);
+    }
+    let numbers: Vec<u64> = view.generations.keys().copied().collect();
+    for number in numbers {
+        let of = view.stands_beside(number);
+        let alive = view.entries.generation(number).is_some();
+        if alive && of.is_some_and(|of| kept.contains_key(&of)) {
+            kept.entry(number).or_insert(Keep::Beside);
+        }
     }
     kept
 }

@@ -31,7 +31,10 @@ pub fn commit(view: &View, number: u64) -> Result<Plan, Refusal> {
         None => entries.set_generation(generation, false),
     }
     if !was_good || !has_rescue {
-        entries.set_rescue(generation);
+        // The rescue entry stays with what boots by itself.
+        if !has_rescue || generation.specialisation.is_none() {
+            entries.set_rescue(generation);
+        }
         entries.debris.clear();
         steps.push(Step::Entries { entries });
     }

@@ -1,5 +1,6 @@
 //! A new generation: staged, repeated by a rollback, tried again, or taken back.
 
+use super::specialise::beside;
 use super::{Plan, Refusal, Step, record};
 use crate::view::{State, View};
 use elea_formats::bls::Owner;
@@ -72,14 +73,18 @@ pub fn note(event: Event) -> Plan {
     Plan::new("write it down", vec![record(event)])
 }
 
-/// What has tries left and does not run: a staged generation, or one whose tries were cut short.
+/// What has tries left and does not run: a staged generation, or one whose tries were cut short. Its specialisations
+/// go with it, those of others wait for nothing.
 fn waiting(view: &View, booted: Option<u64>) -> Vec<u64> {
     let waits = |number: &u64| {
         let state = view.state(*number, booted);
-        Some(*number) != booted && matches!(state, State::Staged | State::Trying)
+        let main = view.stands_beside(*number).is_none();
+        main && Some(*number) != booted && matches!(state, State::Staged | State::Trying)
     };
     let numbers = view.entries.generations().map(|(number, _)| number);
-    numbers.filter(waits).collect()
+    let with_its_own = |number| std::iter::once(number).chain(beside(view, number));
+    let waiting = numbers.filter(waits).flat_map(with_its_own);
+    waiting.filter(|number| Some(*number) != booted).collect()
 }
 
 /// The generation that a rollback repeats: the one asked for, which must be good, or else the newest

@@ -11,7 +11,7 @@ use elea_host::apply::{Context, Error, Payloads, apply, is_whole};
 use elea_host::entries::FOLDER;
 use elea_host::plan::{self, Plan, Refusal};
 use elea_host::view::{Disks, State, View};
-use elea_host::{fsck, plan::Keep};
+use elea_host::{fsck, generations, plan::Keep};
 use elea_sys::disk::Disk;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,6 +137,7 @@ impl Machine {
             source: None,
             oci_manifest: None,
             from: None,
+            specialisation: None,
             created: "2026-11-24T16:30:00Z".into(),
         }
     }
@@ -184,6 +185,29 @@ impl Machine {
                 self.apply(&plan)
             }
         }
+    }
+
+    /// A specialisation beside what boots next takes the place of the one that is there.
+    pub(crate) fn specialise(&mut self, release: u8) -> Result<(), PowerCut> {
+        let view = self.try_view()?;
+        let Some(of) = generations::next(&view).filter(|of| view.manifest(*of).is_some()) else {
+            return Ok(());
+        };
+        let number = view.next_number();
+        let one = self.generation(release, number).beside("s", of, number);
+        let plan = plan::specialise(&view, of, &[one], self.booted);
+        let is_new = plan
+            .steps
+            .iter()
+            .any(|s| matches!(s, plan::Step::Manifest { .. }));
+        assert!(
+            !(is_new && self.refused.contains(&release)),
+            "failed release {release} was offered again"
+        );
+        if is_new {
+            self.number_is_new(number);
+        }
+        self.apply(&plan)
     }
 
     pub(crate) fn rollback(&mut self, to: Option<u64>) -> Result<(), PowerCut> {
@@ -310,9 +334,33 @@ impl Machine {
 
     /// One boot: the loader counts, the initrd writes its record, the health gate judges.
     pub(crate) fn boot(&mut self, outcome: Outcome) -> Result<(), PowerCut> {
-        self.boots += 1;
         let (name, entry) = self.load_entry();
-        let file = FileName::parse(&name).expect("an entry of Elea's boots");
+        if let Some(Owner::Generation(number)) = FileName::parse(&name).map(|file| file.owner) {
+            let beside = self.view().stands_beside(number);
+            assert_eq!(beside, None, "a specialisation boots by itself");
+        }
+        self.boot_entry(&name, &entry, outcome)
+    }
+
+    /// Somebody picks the newest specialisation in the menu, if there is one whose tries are not used up.
+    pub(crate) fn pick(&mut self, outcome: Outcome) -> Result<(), PowerCut> {
+        let view = self.view();
+        let own = view.entries.generations().rev();
+        let Some((number, own)) = own
+            .filter(|(number, own)| view.stands_beside(*number).is_some() && own.may_boot())
+            .next()
+        else {
+            return Ok(());
+        };
+        let owner = Owner::Generation(number);
+        let counter = own.counter;
+        let name = FileName { owner, counter }.to_string();
+        self.boot_entry(&name, &Entry::parse(&own.text).unwrap(), outcome)
+    }
+
+    fn boot_entry(&mut self, name: &str, entry: &Entry, outcome: Outcome) -> Result<(), PowerCut> {
+        self.boots += 1;
+        let file = FileName::parse(name).expect("an entry of Elea's boots");
         if let Some(c) = file.counter.filter(|c| c.left > 0) {
             let counter = Some(Counter {
                 left: c.left - 1,
