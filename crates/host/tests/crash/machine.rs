@@ -8,7 +8,7 @@ use elea_formats::generation::{Generation, Payload, SCHEMA};
 use elea_formats::oplog::{Cause, Event};
 use elea_formats::release::Health;
 use elea_host::apply::{Context, Error, Payloads, apply, is_whole};
-use elea_host::entries::FOLDER;
+use elea_host::entries::{FOLDER, Own};
 use elea_host::plan::{self, Plan, Refusal};
 use elea_host::view::{Disks, State, View};
 use elea_host::{fsck, generations, plan::Keep};
@@ -345,11 +345,9 @@ impl Machine {
     /// Somebody picks the newest specialisation in the menu, if there is one whose tries are not used up.
     pub(crate) fn pick(&mut self, outcome: Outcome) -> Result<(), PowerCut> {
         let view = self.view();
-        let own = view.entries.generations().rev();
-        let Some((number, own)) = own
-            .filter(|(number, own)| view.stands_beside(*number).is_some() && own.may_boot())
-            .next()
-        else {
+        let may = |number: u64, own: &Own| view.stands_beside(number).is_some() && own.may_boot();
+        let mut newest_first = view.entries.generations().rev();
+        let Some((number, own)) = newest_first.find(|(number, own)| may(*number, own)) else {
             return Ok(());
         };
         let owner = Owner::Generation(number);
