@@ -47,6 +47,16 @@ pub enum ProgramError {
         /// The last of what it said.
         words: String,
     },
+    /// It failed since a disk was full.
+    #[error(
+        "{program} found the disk full: {line}; make room in the folder of the work, or name another one by `--work`: it needs some gigabytes"
+    )]
+    Full {
+        /// The program.
+        program: String,
+        /// The first of its lines that says so.
+        line: String,
+    },
     /// The person asked to stop.
     #[error("stopped as asked; nothing was changed")]
     Cancelled,
@@ -120,6 +130,17 @@ pub(crate) fn run_watched(
     }
     let mut said = String::from_utf8_lossy(&printed).into_owned();
     said.push_str(&since(log, begin)?);
+    // It may say so once for each file.
+    let full = said
+        .lines()
+        .find(|line| line.contains("No space left on device"));
+    if let Some(line) = full {
+        let line = line.trim().to_owned();
+        return Err(ProgramError::Full {
+            program: name,
+            line,
+        });
+    }
     Err(ProgramError::Failed {
         program: name,
         status,
@@ -212,6 +233,18 @@ mod tests {
         assert_eq!(printed, b"x\n");
         let error = run(program("/nonexistent"), "a-package", &log, &Silent).unwrap_err();
         assert!(error.to_string().contains("install the package a-package"));
+    }
+
+    #[test]
+    fn a_full_disk_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let script =
+            "for name in a b c; do echo x | tee /dev/full >/dev/null; done; echo more >&2; false";
+        let error = run(shell(script), "dash", &log, &Silent).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, ProgramError::Full { .. }), "{text}");
+        assert_eq!(text.matches("No space left").count(), 1, "{text}");
     }
 
     #[test]

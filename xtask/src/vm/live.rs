@@ -50,7 +50,7 @@ Service.ExecStart = "/bin/false"
 "#;
 
 /// Builds a variant of 1.0 and pushes it; gives what a guest calls it.
-fn publish(works: &Works, tag: &str, which: &str, more: &str) -> Result<String> {
+pub(super) fn publish(works: &Works, tag: &str, which: &str, more: &str) -> Result<String> {
     let path = works.folder.join(format!("hello-{tag}.toml"));
     let text = format!(
         "imports = [\"{}\"]\n\n[trust]\nkeys = [\"{}\"]\n{}",

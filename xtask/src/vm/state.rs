@@ -1,6 +1,6 @@
 //! The machine's own state across releases.
 
-use super::{Base, Scenario, Stage, Told};
+use super::{Base, Scenario, Stage, Told, live};
 use crate::Result;
 use crate::guest::BOOT;
 use crate::works::{Break, Release};
@@ -24,6 +24,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "ephemeral",
         done: "a release whose /etc and /var are fresh at each boot, over three boots, and a rollback to one whose are not",
         run: ephemeral,
+    },
+    Scenario {
+        name: "state-version",
+        done: "a release changes the data of a service; then, without a network, a rollback across it, with the data from before",
+        run: state_version,
     },
     Scenario {
         name: "btrfs",
@@ -194,6 +199,52 @@ fn ephemeral(stage: &mut Stage, name: &str) -> Result<Told> {
     )?;
     trial.told(
         "what is declared is there after each boot and nothing else is; 1.0 has that and what it had before",
+        "`elea state list`".into(),
+    )
+}
+
+/// A directory whose data has this version.
+fn data_of(version: u32) -> String {
+    format!("[state.directories.\"/var/lib/person\"]\nversion = {version}\n")
+}
+
+fn state_version(stage: &mut Stage, name: &str) -> Result<Told> {
+    let mut trial = stage.trial(name, Base::First)?;
+    let first = live::publish(&stage.works, "data-1", "1", &data_of(1))?;
+    let second = live::publish(&stage.works, "data-2", "2", &data_of(2))?;
+    trial.start()?;
+    trial.good("1.0", BOOT)?;
+    for (image, data) in [(&first, "old"), (&second, "new")] {
+        trial.guest.must(&format!(
+            "elea apply --boot --image {image} --plain-http --yes"
+        ))?;
+        trial.guest.reboot_to("1.0", BOOT)?;
+        trial.guest.wait_committed(BOOT)?;
+        trial.says("systemctl --failed --no-legend", "")?;
+        trial
+            .guest
+            .must(&format!("echo {data} > /var/lib/person/data"))?;
+    }
+    // Without a network, and without the data, the older release is told what it will find.
+    trial.guest.must("ip route del default")?;
+    let offered = trial.guest.run("elea rollback --dry-run")?.all();
+    trial.check(
+        offered.contains("/var/lib/person has data of version 2") && offered.contains("snapshot 1"),
+        &format!("the rollback offers nothing: {offered}"),
+    )?;
+    trial.guest.must("elea rollback --restore-state")?;
+    trial.mark();
+    trial.guest.reboot_to("1.0", BOOT)?;
+    trial.arrived();
+    trial.guest.wait_committed(BOOT)?;
+    trial.says("cat /etc/hello.conf /var/lib/person/data", "1\nold")?;
+    // What the newer one had written is kept, too.
+    trial.says(
+        "cat /sysroot/elea/state/snapshots/2/data/var/lib/person/data",
+        "new",
+    )?;
+    trial.told(
+        "the older release runs with the data from before the upgrade; the newer data is in a snapshot",
         "`elea state list`".into(),
     )
 }
