@@ -125,6 +125,7 @@ impl Inputs {
             locked: self.locked,
             resolves: !self.locked,
             builds,
+            room: None,
         }
     }
 

@@ -1,9 +1,12 @@
 //! Everything that can be found wrong before anything is resolved, built or written: the config itself, its units as
-//! systemd reads them, its lock, the owners of its files, and the machine that is to build it. All of it is one list.
+//! systemd reads them, its lock, the owners of its files, the machine that is to build it, and the boot partition of the one that is to run it. All of it is one list.
 
 mod accounts;
 mod lock;
+mod room;
 mod units;
+
+pub use room::Room;
 
 use crate::config::{self, Config, Findings, Found};
 use std::path::Path;
@@ -19,6 +22,8 @@ pub struct Purpose<'a> {
     pub resolves: bool,
     /// Packages are to be unpacked and configured on this machine.
     pub builds: bool,
+    /// The boot partition that a kernel of it is to go to.
+    pub room: Option<&'a Room>,
 }
 
 /// Reads a config and looks at all that goes with it.
@@ -43,6 +48,9 @@ pub fn preflight(path: &Path, purpose: Purpose<'_>) -> Result<Config, Findings> 
     }
     let lock = lock::look(&config, purpose, &mut more);
     accounts::look(&config, lock.as_ref(), &mut more);
+    if let (Some(lock), Some(room)) = (&lock, purpose.room) {
+        more.extend(room::look(&config, lock, room));
+    }
     if purpose.builds {
         more.extend(machine(&config.base.architecture, std::env::consts::ARCH));
     }

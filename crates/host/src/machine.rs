@@ -13,12 +13,12 @@ use crate::{boots, candidate, esp};
 use elea_formats::booted::{self, Booted, Etc};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_store::{Backing, Store};
-use elea_sys::disk::Folder;
+use elea_sys::disk::{Disk as _, Folder};
 use elea_sys::lock::Lock;
 use elea_sys::mount::{self, Attributes, Filesystem};
 use elea_sys::{At as _, device};
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -278,6 +278,33 @@ impl Machine {
     /// Where kernels and initrds come from that are not on `$BOOT`: the image of a generation.
     pub fn payloads_of(&self, image: Digest) -> candidate::FromImage<'_> {
         candidate::FromImage::new(self, image)
+    }
+}
+
+/// The boot partition, and what boots from it now.
+#[derive(Debug, Clone)]
+pub struct BootRoom {
+    /// Bytes free on it.
+    pub free: u64,
+    /// Bytes of the kernel and initrds of what runs, or is the newest that is good.
+    pub running: u64,
+    /// Versions of its packages, by name.
+    pub packages: BTreeMap<String, String>,
+}
+
+impl Machine {
+    /// How much room there is for a kernel and initrd, and how large those are that run.
+    pub fn boot_room(&self) -> Result<BootRoom, Error> {
+        let view = self.view()?;
+        let number = self.number().or_else(|| view.entries.good().next_back());
+        let running = number.and_then(|number| view.manifest(number));
+        let running = running.ok_or(Error::NotBooted)?;
+        let packages = crate::upgrade::release_of(self, running)?.packages;
+        Ok(BootRoom {
+            free: self.boot()?.free()?,
+            running: running.payloads().map(|payload| payload.size).sum(),
+            packages: packages.into_iter().map(|p| (p.name, p.version)).collect(),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::options::{self, Change, Network, Restart, Trust};
 use crate::places;
 use crate::text::{self, Lines};
+use elea_compose::preflight::Room;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_host::live::{self, Applied, Effect, How, Need};
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let store = machine.store()?;
     // Until the generation keeps it.
     let _lease = store.lease("elea apply")?;
-    let images = images(args, &store, context)?;
+    let images = images(args, &machine, &store, context)?;
     let options = live::Options {
         how: match (args.test, args.boot) {
             (true, _) => How::Test,
@@ -148,16 +149,23 @@ struct Images {
 }
 
 /// The image; of a config, its specialisations stand beside it.
-fn images(args: &Args, store: &Store, context: &Context) -> Outcome<Images> {
+fn images(args: &Args, machine: &Machine, store: &Store, context: &Context) -> Outcome<Images> {
     let Some(reference) = &args.image else {
         let keep = !args.change.dry_run;
-        let made = build::image(&args.config, &args.inputs, store, keep, context)?;
+        let boot = machine.boot_room()?;
+        let room = Room {
+            free: boot.free,
+            running: boot.running,
+            packages: boot.packages,
+        };
+        let room = Some(&room);
+        let made = build::image(&args.config, &args.inputs, store, keep, room, context)?;
         let mut others = Vec::new();
         // What is gone at the next boot needs no place in its menu.
         for name in made.specialisations.iter().filter(|_| !args.test) {
             let mut inputs = args.inputs.clone();
             inputs.specialisation = Some(name.clone());
-            let other = build::image(&args.config, &inputs, store, keep, context)?;
+            let other = build::image(&args.config, &inputs, store, keep, room, context)?;
             others.push((name.clone(), other.image));
         }
         return Ok(Images {

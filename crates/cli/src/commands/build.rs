@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use crate::{options, places, text};
 use elea_compose::config::{Config, Findings};
+use elea_compose::preflight::{Purpose, Room};
 use elea_compose::{build, lock};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
@@ -152,9 +153,14 @@ pub(super) fn image(
     inputs: &options::Inputs,
     store: &Store,
     keep: bool,
+    room: Option<&Room>,
     context: &Context,
 ) -> Outcome<Made> {
-    let config = context.checked_config(config, inputs.purpose(true), Findings::default())?;
+    let purpose = Purpose {
+        room,
+        ..inputs.purpose(true)
+    };
+    let config = context.checked_config(config, purpose, Findings::default())?;
     let bars = context.bars();
     let options = inputs.options(context)?;
     let before = lock::load(&config)?;

@@ -73,7 +73,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         Context::need_root("building an image")?;
         let store = context.store_or_new("elea vm")?;
         let _lease = store.lease("elea vm")?;
-        let image = build::image(&config, &args.inputs, &store, !args.dry_run, context)?.image;
+        let image =
+            build::image(&config, &args.inputs, &store, !args.dry_run, None, context)?.image;
         (store, image)
     } else {
         let store = context.store()?;

@@ -227,3 +227,29 @@ fn another_machine_is_told_so() {
     );
     assert!(machine("amd64", "s390x").unwrap().what.contains("s390x"));
 }
+
+#[test]
+fn another_kernel_needs_room_on_the_boot_partition() {
+    let place = Place::new("[kernel]\npackage = \"linux-image-amd64\"\n");
+    place.lock();
+    let room = |free, version: &str| Room {
+        free,
+        running: 40_000_000,
+        packages: BTreeMap::from([("linux-image-amd64".to_owned(), version.to_owned())]),
+    };
+    let look = |room: &Room| {
+        place.look(Purpose {
+            room: Some(room),
+            ..Purpose::default()
+        })
+    };
+    let text = |free: &str| {
+        format!(
+            "2:11: the boot partition has {free} MB free, and the kernel and initrd that run have 40 MB: those of another version have no room"
+        )
+    };
+    assert_eq!(look(&room(1_000_000, "0")), (vec![text("1")], vec![]));
+    assert_eq!(look(&room(35_000_000, "0")), (vec![], vec![text("35")]));
+    assert_eq!(look(&room(40_000_000, "0")), (vec![], vec![]));
+    assert_eq!(look(&room(1_000_000, "1")), (vec![], vec![]));
+}
