@@ -1,6 +1,7 @@
 //! `elea home`.
 
 mod apply;
+mod declared;
 mod generations;
 mod remove;
 mod rollback;

@@ -2,7 +2,7 @@
 
 use crate::program::{Ran, files, has, skipped};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -173,6 +173,145 @@ fn a_home_is_applied_rolled_back_and_removed() {
     assert_eq!(person.read("s.json"), "{\n  \"theirs\": 1.10\n}\n");
     // Not even a folder stays.
     assert_eq!(fs::read_dir(person.home("")).unwrap().count(), 1);
+}
+
+/// A folder with what folders have: hidden files, spaces, a program, links, folders in folders.
+fn dotfiles(person: &Person) {
+    let folder = person.folder.path().join("dot files");
+    fs::create_dir_all(folder.join(".hidden/deep er")).unwrap();
+    fs::create_dir(folder.join("empty")).unwrap();
+    for (name, text) in [
+        (".rc", "rc"),
+        ("a b/$x", "dollar"),
+        (".hidden/deep er/z", "deep"),
+        ("run", "#!/bin/sh\necho ran\n"),
+        ("set.json", "{}"),
+    ] {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let program = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(folder.join("run"), program).unwrap();
+    symlink(".rc", folder.join("link")).unwrap();
+    symlink("/nowhere", folder.join("dangling")).unwrap();
+}
+
+const FOLDER: &str = "\
+[home.me.files.\".config/x\"]
+source = \"dot files\"
+[home.me.files.\".config/x/set.json\"]
+content = '{\"mine\": 1}'
+how = \"merge\"
+[home.me.files.linked]
+source = \"dot files/.hidden\"
+how = \"link\"
+[home.me.files.program]
+source = \"dot files/run\"
+";
+
+#[test]
+fn a_folder_comes_file_by_file() {
+    let Some(person) = Person::new() else { return };
+    dotfiles(&person);
+    person.config(FOLDER);
+    person.good(APPLY);
+    assert_eq!(person.read(".config/x/.rc"), "rc");
+    assert_eq!(person.read(".config/x/a b/$x"), "dollar");
+    assert_eq!(person.read(".config/x/.hidden/deep er/z"), "deep");
+    // What is named stands in place of what the folder has.
+    assert!(person.read(".config/x/set.json").contains("mine"));
+    assert_eq!(person.read("linked/deep er/z"), "deep");
+    assert!(!person.home(".config/x/empty").exists());
+    let link = |name: &str| fs::read_link(person.home(name)).unwrap();
+    assert_eq!(link(".config/x/link"), Path::new(".rc"));
+    assert_eq!(link(".config/x/dangling"), Path::new("/nowhere"));
+    assert!(link("linked/deep er/z").is_absolute());
+    for program in [".config/x/run", "program"] {
+        let ran = Command::new(person.home(program)).output().unwrap();
+        assert_eq!(ran.stdout, b"ran\n", "{program}");
+    }
+    let mode = |name: &str| fs::metadata(person.home(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode(".config/x/.rc"), mode("program")), (0o644, 0o755));
+    // `mode` is that of all files.
+    let all = FOLDER.replace("\"dot files\"\n", "\"dot files\"\nmode = \"0600\"\n");
+    person.config(&all);
+    person.good(APPLY);
+    assert_eq!(
+        (mode(".config/x/.rc"), mode(".config/x/run")),
+        (0o600, 0o600)
+    );
+    // A file that goes from the folder goes from the home, with the folders that are empty then.
+    fs::remove_dir_all(person.folder.path().join("dot files/a b")).unwrap();
+    person.good(APPLY);
+    assert!(!person.home(".config/x/a b").exists());
+    person.good("remove --yes");
+    assert_eq!(fs::read_dir(person.home("")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_in_the_way_of_a_folder_is_listed_file_by_file() {
+    let Some(person) = Person::new() else { return };
+    dotfiles(&person);
+    person.config(FOLDER);
+    person.write("program", "other");
+    for folder in [".config", ".config/x", ".config/x/a b", ".config/x/.rc"] {
+        fs::create_dir(person.home(folder)).unwrap();
+        if person.is_root {
+            chown(person.home(folder), Some(USER), Some(USER)).unwrap();
+        }
+    }
+    person.write(".config/x/a b/$x", "mine");
+    person.write(".config/x/theirs", "stays");
+    let plan = person.json(APPLY, 3);
+    let mut found: Vec<_> = plan["collisions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["path"].as_str().unwrap())
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, [".config/x/.rc", ".config/x/a b/$x", "program"]);
+    assert!(!person.home("linked").exists());
+    person.good(&format!("{APPLY} --backup"));
+    assert_eq!(person.read(".config/x/a b/$x.elea-1"), "mine");
+    assert!(person.home(".config/x/.rc.elea-1").is_dir());
+    assert_eq!(person.read(".config/x/theirs"), "stays");
+    // Folders of a config have an end, and are no merge.
+    for (add, text) in [
+        ("how = \"merge\"\nformat = \"ini\"", "cannot be merged"),
+        ("mode = \"77777\"", "cannot be a mode"),
+    ] {
+        person.config(&FOLDER.replace("\"dot files\"\n", &format!("\"dot files\"\n{add}\n")));
+        let ran = person.run(APPLY);
+        assert!(ran.code == Some(3) && ran.err.contains(text), "{ran:?}");
+    }
+    person.config(FOLDER);
+    let many = person.folder.path().join("dot files/many");
+    fs::create_dir(&many).unwrap();
+    for number in 0..10_001 {
+        fs::write(many.join(number.to_string()), "").unwrap();
+    }
+    let ran = person.run(APPLY);
+    assert!(
+        ran.code == Some(3) && ran.err.contains("more than 10000 files"),
+        "{ran:?}"
+    );
+    fs::remove_dir_all(&many).unwrap();
+    let pipe = person.folder.path().join("dot files/pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let ran = person.run(APPLY);
+    assert!(
+        ran.code == Some(3) && ran.err.contains("pipe: it is no file"),
+        "{ran:?}"
+    );
 }
 
 #[test]

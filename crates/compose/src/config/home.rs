@@ -1,5 +1,7 @@
 //! What a config says of homes.
 
+pub mod folder;
+
 use super::report::Findings;
 use super::{Content, octal};
 use serde::Serialize;
@@ -25,10 +27,10 @@ pub struct Home {
 /// `[home.NAME.files."path"]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HomeFile {
-    /// What stands there; never a folder.
+    /// What stands there: a text, a link, or what is copied, which may be a folder with all that is in it.
     #[serde(flatten)]
     pub content: Content,
-    /// The mode; not of a link.
+    /// The mode; not of a link. Without one, it is that of a file whose source may be run, or not.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "mode")]
     pub mode: Option<u32>,
     /// How it comes there; not of a link.
@@ -37,6 +39,13 @@ pub struct HomeFile {
     /// What a file that is merged is written in, if its path does not say it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+}
+
+impl HomeFile {
+    /// Whether it is a folder of files that are copied.
+    pub fn is_folder(&self) -> bool {
+        matches!(&self.content, Content::Copy(path) if path.is_dir())
+    }
 }
 
 /// How a file comes into a home.

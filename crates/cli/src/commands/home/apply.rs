@@ -1,15 +1,10 @@
 //! `elea home apply`.
 
-use super::{Change, failed, folder, home_path, open, show};
+use super::{Change, declared, failed, folder, home_path, open, show};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
-use elea_compose::config::Content;
-use elea_compose::config::home::{Format, Home, How, load_home};
-use elea_host::home::declared::{self, LARGEST};
-use elea_host::home::merge;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use elea_compose::config::home::load_home;
+use std::path::PathBuf;
 
 /// Make your home what a config says of it
 ///
@@ -43,7 +38,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         context.say(&format!("about the system, and not looked at: {tables}"));
     }
     let home = open(context, !args.change.dry_run)?;
-    let wanted = plain(one.home)?.wanted().map_err(failed)?;
+    let wanted = declared::of(one.home)?.wanted().map_err(failed)?;
     let plan = home.apply(&wanted, args.change.options(), &context.cancelled);
     show::plan(&plan.map_err(failed)?, context)
 }
@@ -62,68 +57,4 @@ fn user() -> Outcome<String> {
         Failure::new(Code::Usage, format!("the user {id} has no name here"))
             .hint("`--name NAME` says which `[home.NAME]` is meant")
     })
-}
-
-/// What a config says, as plain values: with the contents of the files that it names.
-fn plain(home: Home) -> Outcome<declared::Home> {
-    let mut plain = declared::Home {
-        environment: home.environment,
-        packages: home.packages,
-        ..declared::Home::default()
-    };
-    for (path, file) in home.files {
-        let how = match (file.how, file.format) {
-            (Some(How::Link), _) => declared::How::Link,
-            (Some(How::Seed), _) => declared::How::Seed,
-            (Some(How::Merge), Some(format)) => declared::How::Merge(match format {
-                Format::Json => merge::Format::Json,
-                Format::Ini => merge::Format::Ini,
-                Format::Toml => merge::Format::Toml,
-            }),
-            _ => declared::How::Copy,
-        };
-        plain.files.push(declared::File {
-            path,
-            content: content(file.content)?,
-            mode: file.mode.unwrap_or(0o644),
-            how,
-        });
-    }
-    for (name, unit) in home.units {
-        let bytes = match content(unit.content)? {
-            declared::Content::Bytes(bytes) => bytes,
-            declared::Content::Link(_) => Vec::new(),
-        };
-        let text = String::from_utf8(bytes);
-        let text = text.map_err(|_| Failure::new(Code::Config, format!("{name} is not UTF-8")))?;
-        let enable = unit.enable;
-        plain.units.push(declared::Unit { name, text, enable });
-    }
-    Ok(plain)
-}
-
-fn content(content: Content) -> Outcome<declared::Content> {
-    Ok(match content {
-        Content::Text(text) => declared::Content::Bytes(text.into_bytes()),
-        Content::Link(target) => declared::Content::Link(target),
-        Content::Copy(path) => declared::Content::Bytes(read(&path)?),
-        Content::Folder => declared::Content::Bytes(Vec::new()),
-    })
-}
-
-fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let most = LARGEST as u64 + 1;
-    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
-    let cannot = |why: String| {
-        Failure::new(
-            Code::Config,
-            format!("cannot read {}: {why}", path.display()),
-        )
-    };
-    read.map_err(|e| cannot(e.to_string()))?;
-    if bytes.len() > LARGEST {
-        return Err(cannot(format!("it is larger than {} MiB", LARGEST >> 20)));
-    }
-    Ok(bytes)
 }

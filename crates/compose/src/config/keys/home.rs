@@ -32,9 +32,19 @@ const FILES: Section = Section {
     doc: "One path of the home each, relative to it, with exactly one of `content`, `source` and `symlink`.",
     keys: &[
         key("content", Text, "none", "the file's content"),
-        key("source", Path, "none", "a file whose content is copied"),
+        key(
+            "source",
+            Path,
+            "none",
+            "a file whose content is copied, or a folder: each file in it comes to its place below this path, links as they are",
+        ),
         key("symlink", Text, "none", "the target of a symbolic link"),
-        key("mode", Text, "\"0644\"", "octal"),
+        key(
+            "mode",
+            Text,
+            "\"0644\"",
+            "octal; without it, a `source` that may be run becomes a file that may be run (`0755`)",
+        ),
         key(
             "how",
             Text,

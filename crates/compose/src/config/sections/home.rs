@@ -2,10 +2,12 @@
 
 use super::super::home::{Format, Home, HomeFile, HomeUnit, How};
 use super::super::reader::{Fields, Located, Reader};
+use super::super::value::Place;
 use super::super::{Content, check};
 use super::files::{is_one, readable};
 use super::values;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Reads every home.
 pub(in super::super) fn read(reader: &mut Reader, top: &mut Fields) -> BTreeMap<String, Home> {
@@ -38,7 +40,9 @@ fn files(reader: &mut Reader, home: &mut Fields) -> BTreeMap<String, HomeFile> {
             .value
             .match_indices('/')
             .map(|(at, _)| &path.value[..at]);
-        let mut above = above.filter(|folder| files.contains_key(*folder));
+        // What is named in a folder that is copied stands in place of what the folder has there.
+        let is_file = |folder: &&str| files.get(*folder).is_some_and(|file| !file.is_folder());
+        let mut above = above.filter(is_file);
         if !check::path(&format!("/{}", path.value)) {
             let shown = path.value.escape_debug();
             reader.problem(
@@ -74,9 +78,7 @@ fn file(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Opt
         |text| kind(text).is_some(),
         "json, ini or toml",
     );
-    let given = [&content, &source, &link];
     let is_link = link.is_some();
-    let count = given.iter().filter(|given| given.is_some()).count();
     if let (true, Some(text)) = (is_link, mode.as_ref().or(how.as_ref()).or(format.as_ref())) {
         let what = "a link has no `mode`, `how` and `format`";
         reader.problem(Some(text.at), what, "take it out", None);
@@ -105,34 +107,54 @@ fn file(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Opt
         let what = "`format` is for `how = \"merge\"` alone";
         reader.problem(Some(format.at), what, "take it out", None);
     }
-    let content = one_of(reader, fields, path, count, content, source, link)?;
-    Some(HomeFile {
+    let content = one_of(
+        reader,
+        fields,
+        path.at,
+        Said {
+            content,
+            source,
+            link,
+            folders: true,
+        },
+    )?;
+    let file = HomeFile {
         content,
-        mode: (!is_link).then(|| mode.unwrap_or(0o644)),
+        mode,
         how: (!is_link).then(|| way.unwrap_or(How::Copy)),
         format: found,
-    })
+    };
+    if let (true, Some(How::Merge), Some(how)) = (file.is_folder(), way, how) {
+        let what = "a folder cannot be merged";
+        let help = Some("name the files in it, each with its `how`".to_owned());
+        reader.problem(Some(how.at), what, "of a `source` that is one", help);
+    }
+    Some(file)
 }
 
-fn one_of(
-    reader: &mut Reader,
-    fields: &Fields,
-    at: &Located<String>,
-    count: usize,
+/// What may be said of what stands at a path.
+struct Said {
     content: Option<Located<String>>,
     source: Option<Located<String>>,
     link: Option<Located<String>>,
-) -> Option<Content> {
+    /// Whether the source may be a folder.
+    folders: bool,
+}
+
+fn one_of(reader: &mut Reader, fields: &Fields, at: Place, said: Said) -> Option<Content> {
+    let given = [&said.content, &said.source, &said.link];
+    let count = given.iter().filter(|given| given.is_some()).count();
     let rule = "exactly one of `content`, `source` and, of files, `symlink` is needed";
-    if !is_one(reader, fields, at.at, count, rule) {
+    if !is_one(reader, fields, at, count, rule) {
         return None;
     }
-    if let Some(text) = content {
+    if let Some(text) = said.content {
         return Some(Content::Text(text.value));
     }
-    if let Some(text) = source {
-        return readable(reader, &text).map(Content::Copy);
+    if let Some(text) = said.source {
+        return copied(reader, &text, said.folders).map(Content::Copy);
     }
+    let link = said.link;
     let text = link?;
     let good = !text.value.is_empty()
         && text.value.len() <= 1023
@@ -146,6 +168,15 @@ fn one_of(
         );
     }
     good.then_some(Content::Link(text.value))
+}
+
+/// A file whose content is copied, or a folder.
+fn copied(reader: &mut Reader, text: &Located<String>, folders: bool) -> Option<PathBuf> {
+    let path = reader.resolve(text);
+    if folders && path.is_dir() {
+        return Some(path);
+    }
+    readable(reader, text)
 }
 
 fn way(text: &str) -> Option<How> {
@@ -183,8 +214,13 @@ fn units(reader: &mut Reader, home: &mut Fields) -> BTreeMap<String, HomeUnit> {
         let source = reader.text(&mut fields, "source");
         let enable = reader.boolean(&mut fields, "enable");
         reader.finish(&fields);
-        let count = usize::from(content.is_some()) + usize::from(source.is_some());
-        let content = one_of(reader, &fields, &name, count, content, source, None);
+        let said = Said {
+            content,
+            source,
+            link: None,
+            folders: false,
+        };
+        let content = one_of(reader, &fields, name.at, said);
         if !check::unit(&name.value) {
             let what = format!("`{}` cannot be a unit", name.value.escape_debug());
             reader.problem(
