@@ -154,7 +154,7 @@ impl Inputs {
 }
 
 /// The name of a package (Debian Policy 5.6.1).
-fn parse_package(text: &str) -> Result<String, String> {
+pub(crate) fn parse_package(text: &str) -> Result<String, String> {
     let is_file = Path::new(text)
         .extension()
         .is_some_and(|e| e == "toml" || e == "json");

@@ -172,8 +172,9 @@ impl Build<'_> {
         let packages = self.packages(steps, &stages)?;
         self.progress.start("finish", None, Unit::Items);
         let loader = || {
-            let cache = self.packages_of(&[&self.lock.loader])?;
-            Ok(cache.path(&self.lock.loader.sha256))
+            let loader = self.lock.loader()?;
+            let cache = self.packages_of(&[loader])?;
+            Ok(cache.path(&loader.sha256))
         };
         let job = finish::Job {
             config: self.config,
@@ -239,8 +240,11 @@ impl Build<'_> {
     fn packages_of(&self, packages: &[&Package]) -> Result<Cache, Error> {
         let cache = Cache::open(&self.options.cache)?;
         let archives = || {
-            let mut archives = debian::archives(self.config, &self.config.base.suite)?;
-            archives.extend(debian::archives(self.config, &self.config.loader.suite)?);
+            let mut archives = debian::archives(&self.config.base, &self.config.base.suite)?;
+            archives.extend(debian::archives(
+                &self.config.base,
+                &self.config.loader.suite,
+            )?);
             Ok(archives)
         };
         let locked = self.options.locked;

@@ -534,17 +534,7 @@ impl Config {
     /// Errors that only the packages could tell, each tied to a value by its dotted name:
     /// (name, what is wrong, what to do).
     pub fn errors(&self, found: Vec<(String, String, Option<String>)>) -> Findings {
-        let problems = found
-            .into_iter()
-            .map(|(key, what, help)| report::Problem {
-                at: self.place(&key),
-                what,
-                label: String::new(),
-                help,
-                other: None,
-            })
-            .collect();
-        Findings::new(Arc::clone(&self.sources), problems, Vec::new())
+        Findings::tied(Arc::clone(&self.sources), found, |key| self.place(key))
     }
 
     /// What others found in the config, tied to its lines.

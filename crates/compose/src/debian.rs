@@ -12,7 +12,7 @@ pub(crate) mod version;
 
 pub(crate) use elea_formats::control;
 
-use crate::config::Config;
+use crate::config::Base;
 use crate::lock::Error;
 use elea_sys::root::Root;
 use sources::Archive;
@@ -22,9 +22,9 @@ use std::path::Path;
 const LIMIT: u64 = 1 << 20;
 
 /// The archives of a suite: at the config's mirror, else where the build machine's own are.
-pub(crate) fn archives(config: &Config, suite: &str) -> Result<Vec<Archive>, Error> {
-    let components = &config.base.components;
-    if let Some(mirror) = &config.base.mirror {
+pub(crate) fn archives(base: &Base, suite: &str) -> Result<Vec<Archive>, Error> {
+    let components = &base.components;
+    if let Some(mirror) = &base.mirror {
         return Ok(vec![Archive {
             suite: suite.to_owned(),
             url: mirror.trim_end_matches('/').to_owned(),

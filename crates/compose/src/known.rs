@@ -143,7 +143,7 @@ mod tests {
             archives: Vec::new(),
             packages: Vec::new(),
             stages: Vec::new(),
-            loader: package,
+            loader: Some(package),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
         }

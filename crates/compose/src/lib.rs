@@ -13,6 +13,7 @@ pub mod initrd;
 mod known;
 pub mod lock;
 pub mod preflight;
+pub mod profile;
 mod program;
 mod render;
 pub mod source;

@@ -11,6 +11,8 @@ mod update;
 
 pub use changes::{Change, Changes, changes};
 pub use file::{Loaded, encode, load, parse, path_of, save};
+pub(crate) use file::{read as load_at, save_at};
+pub(crate) use resolve::{Asked, settle};
 pub use resolve::{fetch, request, resolve, to_fetch};
 pub use stages::{Stage, Staged};
 pub use update::Update;
@@ -47,14 +49,28 @@ pub struct Lock {
     /// The order in which they are installed; empty if all are installed together.
     #[serde(default)]
     pub stages: Vec<Stage>,
-    /// The package that the boot loader's file is taken from; it is not installed.
-    pub loader: Package,
+    /// The package that the boot loader's file is taken from; it is not installed. None in the lock of a home.
+    #[serde(default)]
+    pub loader: Option<Package>,
     /// The numbers of users by name. A build adds to them and changes none.
     #[serde(default)]
     pub users: BTreeMap<String, u32>,
     /// The numbers of groups by name.
     #[serde(default)]
     pub groups: BTreeMap<String, u32>,
+}
+
+impl Lock {
+    /// All packages, the loader's too.
+    pub fn all(&self) -> impl Iterator<Item = &Package> {
+        self.packages.iter().chain(&self.loader)
+    }
+
+    /// The loader's package, which the lock of a system has.
+    pub(crate) fn loader(&self) -> Result<&Package, Error> {
+        let why = "the lock is that of a home and names no boot loader; delete it to resolve anew";
+        self.loader.as_ref().ok_or_else(|| Error::Tree(why.into()))
+    }
 }
 
 /// An archive at the time of locking.

@@ -9,7 +9,7 @@ fn a_lock_of_the_first_version() {
     assert_eq!(read.packages.len(), 5);
     assert_eq!(read.users["sshd"], 991);
     assert_eq!(read.epoch, 1_795_432_958);
-    assert_eq!(read.loader.name, "systemd-boot-efi");
+    assert_eq!(read.loader.as_ref().unwrap().name, "systemd-boot-efi");
     assert_eq!(read.archives.last().unwrap().suite, "sid");
     // The first version is what is written today.
     assert_eq!(lock::encode(&read), text);

@@ -5,11 +5,13 @@
 //! files that programs write too. `docs/homes.md` says it for people, `docs/formats/home.md` has the files.
 
 pub mod declared;
+mod environment;
 mod error;
 mod found;
 mod journal;
 pub mod merge;
 pub mod plan;
+pub mod profile;
 mod state;
 mod units;
 
@@ -120,20 +122,23 @@ impl Home {
         })
     }
 
-    /// Makes the home what is declared. With collisions in the plan, nothing was done.
+    /// Makes the home what is declared. With collisions in the plan, nothing was done. `make` fills the folder of a
+    /// profile that is not there yet.
     pub fn apply(
         &self,
         wanted: &Wanted,
         options: Options,
+        make: Maker<'_>,
         cancelled: &AtomicBool,
     ) -> Result<HomePlan, Error> {
-        self.apply_with(wanted, options, &mut ticks(cancelled))
+        self.apply_with(wanted, options, make, &mut ticks(cancelled))
     }
 
     fn apply_with(
         &self,
         wanted: &Wanted,
         options: Options,
+        make: Maker<'_>,
         tick: Ticks<'_>,
     ) -> Result<HomePlan, Error> {
         let note = self.recover(options, tick)?;
@@ -144,7 +149,10 @@ impl Home {
         let mut same = None;
         for number in candidates {
             let manifest = self.manifest(number)?;
-            if manifest.entries == wanted.entries && manifest.packages == wanted.packages {
+            if manifest.entries == wanted.entries
+                && manifest.packages == wanted.packages
+                && manifest.profile == wanted.profile
+            {
                 same = Some(number);
                 break;
             }
@@ -153,7 +161,7 @@ impl Home {
         let mut plan = self.plan(&old, wanted, Some(number), options)?;
         plan.notes.extend(note);
         let fresh = same.is_none().then_some(number);
-        self.carry_out(&mut plan, wanted, fresh, &old, options, tick)?;
+        self.carry_out(&mut plan, wanted, (fresh, make), &old, options, tick)?;
         Ok(plan)
     }
 
@@ -175,9 +183,22 @@ impl Home {
             return Err(Error::Unknown(to));
         }
         let wanted = self.wanted(to)?;
+        if let Some(profile) = &wanted.profile
+            && !self.has_profile(profile)
+        {
+            let path = self.profile_folder(profile);
+            return Err(Error::Profile { path });
+        }
         let mut plan = self.plan(&old, &wanted, Some(to), options)?;
         plan.notes.extend(note);
-        self.carry_out(&mut plan, &wanted, None, &old, options, tick)?;
+        self.carry_out(
+            &mut plan,
+            &wanted,
+            (None, &mut no_profile),
+            &old,
+            options,
+            tick,
+        )?;
         Ok(plan)
     }
 
@@ -193,7 +214,14 @@ impl Home {
         let mut plan = self.plan(&old, &nothing, None, options)?;
         plan.notes.extend(note);
         plan.notes.extend(self.backups(&old));
-        self.carry_out(&mut plan, &nothing, None, &old, options, tick)?;
+        self.carry_out(
+            &mut plan,
+            &nothing,
+            (None, &mut no_profile),
+            &old,
+            options,
+            tick,
+        )?;
         if !options.dry_run {
             self.remove_records(&old)?;
         }
@@ -264,19 +292,21 @@ impl Home {
         &self,
         plan: &mut HomePlan,
         wanted: &Wanted,
-        fresh: Option<u64>,
+        (fresh, make): (Option<u64>, Maker<'_>),
         old: &State,
         options: Options,
         tick: Ticks<'_>,
     ) -> Result<(), Error> {
-        let unchanged = plan.is_empty() && plan.state.placed == old.placed;
+        let lacks = wanted.profile.filter(|key| !self.has_profile(key));
+        let unchanged = plan.is_empty() && plan.state.placed == old.placed && lacks.is_none();
         if options.dry_run || !plan.collisions.is_empty() || unchanged {
             return Ok(());
         }
         plan.state.above.clone_from(&old.above);
         plan.state.above.extend(self.make_records()?);
-        let done = fresh
-            .map_or(Ok(()), |number| self.save_generation(number, wanted))
+        let done = lacks
+            .map_or(Ok(()), |key| self.add_profile(&key, make))
+            .and_then(|()| fresh.map_or(Ok(()), |number| self.save_generation(number, wanted)))
             .and_then(|()| journal::apply(self, plan, tick));
         if let Err(why) = done {
             #[cfg(test)]
@@ -290,14 +320,39 @@ impl Home {
                 remove_tree(&self.data.join(number.to_string()))?;
                 remove_tree(&self.data.join(".new"))?;
             }
-            if old.generation.is_none() && self.load_state()?.generation.is_none() {
+            self.sweep_profiles()?;
+            // What was fetched for it is kept: whoever tries again needs it.
+            if wanted.profile.is_none()
+                && old.generation.is_none()
+                && self.load_state()?.generation.is_none()
+            {
                 self.remove_records(&plan.state)?;
             }
             return Err(why);
         }
         self.sweep(plan.to)?;
         plan.notes.extend(units::reload(plan));
+        plan.notes.extend(self.shells(plan));
         Ok(())
+    }
+
+    /// What to do for shells, if they are to get a first environment.
+    fn shells(&self, plan: &HomePlan) -> Option<String> {
+        let is_new = |change: &plan::Change| {
+            change.path == declared::SHELLS && change.action == plan::Action::Create
+        };
+        let reads = |name: &str| {
+            let text = fs::read_to_string(self.real.join(name)).unwrap_or_default();
+            text.contains(declared::SHELLS)
+        };
+        let profiles = [".profile", ".bash_profile", ".zprofile"];
+        let needed = plan.changes.iter().any(is_new) && !profiles.iter().any(|name| reads(name));
+        needed.then(|| {
+            format!(
+                "sessions of systemd get the environment at the next login; for others, such as ssh, add this to ~/.profile: . \"$HOME/{}\"",
+                declared::SHELLS
+            )
+        })
     }
 
     /// Makes the folder of records; those folders that were not there.
@@ -340,6 +395,15 @@ impl Home {
             format!("backups stay, with `.elea-1` and so on behind their names: of {list}")
         })
     }
+}
+
+/// Fills the folder of a profile.
+pub type Maker<'m> = &'m mut dyn FnMut(&Path) -> Result<(), Error>;
+
+/// For who makes none: profiles that are there already are enough.
+pub fn no_profile(path: &Path) -> Result<(), Error> {
+    let path = path.to_owned();
+    Err(Error::Profile { path })
 }
 
 fn ticks(cancelled: &AtomicBool) -> impl FnMut() -> Tick {

@@ -20,6 +20,35 @@ const REFUSED: [libc::c_long; 11] = [
     libc::SYS_open_by_handle_at,
 ];
 
+/// Calls that give files and processes to others: who is root of a name space with one user alone has
+/// nobody to give them to.
+#[cfg(target_arch = "x86_64")]
+const GIVING: [libc::c_long; 11] = [
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+];
+#[cfg(target_arch = "aarch64")]
+const GIVING: [libc::c_long; 9] = [
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+];
+
 /// `AUDIT_ARCH_*` of calls that are looked at; those of other kinds (32 bits) do not exist for the program.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xC000_003E;
@@ -38,10 +67,30 @@ const AT_LEAST: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
 /// Makes calls that reach past name spaces fail for a program and all that it starts, as if the kernel had
-/// none of them (`ENOSYS`). The caller needs to be root.
+/// none of them (`ENOSYS`). It gets no privileges by any program that it starts, unless the caller is root.
 pub fn refuse_calls(command: &mut Command) {
-    let filter = filter();
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    install(command, filter(&REFUSED, refuse, refuse));
+}
+
+/// Lets a program, and all that it starts, believe that it gave files and itself to others, while nothing
+/// is done: for those that are root of a name space with one user alone, where the kernel would refuse it.
+pub fn pretend_owners(command: &mut Command) {
+    // No error is success.
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    install(command, filter(&GIVING, libc::SECCOMP_RET_ERRNO, refuse));
+}
+
+fn install(command: &mut Command, filter: Vec<libc::sock_filter>) {
+    let is_root = rustix::process::geteuid().is_root();
     let install = move || {
+        if !is_root {
+            // SAFETY: a flag of this process is set; no memory is touched. Safe between fork and exec.
+            let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            if result != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
         let program = libc::sock_fprog {
             len: u16::try_from(filter.len()).unwrap_or(u16::MAX),
             filter: filter.as_ptr().cast_mut(),
@@ -64,41 +113,55 @@ pub fn refuse_calls(command: &mut Command) {
     unsafe { command.pre_exec(install) };
 }
 
-fn filter() -> Vec<libc::sock_filter> {
+/// A filter with an `answer` to these calls, and one to calls of other kinds.
+fn filter(calls: &[libc::c_long], answer: u32, strange: u32) -> Vec<libc::sock_filter> {
     let step = |code, if_so, if_not, k| libc::sock_filter {
         code,
         jt: if_so,
         jf: if_not,
         k,
     };
-    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    let calls = REFUSED.map(|call| u32::try_from(call).unwrap_or(u32::MAX));
     let count = u8::try_from(calls.len()).unwrap_or(u8::MAX);
     let mut steps = vec![
         step(LOAD, 0, 0, KIND),
-        // To the refusal: over the next two steps, all calls and the permission.
-        step(EQUAL, 0, count + 3, ARCHITECTURE),
+        // To the last step: over the next two, all calls, the permission and the answer.
+        step(EQUAL, 0, count + 4, ARCHITECTURE),
         step(LOAD, 0, 0, NUMBER),
-        step(AT_LEAST, count + 1, 0, X32),
+        step(AT_LEAST, count + 2, 0, X32),
     ];
     for (number, call) in (0..count).zip(calls) {
+        let call = u32::try_from(*call).unwrap_or(u32::MAX);
         steps.push(step(EQUAL, count - number, 0, call));
     }
     steps.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
-    steps.push(step(RETURN, 0, 0, refuse));
+    steps.push(step(RETURN, 0, 0, answer));
+    steps.push(step(RETURN, 0, 0, strange));
     steps
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn owners_are_pretended_and_modes_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let before = std::fs::metadata(&file).unwrap();
+        let script = "chown 12:34 \"$1\" && chmod 0600 \"$1\" && echo done";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&file);
+        pretend_owners(&mut command);
+        assert_eq!(command.output().unwrap().stdout, b"done\n");
+        let after = std::fs::metadata(&file).unwrap();
+        assert_eq!((after.uid(), after.gid()), (before.uid(), before.gid()));
+        assert_eq!(after.mode() & 0o777, 0o600);
+    }
 
     #[test]
     fn calls_are_refused_and_others_work() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: not root");
-            return;
-        }
         // keyctl(KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0), and getpid.
         let script = format!(
             "print syscall({}, 0, -3, 0) < 0 && $!{{ENOSYS}} ? 'refused' : 'open'; print ' ', syscall({}) == $$;",

@@ -7,6 +7,7 @@ pub mod confine;
 pub mod device;
 pub mod disk;
 pub mod durable;
+pub mod enter;
 mod error;
 pub mod lock;
 pub mod loopdev;

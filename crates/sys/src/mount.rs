@@ -184,6 +184,14 @@ impl Mount {
 }
 
 impl Mount {
+    /// Lets nothing be written through it.
+    pub fn read_only(self) -> Result<Self, MountError> {
+        let target = Path::new("a copy of a mount");
+        let set = Attributes::READ_ONLY;
+        set_attributes(self.0.as_fd(), c"", target, set, Attributes::NONE)?;
+        Ok(self)
+    }
+
     /// Lets what is mounted on the mount that this is a copy of, and on this, not show on each other. Where it is
     /// attached to a mount that is shared it is shared with the copies of that alone.
     pub fn private(self) -> Result<Self, MountError> {

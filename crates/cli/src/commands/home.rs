@@ -2,7 +2,9 @@
 
 mod apply;
 mod declared;
+mod exec;
 mod generations;
+mod packages;
 mod remove;
 mod rollback;
 mod show;
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Apply(apply::Args),
+    Exec(exec::Args),
     Rollback(rollback::Args),
     Generations(generations::Args),
     Remove(remove::Args),
@@ -44,6 +47,7 @@ impl Change {
 pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Apply(args) => apply::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Generations(args) => generations::run(&args, context),
         Command::Remove(args) => remove::run(&args, context),
@@ -83,6 +87,10 @@ fn failed(error: Error) -> Failure {
     match error {
         Error::Declared { .. } => Failure::new(Code::Config, error.to_string()),
         Error::Reverted(_) => Failure::new(Code::Reverted, error.to_string()),
+        Error::Packages(error) => match error.downcast::<elea_compose::lock::Error>() {
+            Ok(error) => Failure::from(*error),
+            Err(error) => Failure::new(Code::Failed, error.to_string()),
+        },
         Error::Damaged { .. } => Failure::new(Code::Verification, error.to_string()),
         other => Failure::from(other),
     }

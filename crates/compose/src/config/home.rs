@@ -3,7 +3,8 @@
 pub mod folder;
 
 use super::report::Findings;
-use super::{Content, octal};
+use super::value::Place;
+use super::{Base, Content, octal};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,14 +88,27 @@ pub struct HomeUnit {
 /// What a config says of one home, read for it alone.
 #[derive(Debug, Clone)]
 pub struct OneHome {
+    /// Whose it is.
+    pub user: String,
     /// The home.
     pub home: Home,
+    /// The distribution that its packages are of.
+    pub base: Base,
     /// Every file that was read, the config itself first.
     pub read: Vec<PathBuf>,
     /// Tables that are about the system, and were not looked at.
     pub ignored: Vec<String>,
     /// What is allowed and most likely not meant.
     pub warnings: Findings,
+    pub(super) places: BTreeMap<String, Place>,
+}
+
+impl OneHome {
+    /// The same as [`Config::errors`](super::Config::errors).
+    pub fn errors(&self, found: Vec<(String, String, Option<String>)>) -> Findings {
+        let place = |key: &str| super::value::place_of(&self.places, key);
+        Findings::tied(self.warnings.sources(), found, place)
+    }
 }
 
 #[expect(

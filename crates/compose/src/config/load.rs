@@ -107,7 +107,9 @@ pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Findings> {
     }
     reader.problems.extend(merged.problems);
     reader.ranks = merged.ranks;
+    let places = value::places(&merged.table);
     let mut top = Fields::new(String::new(), None, merged.table);
+    let base = sections::base(&mut reader, &mut top);
     let mut homes = sections::home::read(&mut reader, &mut top);
     for (name, _) in LANGUAGE {
         top.skip(name);
@@ -127,7 +129,10 @@ pub(super) fn load_home(path: &Path, user: &str) -> Result<OneHome, Findings> {
     }
     match homes.remove(user) {
         Some(home) if reader.problems.is_empty() => Ok(OneHome {
+            user: user.to_owned(),
             home,
+            base,
+            places,
             read: reader.sources.iter().map(|s| s.path.clone()).collect(),
             ignored,
             warnings: reader.findings(),

@@ -99,6 +99,22 @@ impl Findings {
         }
     }
 
+    /// Errors that only the packages could tell, each tied to a value by its dotted name, whose place is looked up.
+    pub(super) fn tied(
+        sources: Sources,
+        found: Vec<(String, String, Option<String>)>,
+        place: impl Fn(&str) -> Option<Place>,
+    ) -> Self {
+        let problems = found.into_iter().map(|(key, what, help)| Problem {
+            at: place(&key),
+            what,
+            label: String::new(),
+            help,
+            other: None,
+        });
+        Self::new(sources, problems.collect(), Vec::new())
+    }
+
     /// One thing that is wrong and stands in no file.
     pub fn error(what: String, help: &str) -> Self {
         let problem = Problem {

@@ -254,7 +254,7 @@ fn capital(name: &str) -> String {
         .unwrap_or_default()
 }
 
-fn base(reader: &mut Reader, top: &mut Fields) -> Base {
+pub(super) fn base(reader: &mut Reader, top: &mut Fields) -> Base {
     let mut fields = reader.table(top, "base");
     let f = &mut fields;
     let suite = reader.checked(f, "suite", check::suite, "a suite such as trixie");

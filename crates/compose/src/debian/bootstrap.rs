@@ -114,22 +114,34 @@ pub(crate) fn tree(
     for package in packages {
         let _ = write!(include, ",{}={}", package.name, package.version);
     }
+    let mut arguments = vec![
+        "mmdebstrap",
+        "--variant=essential",
+        "--mode=root",
+        "--format=directory",
+        "--aptopt=APT::Sandbox::User \"root\"",
+        &include,
+    ];
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        arguments.extend([
+            "--skip=chroot/mount/dev,chroot/mount/sys",
+            "--dpkgopt=force-unsafe-io",
+            DEVICES,
+        ]);
+    }
+    arguments.extend(["", "/mnt/tree", "deb [trusted=yes] copy:/mnt/packages ./"]);
+    let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
     let command = program::Sandbox {
         work,
-        prepare: PREPARE,
+        prepare: if is_root {
+            PREPARE
+        } else {
+            "mkdir -p -m 0755 /mnt/tree\n"
+        },
         time,
     }
-    .command(&[
-        OsStr::new("mmdebstrap"),
-        OsStr::new("--variant=essential"),
-        OsStr::new("--mode=root"),
-        OsStr::new("--format=directory"),
-        OsStr::new("--aptopt=APT::Sandbox::User \"root\""),
-        OsStr::new(&include),
-        OsStr::new(""),
-        OsStr::new("/mnt/tree"),
-        OsStr::new("deb [trusted=yes] copy:/mnt/packages ./"),
-    ]);
+    .command(&arguments);
     let database = work.join("tree/var/lib/dpkg/info");
     let mut counted = 0;
     let watch = || {
@@ -143,6 +155,10 @@ pub(crate) fn tree(
     program::run_watched(command, "mmdebstrap", log, progress, watch)?;
     Ok(())
 }
+
+/// The devices of a tree that no root makes: mmdebstrap's own way needs a group for terminals.
+const DEVICES: &str = r#"--setup-hook=mkdir -p "$1/dev" && mount -t tmpfs -o mode=755 tmpfs "$1/dev"
+for name in full null random urandom zero; do : >"$1/dev/$name"; mount --bind "/dev/$name" "$1/dev/$name"; done"#;
 
 /// Lets the tree be written without waiting for the disk where overlays can do that: packages are synced one by one
 /// otherwise, which takes most of the time, and the tree is temporary.

@@ -116,7 +116,7 @@ fn missing(job: &Job<'_>, release: &str, names: Vec<String>) -> Error {
 }
 
 fn loader(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
-    let inputs = serde_json::json!(job.lock.loader.sha256.to_string());
+    let inputs = serde_json::json!(job.lock.loader()?.sha256.to_string());
     let made = job.steps.take(LOADER_STEP, &inputs, || {
         let folder = job.work.join("loader-files");
         let mut command = program::program("dpkg-deb");

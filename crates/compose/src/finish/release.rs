@@ -21,7 +21,7 @@ pub(super) fn write(job: &Job<'_>, tree: &mut Tree<'_>, payload: &Payload) -> Re
         kernel: payload.kernel.clone(),
         initrds: vec![payload.initrd.clone()],
         loader: payload.loader.into(),
-        loader_version: job.lock.loader.version.clone(),
+        loader_version: job.lock.loader()?.version.clone(),
         arguments: job.config.kernel.arguments.clone(),
         health: job.config.health.clone(),
         update: job

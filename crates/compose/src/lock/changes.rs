@@ -44,7 +44,7 @@ impl Changes {
 /// What differs. Without an old lock everything is new.
 pub fn changes(old: Option<&Lock>, new: &Lock) -> Changes {
     let index = |lock: &Lock| -> BTreeMap<String, Package> {
-        let list = lock.packages.iter().chain([&lock.loader]);
+        let list = lock.all();
         list.map(|p| (p.name.clone(), p.clone())).collect()
     };
     let mut old = old.map(index).unwrap_or_default();

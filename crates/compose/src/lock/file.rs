@@ -47,7 +47,8 @@ pub fn load(config: &Config) -> Result<Option<Loaded>, Error> {
     Ok(None)
 }
 
-fn read(path: &Path) -> Result<Option<Lock>, Error> {
+/// The lock in a file; none if there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<Lock>, Error> {
     let file = match File::open(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         file => file.at("open", path)?,
@@ -82,18 +83,26 @@ fn read(path: &Path) -> Result<Option<Lock>, Error> {
 
 /// Writes the config's lock, durably; it belongs to whom the config belongs.
 pub fn save(config: &Config, lock: &Lock) -> Result<(), Error> {
-    let path = path_of(config);
-    elea_sys::durable::write(&path, encode(lock).as_bytes())?;
+    save_at(&path_of(config), &config.path, lock)
+}
+
+/// Writes a lock as `path`; it belongs to whom `like` belongs.
+pub(crate) fn save_at(path: &Path, like: &Path, lock: &Lock) -> Result<(), Error> {
+    elea_sys::durable::write(path, encode(lock).as_bytes())?;
     // A config that came by stdin is no file.
-    let folder = config.folder();
-    let owner = match std::fs::metadata(&config.path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::metadata(folder),
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let owner = match std::fs::metadata(like) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::metadata(folder.unwrap_or(Path::new(".")))
+        }
         found => found,
     };
-    let owner = owner.at("look at", &config.path)?;
+    let owner = owner.at("look at", like)?;
     let mode = std::fs::Permissions::from_mode(owner.mode() & 0o666 | 0o600);
-    std::fs::set_permissions(&path, mode).at("set the mode of", &path)?;
-    std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).at("own", &path)?;
+    std::fs::set_permissions(path, mode).at("set the mode of", path)?;
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).at("own", path)?;
     Ok(())
 }
 
@@ -106,8 +115,7 @@ pub fn parse(text: &str) -> Result<Lock, String> {
     if lock.schema != SCHEMA {
         return Err(format!("its schema is `{}`", lock.schema));
     }
-    let packages = lock.packages.iter().chain([&lock.loader]);
-    for package in packages {
+    for package in lock.all() {
         plain(package)?;
     }
     for pair in lock.packages.windows(2) {
@@ -186,7 +194,10 @@ pub fn encode(lock: &Lock) -> String {
             let _ = writeln!(out, "  {{ epoch = {epoch}{names} }},");
         }
     }
-    let _ = write!(out, "]\n\nloader = {}\n", line(&lock.loader));
+    out.push_str("]\n");
+    if let Some(loader) = &lock.loader {
+        let _ = write!(out, "\nloader = {}\n", line(loader));
+    }
     for (title, numbers) in [("users", &lock.users), ("groups", &lock.groups)] {
         numbers_of(&mut out, title, numbers);
     }
@@ -242,7 +253,7 @@ mod tests {
             }],
             packages: vec![package("apt"), package("libstdc++6")],
             stages: Vec::new(),
-            loader: package("systemd-boot-efi"),
+            loader: Some(package("systemd-boot-efi")),
             users: BTreeMap::from([("sshd".into(), 991), ("_apt".into(), 42)]),
             groups: BTreeMap::new(),
         }
@@ -254,6 +265,13 @@ mod tests {
         let text = encode(&lock);
         assert_eq!(parse(&text).unwrap(), lock);
         assert_eq!(encode(&parse(&text).unwrap()), text);
+        // Of a home it is one without a loader.
+        let of_home = Lock {
+            loader: None,
+            ..lock.clone()
+        };
+        assert_eq!(parse(&encode(&of_home)).unwrap(), of_home);
+        assert!(of_home.loader().is_err());
         assert_eq!(
             text.lines().filter(|l| l.starts_with("  { name")).count(),
             2

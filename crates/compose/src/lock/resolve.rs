@@ -1,7 +1,7 @@
 //! From the names in a config to exact packages.
 
 use super::{Archive, Error, Lock, Options, Package, SCHEMA, Update, file, stages, update};
-use crate::config::Config;
+use crate::config::{Base, Config, Findings, Loader};
 use crate::debian::apt::{Apt, Found, Release, Setup};
 use crate::debian::bootstrap::{self, BOOT_PACKAGE};
 use crate::debian::cache::Cache;
@@ -27,12 +27,58 @@ const SYSTEM: [&str; 10] = [
     "udev",
 ];
 
+/// What is asked of archives.
+pub(crate) struct Asked<'a> {
+    /// Which archives.
+    pub(crate) base: &'a Base,
+    /// What there is in any case: apt-patterns(7) and names.
+    pub(crate) system: &'a [&'a str],
+    /// Names of packages.
+    pub(crate) install: &'a [String],
+    /// The key of the config that has them.
+    pub(crate) key: String,
+    pub(crate) recommends: bool,
+    /// The kernel's package.
+    pub(crate) kernel: Option<&'a String>,
+    pub(crate) loader: Option<&'a Loader>,
+    /// Ties what is wrong to lines of the config.
+    pub(crate) errors: &'a dyn Fn(Vec<(String, String, Option<String>)>) -> Findings,
+}
+
 /// The config's lock: the one that lies beside it, if it still fits, or a new one. Versions and
 /// numbers that an older lock has are kept, but for what `options.update` moves and what that needs.
 /// Nothing is written beside the config; see [`super::save`].
 pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Lock, Error> {
-    let request = request(config);
+    let asked = Asked {
+        base: &config.base,
+        system: &SYSTEM,
+        install: &config.packages.install,
+        key: "packages.install".into(),
+        recommends: config.packages.recommends,
+        kernel: Some(&config.kernel.package),
+        loader: Some(&config.loader),
+        errors: &|found| config.errors(found),
+    };
     let old = file::load(config)?;
+    settle(
+        &asked,
+        request(config),
+        old,
+        &config.path,
+        options,
+        progress,
+    )
+}
+
+/// The lock for what is asked: the old one, if it still fits, or a new one.
+pub(crate) fn settle(
+    asked: &Asked<'_>,
+    request: Sha256,
+    old: Option<file::Loaded>,
+    path: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Lock, Error> {
     let fits = old
         .as_ref()
         .filter(|old| old.own && old.lock.request == request);
@@ -43,7 +89,7 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
         update::known(names, old.as_ref().map(|old| &old.lock))?;
     }
     if options.locked {
-        let path = config.path.clone();
+        let path = path.to_owned();
         return Err(match old {
             Some(old) if old.own => Error::Outdated {
                 path,
@@ -54,7 +100,7 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
     }
     let work = crate::build::work_folder(&options.work)?;
     let solver = Solver {
-        config,
+        asked,
         options,
         old: old.as_ref().map(|old| &old.lock),
         work: work.path(),
@@ -81,8 +127,8 @@ pub fn fetch(
     let work = crate::build::work_folder(&options.work)?;
     let cache = Cache::open(&options.cache)?;
     let archives = || {
-        let mut archives = debian::archives(config, &config.base.suite)?;
-        archives.extend(debian::archives(config, &config.loader.suite)?);
+        let mut archives = debian::archives(&config.base, &config.base.suite)?;
+        archives.extend(debian::archives(&config.base, &config.loader.suite)?);
         Ok(archives)
     };
     let log = work.path().join("log");
@@ -97,7 +143,7 @@ pub fn to_fetch(lock: &Lock, options: &Options) -> Result<u64, Error> {
 }
 
 fn all(lock: &Lock) -> Vec<&Package> {
-    lock.packages.iter().chain([&lock.loader]).collect()
+    lock.all().collect()
 }
 
 /// The digest of everything that a config asks of archives.
@@ -116,7 +162,7 @@ pub fn request(config: &Config) -> Sha256 {
 }
 
 struct Solver<'a> {
-    config: &'a Config,
+    asked: &'a Asked<'a>,
     options: &'a Options,
     old: Option<&'a Lock>,
     work: &'a Path,
@@ -125,9 +171,9 @@ struct Solver<'a> {
 
 impl Solver<'_> {
     fn lock(&self, request: Sha256) -> Result<Lock, Error> {
-        let base = &self.config.base;
+        let base = self.asked.base;
         let log = self.work.join("log");
-        let main = debian::archives(self.config, &base.suite)?;
+        let main = debian::archives(base, &base.suite)?;
         let cache = Cache::open(&self.options.cache)?;
         let keep: Vec<&Package> = match self.old.filter(|_| self.options.update != Update::All) {
             Some(old) => old.packages.iter().collect(),
@@ -145,7 +191,7 @@ impl Solver<'_> {
             archives: &main,
             local: Some(&local),
             architecture: &base.architecture,
-            recommends: self.config.packages.recommends,
+            recommends: self.asked.recommends,
         };
         let folder = self.work.join("apt");
         let apt = Apt::new(&folder, setup, &log)?;
@@ -158,22 +204,10 @@ impl Solver<'_> {
         let found = self.solve(&apt)?;
         let packages = self.packages(&apt, &found, &main, &keep)?;
 
-        let pool = debian::archives(self.config, &self.config.loader.suite)?;
-        let pool = &pool[..1];
-        let setup = Setup {
-            archives: pool,
-            local: None,
-            ..setup
-        };
         let mut archives = releases(&main, &apt.releases()?);
-        let loader = if let Some((loader, release)) = self.kept_loader(pool, &cache)? {
-            archives.push(release);
-            loader
-        } else {
-            let apt = Apt::new(&self.work.join("loader"), setup, &log)?;
-            let loader = self.loader(&apt, pool)?;
-            archives.extend(releases(pool, &apt.releases()?));
-            loader
+        let loader = match self.asked.loader {
+            None => None,
+            Some(wanted) => Some(self.loader_of(wanted, setup, &cache, &mut archives)?),
         };
         let epoch = newest(&archives)?;
         Ok(Lock {
@@ -190,6 +224,31 @@ impl Solver<'_> {
         })
     }
 
+    /// The loader's package, whose archive is one of `archives` afterwards.
+    fn loader_of(
+        &self,
+        wanted: &Loader,
+        setup: Setup<'_>,
+        cache: &Cache,
+        archives: &mut Vec<Archive>,
+    ) -> Result<Package, Error> {
+        let pool = debian::archives(self.asked.base, &wanted.suite)?;
+        let pool = &pool[..1];
+        if let Some((loader, release)) = self.kept_loader(wanted, pool, cache)? {
+            archives.push(release);
+            return Ok(loader);
+        }
+        let setup = Setup {
+            archives: pool,
+            local: None,
+            ..setup
+        };
+        let apt = Apt::new(&self.work.join("loader"), setup, &self.work.join("log"))?;
+        let loader = self.loader(wanted, &apt, pool)?;
+        archives.extend(releases(pool, &apt.releases()?));
+        Ok(loader)
+    }
+
     /// The versions to take: those of the older lock, but for what is named, what the config asks for newly,
     /// and what these need.
     fn versions(&self, apt: &Apt, keep: &[&Package]) -> Result<Vec<(String, String)>, Error> {
@@ -198,9 +257,9 @@ impl Solver<'_> {
             _ => &[],
         };
         let known: BTreeSet<&str> = keep.iter().map(|p| p.name.as_str()).collect();
-        let asked = self.config.packages.install.iter();
+        let asked = self.asked.install.iter();
         let new = asked
-            .chain([&self.config.kernel.package])
+            .chain(self.asked.kernel)
             .map(String::as_str)
             .filter(|name| !known.contains(name));
         let named = named.iter().map(String::as_str);
@@ -219,12 +278,14 @@ impl Solver<'_> {
     /// The loader of the older lock and its archive as it was then, if nothing asks for another one and it is kept.
     fn kept_loader(
         &self,
+        wanted: &Loader,
         pool: &[sources::Archive],
         cache: &Cache,
     ) -> Result<Option<(Package, Archive)>, Error> {
-        let wanted = &self.config.loader;
         let Some(old) = self.old else { return Ok(None) };
-        let loader = &old.loader;
+        let Some(loader) = &old.loader else {
+            return Ok(None);
+        };
         let moves = match &self.options.update {
             Update::Keep => false,
             Update::All => true,
@@ -241,11 +302,16 @@ impl Solver<'_> {
     }
 
     fn solve(&self, apt: &Apt) -> Result<Vec<Found>, Error> {
-        let config = self.config;
-        let mut wanted: BTreeSet<&str> = SYSTEM.into_iter().collect();
-        wanted.insert(&config.kernel.package);
+        let asked = self.asked;
+        let mut wanted: BTreeSet<&str> = asked.system.iter().copied().collect();
         wanted.insert(BOOT_PACKAGE);
-        wanted.extend(config.packages.install.iter().map(String::as_str));
+        wanted.extend(
+            asked
+                .kernel
+                .into_iter()
+                .chain(asked.install)
+                .map(String::as_str),
+        );
         let wanted: Vec<&str> = wanted.into_iter().collect();
         match apt.solve(&wanted, self.progress) {
             Err(Error::Program(ProgramError::Failed { words, .. })) => {
@@ -269,26 +335,26 @@ impl Solver<'_> {
         }
         if missing.is_empty() {
             let what = "these packages cannot be installed together";
-            let found = vec![("packages.install".into(), what.into(), Some(words.into()))];
-            return Ok(Error::Config(self.config.errors(found)));
+            let found = vec![(self.asked.key.clone(), what.into(), Some(words.into()))];
+            return Ok(Error::Config((self.asked.errors)(found)));
         }
         let names = apt.names(self.progress)?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let suite = &self.config.base.suite;
+        let suite = &self.asked.base.suite;
         let found = missing
             .into_iter()
             .map(|name| {
-                let key = if name == self.config.kernel.package {
+                let key = if self.asked.kernel == Some(&name) {
                     "kernel.package".to_owned()
                 } else {
-                    format!("packages.install[{name}]")
+                    format!("{}[{name}]", self.asked.key)
                 };
                 let help = crate::config::nearest(&name, &names)
                     .map(|near| format!("did you mean `{near}`?"));
                 (key, format!("{suite} has no package `{name}`"), help)
             })
             .collect();
-        Ok(Error::Config(self.config.errors(found)))
+        Ok(Error::Config((self.asked.errors)(found)))
     }
 
     fn packages(
@@ -325,8 +391,12 @@ impl Solver<'_> {
         Ok(out.into_values().collect())
     }
 
-    fn loader(&self, apt: &Apt, pool: &[sources::Archive]) -> Result<Package, Error> {
-        let wanted = &self.config.loader;
+    fn loader(
+        &self,
+        wanted: &Loader,
+        apt: &Apt,
+        pool: &[sources::Archive],
+    ) -> Result<Package, Error> {
         self.progress.start("ask for the loader", None, Unit::Items);
         apt.update(self.progress)?;
         // Only the file is wanted, so what it depends on is not solved.
@@ -336,7 +406,7 @@ impl Solver<'_> {
         };
         let none = |key: &str, what: String| {
             let help = Some("see [loader] in the config".to_owned());
-            Error::Config(self.config.errors(vec![(key.into(), what, help)]))
+            Error::Config((self.asked.errors)(vec![(key.into(), what, help)]))
         };
         let found = match apt.download_url(&exact, self.progress) {
             Err(Error::Program(ProgramError::Failed { .. })) => {

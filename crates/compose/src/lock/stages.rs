@@ -156,7 +156,7 @@ pub(crate) mod tests {
             archives: Vec::new(),
             stages: assign(old, &packages, epoch),
             packages,
-            loader: package("loader", "260"),
+            loader: Some(package("loader", "260")),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
         }

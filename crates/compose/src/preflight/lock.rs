@@ -64,9 +64,11 @@ fn differences(config: &Config, lock: &Lock) -> Vec<(Option<String>, String)> {
     if let Some(archive) = lock.archives.first() {
         other("base.suite", &base.suite, &archive.suite);
     }
-    other("loader.package", &loader.package, &lock.loader.name);
-    if let Some(version) = &loader.version {
-        other("loader.version", version, &lock.loader.version);
+    if let Some(locked) = &lock.loader {
+        other("loader.package", &loader.package, &locked.name);
+        if let Some(version) = &loader.version {
+            other("loader.version", version, &locked.version);
+        }
     }
     let has = |name: &str| lock.packages.iter().any(|package| package.name == name);
     let wanted = config.packages.install.iter();

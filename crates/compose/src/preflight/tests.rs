@@ -61,7 +61,7 @@ impl Place {
             }],
             packages: names.iter().map(|name| package(name)).collect(),
             stages: Vec::new(),
-            loader: package("systemd-boot-efi"),
+            loader: Some(package("systemd-boot-efi")),
             users: BTreeMap::from([("root".into(), 0), ("postgres".into(), 100)]),
             groups: BTreeMap::from([("root".into(), 0)]),
         };

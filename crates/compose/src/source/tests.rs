@@ -56,7 +56,7 @@ fn lock(config: &Config) -> Lock {
         archives: Vec::new(),
         packages: vec![package("less")],
         stages: Vec::new(),
-        loader: package("systemd-boot-efi"),
+        loader: Some(package("systemd-boot-efi")),
         users: BTreeMap::from([("ada".into(), 1000)]),
         groups: BTreeMap::new(),
     }

@@ -1,7 +1,7 @@
 //! What a config declares of a home, as plain values, and as the entries of a generation.
 
 use super::merge::{self, Format};
-use super::{Error, units};
+use super::{Error, environment, units};
 use elea_formats::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ const ALL: usize = 128 << 20;
 const MOST: usize = 10_000;
 /// Where the environment is written, for the user manager and those who read environment.d(5).
 pub const ENVIRONMENT: &str = ".config/environment.d/60-elea.conf";
+/// The same for shells, which do not read it.
+pub const SHELLS: &str = ".config/elea/environment.sh";
 /// Where user units are.
 pub(super) const UNITS: &str = ".config/systemd/user";
 
@@ -26,8 +28,10 @@ pub struct Home {
     pub units: Vec<Unit>,
     /// Variables of the session.
     pub environment: BTreeMap<String, String>,
-    /// Names of packages; kept in the manifest.
+    /// Names of packages.
     pub packages: Vec<String>,
+    /// Where what they offer is, if there are any.
+    pub profile: Option<std::path::PathBuf>,
 }
 
 /// A file or link.
@@ -139,6 +143,8 @@ pub struct Wanted {
     pub contents: BTreeMap<String, Vec<u8>>,
     /// Names of packages.
     pub packages: Vec<String>,
+    /// The profile that was made of them.
+    pub profile: Option<Sha256>,
 }
 
 impl Home {
@@ -163,13 +169,18 @@ impl Home {
             }
             wanted.add(plain(path, Content::Bytes(unit.text.into_bytes())))?;
         }
-        if !self.environment.is_empty() {
-            let lines = self.environment.iter();
-            let text: String = lines.map(|(name, value)| variable(name, value)).collect();
-            wanted.add(plain(
-                ENVIRONMENT.to_owned(),
-                Content::Bytes(text.into_bytes()),
-            ))?;
+        let profile = self.profile.as_deref();
+        if !self.environment.is_empty() || profile.is_some() {
+            for (path, text) in [
+                (
+                    ENVIRONMENT,
+                    environment::of_manager(&self.environment, profile),
+                ),
+                (SHELLS, environment::of_shells(&self.environment, profile)),
+            ] {
+                let content = Content::Bytes(text.into_bytes());
+                wanted.add(plain(path.to_owned(), content))?;
+            }
         }
         wanted.check()?;
         Ok(wanted)
@@ -184,18 +195,6 @@ fn plain(path: String, content: Content) -> File {
         mode: 0o644,
         how: How::Copy,
     }
-}
-
-/// A line of environment.d(5), in which `$` and `\` have a meaning: they stay what they are.
-fn variable(name: &str, value: &str) -> String {
-    let mut quoted = String::new();
-    for c in value.chars() {
-        if matches!(c, '"' | '\\' | '$' | '`') {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    format!("{name}=\"{quoted}\"\n")
 }
 
 /// Whether a text is a path inside a home: relative, without empty names, `.` and `..`.

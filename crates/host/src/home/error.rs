@@ -51,6 +51,23 @@ pub enum Error {
     /// Nothing was ever applied.
     #[error("nothing was applied to this home")]
     Nothing,
+    /// A profile of packages could not be made.
+    #[error("the packages cannot be installed: {0}")]
+    Packages(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A generation's packages are not there any more.
+    #[error("the packages of this generation are gone from {}; `elea home apply` installs them anew", path.display())]
+    Profile {
+        /// Where they were.
+        path: PathBuf,
+    },
+    /// The machine does not let its users have mounts of their own.
+    #[error(
+        "{0}; programs of a home's packages run in a user namespace, which this machine refuses: its administrator allows them by `user.max_user_namespaces` of sysctl(8), and on Ubuntu by `kernel.apparmor_restrict_unprivileged_userns=0`"
+    )]
+    Namespace(#[source] PathError),
+    /// A mount failed.
+    #[error(transparent)]
+    Mount(#[from] elea_sys::mount::MountError),
     /// Somebody else is at work.
     #[error("another elea is at work on this home; wait for it to end")]
     Busy,

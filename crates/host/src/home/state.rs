@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 /// `state.json`.
@@ -93,6 +93,9 @@ pub struct Manifest {
     pub entries: BTreeMap<String, Entry>,
     /// Names of packages.
     pub packages: Vec<String>,
+    /// The profile that was made of them: its folder's name below `profiles`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Sha256>,
 }
 
 fn load<T: DeserializeOwned>(path: &Path, schema: &str) -> Result<Option<T>, Error> {
@@ -176,6 +179,7 @@ impl Home {
         let mut wanted = Wanted {
             entries: manifest.entries,
             packages: manifest.packages,
+            profile: manifest.profile,
             ..Wanted::default()
         };
         for (path, entry) in &wanted.entries {
@@ -218,7 +222,12 @@ impl Home {
             created: crate::machine::now(),
             entries: wanted.entries.clone(),
             packages: wanted.packages.clone(),
+            profile: wanted.profile,
         };
+        if let Some(profile) = wanted.profile {
+            let (target, at) = (format!("../profiles/{profile}"), new.join("profile"));
+            symlink(&target, &at).at("make a link at", &at)?;
+        }
         durable::write_private(&new.join("manifest.json"), &encode(&manifest))?;
         // One call for all files.
         durable::sync_filesystem(&new)?;
@@ -234,7 +243,9 @@ impl Home {
         for number in numbers.iter().take(old).filter(|n| Some(**n) != current) {
             remove_tree(&self.data.join(number.to_string()))?;
         }
-        remove_tree(&self.data.join(".new"))
+        remove_tree(&self.data.join(".new"))?;
+        self.sweep_profiles()?;
+        self.sweep_packages()
     }
 }
 
@@ -242,6 +253,22 @@ impl Home {
 pub(super) fn remove_tree(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        // Folders of packages may be such that nothing can be removed from them.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_folders(path);
+            Ok(fs::remove_dir_all(path).at("remove", path)?)
+        }
         result => Ok(result.at("remove", path)?),
+    }
+}
+
+/// Lets the owner remove what is in folders.
+fn open_folders(path: &Path) {
+    // What cannot be done shows when it is removed.
+    let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_folders(&entry.path());
+        }
     }
 }

@@ -54,8 +54,12 @@ impl Lab {
             backup,
             dry_run: false,
         };
-        self.home()
-            .apply(&wanted(files), options, &AtomicBool::new(false))
+        self.home().apply(
+            &wanted(files),
+            options,
+            &mut no_profile,
+            &AtomicBool::new(false),
+        )
     }
 
     fn apply(&self, files: Vec<File>) -> HomePlan {
@@ -385,7 +389,9 @@ fn a_crash_leaves_all_of_the_old_or_all_of_the_new() {
             left -= 1;
             if left < 0 { Tick::Die } else { Tick::Go }
         };
-        let died = lab.home().apply_with(&wanted(second()), options, &mut tick);
+        let died = lab
+            .home()
+            .apply_with(&wanted(second()), options, &mut no_profile, &mut tick);
         if died.is_ok() {
             assert_eq!(shape(&lab), new);
             break;
@@ -421,7 +427,9 @@ fn a_crash_leaves_all_of_the_old_or_all_of_the_new() {
             left -= 1;
             if left < 0 { Tick::Stop } else { Tick::Go }
         };
-        let stopped = lab.home().apply_with(&wanted(second()), options, &mut tick);
+        let stopped = lab
+            .home()
+            .apply_with(&wanted(second()), options, &mut no_profile, &mut tick);
         assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
         assert_eq!(shape(&lab), old, "stopped at {stops_at}");
     }
@@ -431,9 +439,12 @@ fn a_crash_leaves_all_of_the_old_or_all_of_the_new() {
 fn a_first_apply_that_is_stopped_leaves_nothing() {
     let lab = Lab::new();
     let files = vec![file("a/b", "x", How::Copy)];
-    let stopped = lab
-        .home()
-        .apply(&wanted(files), Options::default(), &AtomicBool::new(true));
+    let stopped = lab.home().apply(
+        &wanted(files),
+        Options::default(),
+        &mut no_profile,
+        &AtomicBool::new(true),
+    );
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert_eq!(lab.all(true), BTreeMap::new());
 }

@@ -1,9 +1,11 @@
 //! `elea home apply`.
 
+use super::packages::Packages;
 use super::{Change, declared, failed, folder, home_path, open, show};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use elea_compose::config::home::load_home;
+use elea_host::home;
 use std::path::PathBuf;
 
 /// Make your home what a config says of it
@@ -18,14 +20,14 @@ pub(crate) struct Args {
     name: Option<String>,
     #[command(flatten)]
     change: Change,
+    #[command(flatten)]
+    locking: super::packages::Locking,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let path = match &args.config {
         Some(path) => path.clone(),
-        None => folder("XDG_CONFIG_HOME")
-            .map_or_else(|| home_path().map(|home| home.join(".config")), Ok)?
-            .join("elea/home.toml"),
+        None => own()?.join("home.toml"),
     };
     let name = match &args.name {
         Some(name) => name.clone(),
@@ -37,10 +39,51 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         let tables = one.ignored.join(", ");
         context.say(&format!("about the system, and not looked at: {tables}"));
     }
-    let home = open(context, !args.change.dry_run)?;
-    let wanted = declared::of(one.home)?.wanted().map_err(failed)?;
-    let plan = home.apply(&wanted, args.change.options(), &context.cancelled);
+    let options = args.change.options();
+    let home = open(context, !options.dry_run)?;
+    let mut plain = declared::of(one.home.clone())?;
+    if plain.packages.is_empty() {
+        let wanted = plain.wanted().map_err(failed)?;
+        let plan = home.apply(&wanted, options, &mut home::no_profile, &context.cancelled);
+        return show::plan(&plan.map_err(failed)?, context);
+    }
+    plain.profile = Some(home.profile());
+    let mut wanted = plain.wanted().map_err(failed)?;
+    let packages = Packages::new(&one, &path, &own()?, &args.locking, &home, context)?;
+    // Packages are asked for once nothing is in the way.
+    wanted.profile = packages.current()?;
+    let dry = home::Options {
+        dry_run: true,
+        ..options
+    };
+    let mut plan = home
+        .apply(&wanted, dry, &mut home::no_profile, &context.cancelled)
+        .map_err(failed)?;
+    if options.dry_run && wanted.profile.is_none() {
+        let note =
+            "which versions of packages would be installed is not known before archives are asked";
+        plan.notes.push(note.into());
+    }
+    if options.dry_run || !plan.collisions.is_empty() {
+        plan.dry_run = options.dry_run;
+        return show::plan(&plan, context);
+    }
+    let lock = packages.resolve()?;
+    wanted.profile = Some(packages.key(&lock));
+    let plan = home.apply(
+        &wanted,
+        options,
+        &mut |folder| packages.make(&lock, folder),
+        &context.cancelled,
+    );
     show::plan(&plan.map_err(failed)?, context)
+}
+
+/// Where a person's own configs are.
+fn own() -> Outcome<PathBuf> {
+    let configs = folder("XDG_CONFIG_HOME")
+        .map_or_else(|| home_path().map(|home| home.join(".config")), Ok)?;
+    Ok(configs.join("elea"))
 }
 
 /// The name of the user who runs this.

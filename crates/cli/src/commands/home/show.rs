@@ -42,11 +42,9 @@ fn lines(plan: &HomePlan) -> String {
     for note in &plan.notes {
         out.line(text::plain(note));
     }
-    if !plan.packages.is_empty() {
+    if !plan.packages.is_empty() && plan.from != plan.to {
         let packages = plan.packages.join(", ");
-        out.line(format!(
-            "not installed, since homes have no packages yet: {packages}"
-        ));
+        out.line(format!("packages: {packages}"));
     }
     let would = if plan.dry_run { " would be" } else { " is" };
     out.line(match (plan.from, plan.to) {

@@ -15,13 +15,13 @@ pub(super) const HOME: Section = Section {
             "environment",
             Table,
             "none",
-            "variables of the session, as they are; written to `.config/environment.d/60-elea.conf`",
+            "variables of the session, as they are; written to `.config/environment.d/60-elea.conf` and `.config/elea/environment.sh`",
         ),
         key(
             "packages",
             Texts,
             "[]",
-            "names of packages; kept in the generation and shown, and not yet installed",
+            "names of packages of `[base]`, which are installed for this user alone",
         ),
     ],
 };
