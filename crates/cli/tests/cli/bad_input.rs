@@ -76,7 +76,7 @@ fn lock(elea: &Elea, text: &str) {
         archives: Vec::new(),
         packages: ["jq", "linux-image-amd64"].map(package).to_vec(),
         stages: Vec::new(),
-        loader: package("systemd-boot-efi"),
+        loader: Some(package("systemd-boot-efi")),
         users: BTreeMap::from([("root".into(), 0), ("postgres".into(), 101)]),
         groups: BTreeMap::from([("root".into(), 0), ("postgres".into(), 101)]),
     };
