@@ -22,9 +22,11 @@ mod prepare;
 mod protect;
 mod report;
 mod specialise;
+mod stale;
 mod state;
 mod system;
 mod units;
+mod usr;
 mod verbs;
 
 pub use decide::{Error, UnitAction, Verb, plan_units};
@@ -37,10 +39,13 @@ pub use journal::{
     BEFORE, Entry as Record, JOURNAL, Journal, JournalError, SCHEMA as JOURNAL_SCHEMA, State,
     Switch,
 };
-pub use plan::{Account, Boot, Differences, Plan, Reason, SCHEMA, Side, Step, plan, undo};
+pub use plan::{
+    Account, Boot, Differences, Over, Plan, Reason, SCHEMA, Side, Step, Usr, plan, undo,
+};
 pub use protect::Need;
 pub use report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
 pub use specialise::Beside;
+pub use stale::Stale;
 pub use state::{Active, Live, PROPERTIES};
 pub use system::{Etc, REVERT_TIMER, System, revert_timer};
 pub use units::{BadUnit, Definition, Found, Units};
@@ -49,7 +54,8 @@ pub use verbs::{Options, apply, close, confirm_last, settle, take_back};
 
 pub(crate) use generation::etc_layers;
 pub(crate) use overlay::of_init as shown;
-pub(crate) use verbs::waits;
+pub(crate) use usr::of_init as shown_usr;
+pub(crate) use verbs::{open_images, waits};
 
 #[cfg(test)]
 mod tests;

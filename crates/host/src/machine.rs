@@ -265,13 +265,21 @@ impl Machine {
         Some(crate::live::shown().unwrap_or(booted))
     }
 
-    /// The images that must stay in the store: those of every generation that is kept.
+    /// The image whose `/usr` the running system shows: the booted one, or one that was applied since.
+    pub fn usr_image(&self) -> Option<Digest> {
+        let booted = self.booted.as_ref()?.image;
+        Some(crate::live::shown_usr().unwrap_or(booted))
+    }
+
+    /// The images that must stay in the store: those of every generation that is kept, and what runs.
     pub fn roots(&self) -> Result<Vec<Digest>, Error> {
         let view = self.view()?;
         let kept = keep(&view, self.number());
         let images = kept.keys().filter_map(|n| Some(view.manifest(*n)?.image));
         let running = self.booted.as_ref().map(|b| b.image);
-        let all: BTreeSet<Digest> = images.chain(running).collect();
+        let live = crate::live::open_images(self, &view);
+        let live = live.into_iter().chain(self.usr_image());
+        let all: BTreeSet<Digest> = images.chain(running).chain(live).collect();
         Ok(all.into_iter().collect())
     }
 

@@ -72,12 +72,23 @@ pub struct Running {
     pub etc: Etc,
     /// The generation that was applied since, whose `/etc` shows, if there is one.
     pub applied: Option<u64>,
+    /// The `/usr` that was mounted over the booted one since, if there is one.
+    pub usr: Option<Usr>,
     /// The watchdog that runs.
     pub watchdog: Option<String>,
     /// Whether the rescue entry booted it.
     pub rescue: bool,
     /// The kernel's id of this boot.
     pub boot_id: String,
+}
+
+/// A `/usr` that is not the booted one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Usr {
+    /// Its image.
+    pub image: Digest,
+    /// The generation that has this image, if one still does.
+    pub generation: Option<u64>,
 }
 
 /// The verdict on the boot that runs.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
 
+use elea_formats::digest::Digest;
 use elea_host::live::{
     Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, REVERT_TIMER, Side,
     Step, Switch, System, Units, Verb, Which, confirm, execute, plan, recover, revert,
@@ -27,6 +28,9 @@ impl Etc for Links {
         let target = self.0.join(name).join(&FOLDERS[0][1..]);
         std::os::unix::fs::symlink(target, &link).map_err(|e| e.to_string())?;
         fs::rename(link, self.0.join("units")).map_err(|e| e.to_string())
+    }
+    fn show_usr(&mut self, _: &Digest) -> Result<(), String> {
+        Err("this system has no images".into())
     }
     fn keep(&mut self) -> Result<(), String> {
         fs::write(self.0.join("kept"), "").map_err(|e| e.to_string())

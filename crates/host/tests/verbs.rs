@@ -280,6 +280,7 @@ fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
     let image = world.import(&machine.store().unwrap(), "1.1", &[("etc/conf", "new")]);
     let options = live::Options {
         how: How::Live,
+        live_usr: false,
         confirm: None,
         dry_run: true,
         wait: std::time::Duration::ZERO,
@@ -299,6 +300,12 @@ fn a_system_that_does_not_run_is_applied_to_for_its_next_boot() {
         let error = apply(&options).unwrap_err().to_string();
         assert!(error.contains("does not run"), "{error}");
     }
+    let live_usr = live::Options {
+        live_usr: true,
+        ..options.clone()
+    };
+    let error = apply(&live_usr).unwrap_err().to_string();
+    assert!(error.contains("does not run"), "{error}");
     let options = live::Options {
         dry_run: false,
         ..options
@@ -344,6 +351,7 @@ fn specialisations_stand_in_the_menu_beside_their_generation_and_go_with_it() {
             dry_run: false,
             wait: std::time::Duration::ZERO,
             program: "/usr/bin/elea".into(),
+            live_usr: false,
             specialisations: Some(beside.iter().map(named).collect()),
         };
         live::apply(&machine, &image, &options, &Silent).unwrap()
@@ -414,6 +422,7 @@ fn undo_takes_a_generation_back_with_its_specialisations() {
         dry_run: false,
         wait: std::time::Duration::ZERO,
         program: "/usr/bin/elea".into(),
+        live_usr: false,
         specialisations: Some(vec![(
             "quiet".into(),
             world.import(&store, "1.1-quiet", &[]),

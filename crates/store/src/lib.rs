@@ -41,5 +41,5 @@ pub use gc::Collected;
 pub use image::{Origin, Unnamed};
 pub use import::{read_dir, tree_within};
 pub use lease::Lease;
-pub use mount::Backing;
+pub use mount::{Backing, mounted_image};
 pub use store::Store;

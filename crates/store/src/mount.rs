@@ -21,6 +21,14 @@ pub enum Backing {
     Loop,
 }
 
+/// What the list of mounts calls the mount of an image, before the image's digest.
+const SOURCE: &str = "elea:";
+
+/// The image that a mount shows which the list of mounts calls `source`: one that [`Store::mount`] made.
+pub fn mounted_image(source: &str) -> Option<Digest> {
+    source.strip_prefix(SOURCE)?.parse().ok()
+}
+
 impl Store {
     /// Mounts an image read-only at a folder: EROFS, and an overlay with the objects as its data.
     /// Needs root; reads are checked by fs-verity where the file system has it.
@@ -38,7 +46,7 @@ impl Store {
         let metadata = tempfile::tempdir().at("create", std::env::temp_dir())?;
         mount_erofs(&image, metadata.path(), backing)?;
         let mounted = Filesystem::new("overlay")
-            .source("elea")
+            .source(format!("{SOURCE}{digest}"))
             .flag("ro")
             .value("metacopy", "on")
             .value("redirect_dir", "on")

@@ -9,9 +9,10 @@ use crate::text::{self, Lines};
 use elea_compose::preflight::Room;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
-use elea_host::live::{self, Applied, Effect, How, Need};
+use elea_host::live::{self, Applied, Effect, How, Need, Stale};
 use elea_host::{Error, Machine};
 use elea_store::Store;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Make a config what runs: live what can be, the rest at the next boot
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// The next boot alone: nothing that runs is touched
     #[arg(long)]
     boot: bool,
+    /// Live with packages, too: the new /usr is mounted over the one that runs
+    #[arg(long, conflicts_with = "boot")]
+    live_usr: bool,
     /// Take it back after this time (60s, 5m) unless `elea confirm` is said; it counts anew once all is done
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "boot")]
     confirm: Option<u64>,
@@ -61,6 +65,8 @@ fn parse_beside(text: &str) -> Result<(String, Reference), String> {
     Ok((name.to_owned(), reference))
 }
 
+/// The most units with old programs that are shown.
+const MAX_STALE: usize = 20;
 /// The longest time that a switch may wait for its confirmation, in seconds.
 const LONGEST: u64 = 24 * 60 * 60;
 
@@ -97,6 +103,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             (_, true) => How::Boot,
             _ => How::Live,
         },
+        live_usr: args.live_usr,
         confirm: args.confirm,
         dry_run: args.change.dry_run,
         wait: args.change.wait(),
@@ -228,6 +235,7 @@ fn told(applied: &Applied) -> String {
         ),
         Effect::Reverted { .. } => format!("{title} does not run: it was taken back"),
     });
+    out.push_str(&stale(&applied.stale));
     if let Effect::Reverted { missed, .. } = &applied.effect {
         for one in missed {
             out.line(format!("not taken back: {}", text::plain(one)));
@@ -236,9 +244,68 @@ fn told(applied: &Applied) -> String {
     out
 }
 
+/// What goes on with old files, a line for each unit.
+fn stale(processes: &[Stale]) -> String {
+    let mut units: BTreeMap<&str, Vec<&Stale>> = BTreeMap::new();
+    for process in processes {
+        let unit = process.unit.as_deref().unwrap_or(&process.name);
+        units.entry(unit).or_default().push(process);
+    }
+    let mut out = String::new();
+    if !units.is_empty() {
+        out.line("these go on with files of the /usr that was, until they are restarted:");
+    }
+    for (unit, processes) in units.iter().take(MAX_STALE) {
+        let (first, more) = (processes[0], processes.len() - 1);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let (unit, name, file) = (
+            text::plain(unit),
+            text::plain(&first.name),
+            text::plain(&first.file),
+        );
+        out.line(format!("  {unit}: {name} ({}){more}, {file}", first.pid));
+    }
+    if units.len() > MAX_STALE {
+        out.line(format!("  and {} units more", units.len() - MAX_STALE));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_time;
+    use super::{Stale, parse_time, stale};
+
+    #[test]
+    fn old_programs_are_told_by_their_units() {
+        let process = |unit: Option<&str>, pid| Stale {
+            unit: unit.map(str::to_owned),
+            pid,
+            name: "name".into(),
+            file: "/usr/lib/x.so".into(),
+        };
+        assert_eq!(stale(&[]), "");
+        let shown = stale(&[
+            process(Some("a.service"), 3),
+            process(Some("a.service"), 4),
+            process(None, 5),
+        ]);
+        let lines: Vec<&str> = shown.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "  a.service: name (3) and 1 more, /usr/lib/x.so",
+                "  name: name (5), /usr/lib/x.so"
+            ]
+        );
+        let many: Vec<Stale> = (0..25)
+            .map(|n| process(Some(&format!("{n}.service")), n))
+            .collect();
+        assert!(stale(&many).ends_with("and 5 units more\n"));
+    }
 
     #[test]
     fn times_are_read_and_nonsense_is_not() {

@@ -31,6 +31,8 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
                 let image = view.manifest(number).ok_or(Error::Unknown(number))?.image;
                 let options = live::Options {
                     how: How::Live,
+                    // Where /usr is another one than was booted, the way back is one of /usr, too.
+                    live_usr: machine.usr_image() != machine.booted().map(|b| b.image),
                     confirm: None,
                     dry_run: args.change.dry_run,
                     wait: args.change.wait(),

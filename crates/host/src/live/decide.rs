@@ -51,12 +51,19 @@ pub enum Error {
 /// What is done with the units that run so that they become those of `new`: all stops, then all
 /// reloads, restarts and starts, each in an order that the units' own `After=` and `Requires=`
 /// give, then what is left alone. Between the stops and the rest the files change and the manager
-/// reads them.
-pub fn plan_units(old: &Units, new: &Units, live: &Live) -> Result<Vec<UnitAction>, Error> {
+/// reads them. `replaced` are services whose own text may be the same, but whose program is another one,
+/// with its path.
+pub fn plan_units(
+    old: &Units,
+    new: &Units,
+    live: &Live,
+    replaced: &BTreeMap<String, String>,
+) -> Result<Vec<UnitAction>, Error> {
     let mut plan = Decisions {
         old,
         new,
         live,
+        replaced,
         done: BTreeMap::new(),
     };
     let mut changed = Vec::new();
@@ -83,8 +90,19 @@ pub fn plan_units(old: &Units, new: &Units, live: &Live) -> Result<Vec<UnitActio
 struct Change {
     name: Name,
     difference: Difference,
+    /// The program that is another one, where the unit itself needs no restart.
+    program: Option<String>,
     old: Unit,
     new: Unit,
+}
+
+impl Change {
+    fn why(&self) -> String {
+        match &self.program {
+            Some(program) => format!("its program {program} differs"),
+            None => "it changed".into(),
+        }
+    }
 }
 
 /// The verbs of each unit, with their reasons.
@@ -92,6 +110,7 @@ struct Decisions<'a> {
     old: &'a Units,
     new: &'a Units,
     live: &'a Live,
+    replaced: &'a BTreeMap<String, String>,
     done: BTreeMap<(Verb, String), (String, Need)>,
 }
 
@@ -154,10 +173,15 @@ impl Decisions<'_> {
         }
         let old = old.unwrap_or_default();
         let difference = old.compare(&new);
-        if difference >= Difference::Reload {
+        let program = self.replaced.get(name.as_str());
+        let program = program
+            .filter(|_| difference < Difference::Restart)
+            .cloned();
+        if difference >= Difference::Reload || program.is_some() {
             changed.push(Change {
                 name,
                 difference,
+                program,
                 old,
                 new,
             });

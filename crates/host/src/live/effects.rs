@@ -23,7 +23,7 @@ pub enum Helper {
     Udev,
 }
 
-/// Folders and files below `/etc` or `/usr/lib`, and who makes what they say.
+/// Folders and files below `/etc`, `/usr/lib` or `/usr/share`, and who makes what they say.
 const HELPERS: &[(&str, Helper)] = &[
     ("sysusers.d/", Helper::Sysusers),
     ("tmpfiles.d/", Helper::Tmpfiles),
@@ -36,7 +36,8 @@ const HELPERS: &[(&str, Helper)] = &[
     ("udev/hwdb.bin", Helper::Udev),
 ];
 
-/// Systemd's own daemons and the files that they read when they start, or at a reload.
+/// Systemd's own daemons, and others that no package's files reach otherwise, with the files that they read when they
+/// start, or at a reload. (The bus and polkit watch folders, which an exchange of the folders does not tell them of.)
 const DAEMONS: &[(&str, Verb, &str)] = &[
     (
         "systemd/journald.conf",
@@ -61,10 +62,13 @@ const DAEMONS: &[(&str, Verb, &str)] = &[
         "systemd-timesyncd.service",
     ),
     ("udev/udev.conf", Verb::Restart, "systemd-udevd.service"),
+    ("dbus-1/", Verb::Reload, "dbus.service"),
+    ("dbus-1/", Verb::Reload, "dbus-broker.service"),
+    ("polkit-1/", Verb::Restart, "polkit.service"),
 ];
 
 fn below(path: &str) -> Option<&str> {
-    ["/etc/", "/usr/lib/", "/usr/local/lib/"]
+    ["/etc/", "/usr/lib/", "/usr/local/lib/", "/usr/share/"]
         .iter()
         .find_map(|folder| path.strip_prefix(folder))
 }
@@ -105,7 +109,8 @@ pub(super) fn daemons(paths: &[&str], live: &Live, units: &[UnitAction]) -> Vec<
             || units
                 .iter()
                 .chain(&found)
-                .any(|action| action.unit == *unit)
+                // What is left as it runs can read its files all the same.
+                .any(|action| action.unit == *unit && action.verb.max(*verb) != Verb::Skip)
         {
             continue;
         }

@@ -1,6 +1,6 @@
 //! Carries out the steps of a plan, and gets back from wherever it is cut off.
 //!
-//! Until the end the new `/etc` is only that of the running system: what the next boots use is
+//! Until the end the new `/etc` and `/usr` are only those of the running system: what the next boots use is
 //! changed by one operation ([`Machine::keep`]), the commit point. So a power cut at any moment
 //! boots all of the old or all of the new; a failing step, a failed check and a crash lead back by
 //! the steps of [`undo`], and a crash on the way back goes on from where it was.
@@ -22,7 +22,7 @@ pub enum Which {
 
 /// What is acted on: the real machine, or a model of it. Every operation may be repeated.
 pub trait Machine {
-    /// Does one step; [`Step::Files`] makes `/etc` of the running system that of `which`. Returns
+    /// Does one step; [`Step::Usr`] and [`Step::Files`] make `/usr` and `/etc` of the running system those of `which`. Returns
     /// when the job has ended.
     fn step(&mut self, step: &Step, which: Which) -> Result<(), String>;
     /// Whether all is well after the last step; what is not, if not.
@@ -64,8 +64,10 @@ pub enum ExecuteError {
     /// There is nothing to confirm or revert.
     #[error("no `elea apply` waits to be confirmed; it may have been reverted already")]
     NotWaiting,
-    /// `/etc` could not be changed back, or made to stay.
-    #[error("cannot switch /etc: {0}; a reboot gives the configuration that was last kept")]
+    /// `/etc` or `/usr` could not be changed back, or made to stay.
+    #[error(
+        "cannot switch /etc and /usr: {0}; a reboot gives the configuration that was last kept"
+    )]
     Files(String),
 }
 
@@ -169,7 +171,7 @@ fn go_back(
         match machine.step(step, Which::Old) {
             Ok(()) => journal.add(Entry::Done { step: at })?,
             // Without its files nothing else can be as it was.
-            Err(why) if *step == Step::Files => return Err(ExecuteError::Files(why)),
+            Err(why) if step.is_tree() => return Err(ExecuteError::Files(why)),
             Err(why) => {
                 missed.push(format!("{}: {why}", words(step)));
                 journal.add(Entry::Missed { step: at, why })?;
@@ -264,6 +266,7 @@ pub(super) fn words(step: &Step) -> String {
     match step {
         Step::Unit { unit, verb } => format!("{} {unit}", format!("{verb:?}").to_lowercase()),
         Step::SwapOff { what } => format!("swapoff {what}"),
+        Step::Usr { .. } => "switch /usr".into(),
         Step::Files => "switch /etc".into(),
         Step::DaemonReload => "daemon-reload".into(),
         Step::DaemonReexec => "daemon-reexec".into(),

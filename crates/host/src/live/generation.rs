@@ -195,6 +195,10 @@ impl Etc for GenerationEtc<'_> {
         self.make(which).map_err(|e| e.to_string())
     }
 
+    fn show_usr(&mut self, image: &Digest) -> Result<(), String> {
+        super::usr::show(self.machine, image).map_err(|e| e.to_string())
+    }
+
     fn keep(&mut self) -> Result<(), String> {
         if self.switch.test || self.is_kept()? {
             return Ok(());

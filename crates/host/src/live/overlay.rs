@@ -72,7 +72,7 @@ fn generation(mount: &Mounted) -> Option<u64> {
 }
 
 /// All mounts that the calling thread sees.
-fn mounts() -> Result<Vec<Mounted>, PathError> {
+pub(super) fn mounts() -> Result<Vec<Mounted>, PathError> {
     let path = Path::new("/proc/thread-self/mountinfo");
     let text = fs::read(path).at("read", path)?;
     Ok(mountinfo::parse(&String::from_utf8_lossy(&text)))

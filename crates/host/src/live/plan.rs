@@ -1,5 +1,6 @@
 //! The whole change of a running system, as one value: shown, carried out, logged and undone.
 
+mod outside;
 mod text;
 
 use super::effects::{self, Helper};
@@ -9,25 +10,16 @@ use super::state::Live;
 use super::units::Units;
 use super::{Error, Need, UnitAction, Verb, plan_units};
 use crate::diff::Packages;
-use elea_formats::digest::Sha256;
+use elea_formats::digest::{Digest, Sha256};
 use elea_store::{Change, Kind};
+pub(in crate::live) use outside::is_of;
+pub use outside::{Over, Usr};
+use outside::{is_manager, outside, usr};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The value of `schema`. (`elea.plan/1` is the plan of a generation.)
 pub const SCHEMA: &str = "elea.live-plan/1";
-
-/// What a build writes outside `/etc` for `elea` alone, or for tools that people call: nothing that runs reads it.
-const UNREAD: &[&str] = &[
-    "/usr/lib/elea/release.json",
-    "/usr/lib/systemd/system-preset",
-];
-/// What the next boot of a generation uses, and nothing before it.
-const AT_BOOT: &[&str] = &[
-    "/usr/lib/elea",
-    "/usr/lib/tmpfiles.d/elea-var.conf",
-    "/usr/share/factory/var",
-];
 
 /// What boots of a configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +56,8 @@ pub struct Differences {
     pub packages: Packages,
     /// Bytes of objects that only the new one has.
     pub bytes: u64,
+    /// The exchange of `/usr`, if it is asked for and would make a difference.
+    pub over: Option<Over>,
 }
 
 /// A user or a group that comes, goes or changes.
@@ -102,6 +96,13 @@ pub enum Step {
         /// Its device or file.
         what: String,
     },
+    /// `/usr` becomes that of another image: mounted over the one that was booted, or that one again.
+    Usr {
+        /// The image whose `/usr` showed before.
+        from: Digest,
+        /// The image whose `/usr` is to show.
+        to: Digest,
+    },
     /// `/etc` becomes the new one.
     Files,
     /// The manager reads its units again.
@@ -113,6 +114,13 @@ pub enum Step {
         /// Which.
         helper: Helper,
     },
+}
+
+impl Step {
+    /// Whether it exchanges `/usr` or `/etc`.
+    pub(super) fn is_tree(&self) -> bool {
+        matches!(self, Self::Usr { .. } | Self::Files)
+    }
 }
 
 /// The whole change.
@@ -128,6 +136,9 @@ pub struct Plan {
     pub etc: Vec<Change>,
     /// How many paths outside `/etc` do.
     pub others: usize,
+    /// What becomes of `/usr` now; none if it stays as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usr: Option<Usr>,
     /// Packages.
     pub packages: Packages,
     /// Users and groups.
@@ -135,7 +146,7 @@ pub struct Plan {
     /// Units.
     pub units: Vec<UnitAction>,
     /// Running services with mounts of their own that are left alone: they may go on seeing the
-    /// old `/etc` until they are restarted.
+    /// old `/etc` and `/usr` until they are restarted.
     pub left_behind: Vec<String>,
     /// Bytes of objects that only the new one has.
     pub bytes: u64,
@@ -143,52 +154,47 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// Plans how what runs becomes `new`. Where `/usr` or what boots differs, nothing is done to the
-/// running system, and a restart does it all.
+/// Plans how what runs becomes `new`. Where something differs that is not switched, or what boots
+/// while `/usr` stays, nothing is done to the running system, and a restart does it all.
 pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Result<Plan, Error> {
     let Differences {
         mut files,
         packages,
         bytes,
+        over,
     } = differences;
     files.retain(|change| change.kind != Kind::Changed || change.fields != ["mtime"]);
+    let (etc, others): (Vec<Change>, Vec<Change>) = files
+        .into_iter()
+        .partition(|change| is_of(&change.path, "/etc"));
     let mut reasons = boot_reasons(&old.boot, &new.boot);
-    // What ELF files and units mean together, only a restart of all programs changes at once.
-    let of_etc = |change: &Change| change.path == "/etc" || change.path.starts_with("/etc/");
-    let (etc, others): (Vec<Change>, Vec<Change>) = files.into_iter().partition(of_etc);
-    let waits = !reasons.is_empty();
-    let of = |list: &[&str], path: &str| {
-        list.iter().any(|of| {
-            path.strip_prefix(of)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        })
-    };
-    let usr = others
-        .iter()
-        .filter(|change| change.path != "/" && !of(UNREAD, &change.path));
-    let (at_boot, usr): (Vec<&Change>, Vec<&Change>) =
-        usr.partition(|change| of(AT_BOOT, &change.path));
-    if let Some(change) = at_boot.first() {
-        reasons.push(Reason {
-            needs: Need::Reboot,
-            why: format!("{} is used from the next boot on", change.path),
-        });
-    }
-    if let Some(change) = usr.first() {
-        reasons.push(Reason {
-            // With equal kernel and initrd nothing of the boot itself changes.
-            needs: Need::SoftReboot,
-            why: format!("{} differs, which is not of /etc", change.path),
-        });
-    }
-    let waits = waits || !usr.is_empty();
+    // What ELF files and units mean together, only all of /usr changes at once.
+    let mut waits = over.is_none() && !reasons.is_empty();
+    let outside = outside(&others, over.is_some());
+    waits |= outside.iter().any(|(waits, _)| *waits);
+    reasons.extend(outside.into_iter().map(|(_, reason)| reason));
+    let usr = over
+        .as_ref()
+        .filter(|_| !waits)
+        .map(|over| usr(&others, over));
     let mut units = Vec::new();
     let mut steps = Vec::new();
     let mut left_behind = Vec::new();
-    if !waits && !etc.is_empty() {
-        let paths: Vec<&str> = etc.iter().map(|change| change.path.as_str()).collect();
+    if !waits && (!etc.is_empty() || usr.is_some()) {
+        let live_usr = others
+            .iter()
+            .filter(|change| usr.is_some() && is_of(&change.path, "/usr"));
+        let paths: Vec<&str> = etc
+            .iter()
+            .chain(live_usr)
+            .map(|change| change.path.as_str())
+            .collect();
         let mounts = mounts(&old.fstab, &new.fstab, live);
-        units = plan_units(&old.units, &new.units, live)?;
+        let replaced = usr
+            .as_ref()
+            .map(|usr| live.runs_from(&usr.replaced))
+            .unwrap_or_default();
+        units = plan_units(&old.units, &new.units, live, &replaced)?;
         let beside = effects::daemons(&paths, live, &units);
         units.extend(mounts.units);
         units.extend(beside);
@@ -197,8 +203,24 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
         let late = |action: &UnitAction| action.verb != Verb::Stop && !mounted(&action.unit);
         units.sort_by_key(|action| (action.verb, late(action)));
         left_behind = namespaces::left_behind(&old.units, live, &units);
+        // A manager of another version is not taken back: that it starts anew is left to a restart.
+        let manager = usr
+            .as_ref()
+            .and_then(|usr| usr.replaced.iter().find(|path| is_manager(path)));
+        reasons.extend(manager.map(|path| Reason {
+            needs: Need::SoftReboot,
+            why: format!("{path} differs, and process 1 goes on as it is"),
+        }));
         steps = stopped_beside(&units, &old.units, live);
-        steps.extend(list(&units, &paths, mounts.swap_off));
+        let exchange = over
+            .as_ref()
+            .filter(|_| usr.is_some())
+            .map(|over| Step::Usr {
+                from: over.from,
+                to: over.to,
+            });
+        let anew = manager.is_none() && paths.iter().any(|path| effects::is_managers(path));
+        steps.extend(list(&units, &paths, mounts.swap_off, exchange, anew));
     }
     for action in units.iter().filter(|action| action.needs != Need::Nothing) {
         reasons.push(Reason {
@@ -221,6 +243,7 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
             .collect(),
         etc,
         others: others.len(),
+        usr,
         packages,
         units,
         left_behind,
@@ -236,6 +259,7 @@ impl Plan {
         self.steps.clear();
         self.units.clear();
         self.left_behind.clear();
+        self.usr = None;
         self.reasons = vec![Reason {
             needs: Need::Reboot,
             why: "nothing is to be done live".into(),
@@ -268,7 +292,13 @@ fn stopped_beside(units: &[UnitAction], old: &Units, live: &Live) -> Vec<Step> {
 }
 
 /// Stops; then the files and those who read them; then reloads, restarts and starts.
-fn list(units: &[UnitAction], paths: &[&str], swap_off: Vec<String>) -> Vec<Step> {
+fn list(
+    units: &[UnitAction],
+    paths: &[&str],
+    swap_off: Vec<String>,
+    usr: Option<Step>,
+    anew: bool,
+) -> Vec<Step> {
     let of = |wanted: fn(Verb) -> bool| {
         let mine = units.iter().filter(move |action| wanted(action.verb));
         mine.map(|action| Step::Unit {
@@ -278,8 +308,9 @@ fn list(units: &[UnitAction], paths: &[&str], swap_off: Vec<String>) -> Vec<Step
     };
     let mut steps: Vec<Step> = of(|verb| verb == Verb::Stop).collect();
     steps.extend(swap_off.into_iter().map(|what| Step::SwapOff { what }));
+    steps.extend(usr);
     steps.push(Step::Files);
-    steps.push(if paths.iter().any(|path| effects::is_managers(path)) {
+    steps.push(if anew {
         Step::DaemonReexec
     } else {
         Step::DaemonReload
@@ -355,8 +386,10 @@ pub fn undo(done: &[Step]) -> Vec<Step> {
     };
     let mut steps = back(Verb::Start, Verb::Stop);
     // What was stopped and started again is stopped now, and started at the end.
-    if done.contains(&Step::Files) {
-        steps.push(Step::Files);
+    let trees = done.iter().filter(|step| step.is_tree());
+    let trees: Vec<Step> = trees.cloned().collect();
+    if !trees.is_empty() {
+        steps.extend(trees);
         let reads = |step: &&Step| matches!(step, Step::DaemonReexec | Step::DaemonReload);
         steps.push(
             done.iter()

@@ -2,23 +2,26 @@
 
 use super::generation::{etc_layers, over};
 use super::overlay::{Overlays, mounted_below};
-use super::plan::{Boot, Differences, Plan, Side, plan};
+use super::plan::{Boot, Differences, Over, Plan, Side, is_of, plan};
 use super::state::Live;
+use super::usr::keeps_modules;
 use super::{Files, Units};
 use crate::diff::package_changes;
 use crate::error::Error;
 use crate::machine::Machine;
 use elea_etc::{Report, Sides};
 use elea_formats::cmdline::CommandLine;
+use elea_formats::digest::Digest;
 use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation};
 use elea_formats::release::Package;
 use elea_store::{Backing, Change, Kind};
 use elea_sys::mount::{self, Attributes, Filesystem};
 use elea_sys::{At as _, PathError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where this process alone has the system as it would be.
 const PLANNED: &str = "/run/elea/planned";
@@ -30,10 +33,14 @@ const MAX_FILE: u64 = 16 << 20;
 /// The two generations: what was booted, whose `/etc` shows, and what is to be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Between<'a> {
-    /// What was booted: its kernel and `/usr` run.
+    /// What was booted: its kernel runs, and its `/usr` unless another shows.
     pub(super) booted: &'a Generation,
     /// Whose `/etc` shows.
     pub(super) shown: u64,
+    /// The image whose `/usr` shows.
+    pub(super) usr: Digest,
+    /// Whether `/usr` is exchanged, too.
+    pub(super) live_usr: bool,
     /// What is to be.
     pub(super) new: &'a Generation,
     /// The packages of both.
@@ -47,6 +54,7 @@ pub(super) fn prepare(
     live: &Live,
 ) -> Result<(Plan, Report), Error> {
     Overlays::of_system()?.look()?;
+    super::usr::look()?;
     let planned = Path::new(PLANNED);
     fs::create_dir_all(planned).at("create", planned)?;
     Filesystem::new("tmpfs")
@@ -86,8 +94,13 @@ fn compare(
         files: files(machine, between, &root)?,
         packages: package_changes(old_packages, new_packages),
         bytes: bytes(machine, between)?,
+        over: exchange(machine, between)?,
     };
-    Ok((plan(&old, &new, differences, live)?, report))
+    let mut live = live.clone();
+    if differences.over.is_some() {
+        live.programs = programs(&old.units, &live);
+    }
+    Ok((plan(&old, &new, differences, &live)?, report))
 }
 
 /// State shows in the planned system as in the running one.
@@ -139,17 +152,61 @@ fn boot(generation: &Generation) -> Boot {
     }
 }
 
+/// The exchange of `/usr` that is asked for.
+fn exchange(machine: &Machine, between: Between<'_>) -> Result<Option<Over>, Error> {
+    let (from, to) = (between.usr, between.new.image);
+    if !between.live_usr || from == to {
+        return Ok(None);
+    }
+    Ok(Some(Over {
+        from,
+        to,
+        keeps_modules: to != between.booted.image && keeps_modules(machine, &to)?,
+    }))
+}
+
+/// The programs of the services that have a process: what their units name, and what runs.
+fn programs(units: &Units, live: &Live) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, active) in live.running().filter(|(_, active)| active.main > 0) {
+        let unit = units.unit(name).unwrap_or_default();
+        let named = unit
+            .values("Service", "ExecStart")
+            .iter()
+            .filter_map(|line| program(line));
+        let runs = fs::read_link(format!("/proc/{}/exe", active.main)).ok();
+        for path in named.map(PathBuf::from).chain(runs) {
+            // As it is called, and what links make of that. What another mount of /usr had is called without its /usr.
+            let real = fs::canonicalize(&path).ok();
+            let paths = real.into_iter().chain([path]);
+            let shown = paths.map(|path| path.to_string_lossy().into_owned());
+            found.entry(name.to_owned()).or_default().extend(shown);
+        }
+    }
+    found
+}
+
+/// The path of the program that a line of `ExecStart=` runs (`systemd.service(5)`).
+fn program(line: &str) -> Option<String> {
+    let word = line.trim_start_matches(['@', '-', ':', '+', '!', '|']);
+    let word = word.split_whitespace().next()?.trim_matches(['"', '\'']);
+    if word.starts_with('/') {
+        return Some(word.to_owned());
+    }
+    let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+    let mut places = folders.iter().map(|folder| format!("{folder}/{word}"));
+    places.find(|path| Path::new(path).is_file())
+}
+
 /// Of `/etc` what programs see, of the rest what the images say.
 fn files(machine: &Machine, between: Between<'_>, root: &Path) -> Result<Vec<Change>, Error> {
-    let mut files = Vec::new();
-    if between.booted.image != between.new.image {
-        let store = machine.store()?;
-        let (old, new) = (
-            store.tree(&between.booted.image)?,
-            store.tree(&between.new.image)?,
-        );
-        files = elea_store::diff(&old, &new);
-        files.retain(|change| change.path != "/etc" && !change.path.starts_with("/etc/"));
+    let mut files = images(machine, &between.booted.image, &between.new.image)?;
+    files.retain(|change| !is_of(&change.path, "/etc"));
+    if between.usr != between.booted.image {
+        // What runs is another /usr than what was booted.
+        files.retain(|change| !is_of(&change.path, "/usr"));
+        let usr = images(machine, &between.usr, &between.new.image)?;
+        files.extend(usr.into_iter().filter(|change| is_of(&change.path, "/usr")));
     }
     let etc = elea_etc::differences(Path::new("/etc"), &root.join("etc"))?;
     // What is mounted below /etc goes along, and hides the same there.
@@ -171,6 +228,15 @@ fn files(machine: &Machine, between: Between<'_>, root: &Path) -> Result<Vec<Cha
     Ok(files)
 }
 
+/// What differs between two images.
+fn images(machine: &Machine, old: &Digest, new: &Digest) -> Result<Vec<Change>, Error> {
+    if old == new {
+        return Ok(Vec::new());
+    }
+    let store = machine.store()?;
+    Ok(elea_store::diff(&store.tree(old)?, &store.tree(new)?))
+}
+
 /// Bytes of objects that only the new one has.
 fn bytes(machine: &Machine, between: Between<'_>) -> Result<u64, Error> {
     let store = machine.store()?;
@@ -183,6 +249,50 @@ fn bytes(machine: &Machine, between: Between<'_>) -> Result<u64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_program_of_a_line_is_its_first_word() {
+        for (line, expected) in [
+            ("/usr/sbin/a --b", Some("/usr/sbin/a")),
+            ("-@/usr/sbin/a a b", Some("/usr/sbin/a")),
+            ("+\"/usr/bin/x\" y", Some("/usr/bin/x")),
+            ("!!|/a", Some("/a")),
+            ("no-such-program x", None),
+            ("", None),
+        ] {
+            assert_eq!(program(line).as_deref(), expected, "{line}");
+        }
+        assert!(program("sh -c x").unwrap().ends_with("/sh"));
+    }
+
+    #[test]
+    fn what_a_service_runs_is_what_its_unit_names_and_its_process() {
+        use crate::live::{Active, Entry};
+        let text = "[Service]\nExecStart=/bin/sh -c x\n";
+        let mut files = Files::new();
+        let mut live = Live::default();
+        for (name, main) in [("a.service", std::process::id()), ("no-process.service", 0)] {
+            files.insert(
+                &format!("/etc/systemd/system/{name}"),
+                Entry::File(text.into()),
+            );
+            let active = Active {
+                active: "active".into(),
+                main,
+                ..Active::default()
+            };
+            live.units.insert(name.into(), active);
+        }
+        let found = programs(&Units::new(files), &live);
+        let this = std::env::current_exe().unwrap();
+        let real = fs::canonicalize("/bin/sh").unwrap();
+        let paths = [Path::new("/bin/sh"), &real, &this];
+        let expected = paths.map(|path| path.to_string_lossy().into_owned());
+        assert_eq!(
+            found,
+            BTreeMap::from([("a.service".to_owned(), BTreeSet::from(expected))])
+        );
+    }
 
     #[test]
     fn what_boots_is_told_apart_from_which_image_and_number() {

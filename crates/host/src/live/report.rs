@@ -2,6 +2,7 @@
 
 use super::plan::Plan;
 use super::specialise::Beside;
+use super::stale::Stale;
 use elea_formats::digest::Digest;
 use serde::Serialize;
 
@@ -72,6 +73,9 @@ pub struct Applied {
     pub replaces: Vec<u64>,
     /// What stands beside it in the boot menu, to be picked by hand.
     pub specialisations: Vec<Beside>,
+    /// Processes that go on with files of the `/usr` that was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<Stale>,
     /// What came of it.
     #[serde(flatten)]
     pub effect: Effect,

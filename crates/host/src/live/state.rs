@@ -19,6 +19,8 @@ pub struct Active {
     pub result: String,
     /// The exit status of its main process.
     pub status: i32,
+    /// Its main process; 0 if it has none.
+    pub main: u32,
 }
 
 impl Active {
@@ -44,11 +46,12 @@ pub struct Live {
     pub units: BTreeMap<String, Active>,
     /// The units that this program runs in: its own, and those of the session that started it.
     pub own: BTreeSet<String>,
+    /// The program of each service that has a process: as its unit names it, and as the file that runs.
+    pub programs: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The properties that [`Live::parse`] reads.
-pub const PROPERTIES: &str =
-    "Id,ActiveState,SubState,FragmentPath,UnitFileState,NeedDaemonReload,Result,ExecMainStatus";
+pub const PROPERTIES: &str = "Id,ActiveState,SubState,FragmentPath,UnitFileState,NeedDaemonReload,Result,ExecMainStatus,MainPID";
 
 impl Live {
     /// Reads what `systemctl show --property=… '*'` says: a block of `key=value` lines for each
@@ -67,6 +70,7 @@ impl Live {
                     "UnitFileState" => value.clone_into(&mut unit.file_state),
                     "NeedDaemonReload" => unit.needs_daemon_reload = value == "yes",
                     "Result" => value.clone_into(&mut unit.result),
+                    "MainPID" => unit.main = value.parse().unwrap_or(0),
                     "ExecMainStatus" => unit.status = value.parse().unwrap_or(0),
                     _ => {}
                 }
@@ -76,6 +80,15 @@ impl Live {
             }
         }
         live
+    }
+
+    /// The services whose program is one of these files, with the file.
+    pub(super) fn runs_from(&self, files: &BTreeSet<String>) -> BTreeMap<String, String> {
+        let named = self.programs.iter().filter_map(|(unit, programs)| {
+            let program = programs.iter().find(|program| files.contains(*program))?;
+            Some((unit.clone(), program.clone()))
+        });
+        named.collect()
     }
 
     /// Whether a unit runs.

@@ -7,6 +7,7 @@
 use super::execute::{Machine, Which};
 use super::state::{Live, PROPERTIES};
 use super::{Helper, Step, Verb};
+use elea_formats::digest::Digest;
 use elea_sys::PathError;
 use elea_sys::namespace::Namespace;
 use std::collections::BTreeSet;
@@ -20,10 +21,12 @@ const SETTLE: Duration = Duration::from_secs(90);
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// The `/etc` of the running system and that of the next boots. Every operation may be repeated.
+/// The `/etc` and `/usr` of the running system and those of the next boots. Every operation may be repeated.
 pub trait Etc: Debug {
     /// Makes `/etc` of the running system the old or the new one.
     fn show(&mut self, which: Which) -> Result<(), String>;
+    /// Makes `/usr` of the running system that of an image.
+    fn show_usr(&mut self, image: &Digest) -> Result<(), String>;
     /// Makes the new one that of the next boots: durable, by one operation.
     fn keep(&mut self) -> Result<(), String>;
     /// Whether that was done.
@@ -123,6 +126,10 @@ impl<E: Etc> Machine for System<E> {
         match step {
             Step::Unit { unit, verb } => self.unit(unit, *verb),
             Step::SwapOff { what } => self.run("swapoff", &["--", what]).map(drop),
+            Step::Usr { from, to } => self.etc.show_usr(match which {
+                Which::Old => from,
+                Which::New => to,
+            }),
             Step::Files => self.etc.show(which),
             Step::DaemonReload => self.systemctl(&["daemon-reload"]).map(drop),
             Step::DaemonReexec => self.systemctl(&["daemon-reexec"]).map(drop),

@@ -4,9 +4,10 @@ mod crashes;
 mod etc;
 mod plans;
 mod rows;
+mod usr;
 
 use super::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The units of a text: `== NAME` begins a file of /etc/systemd/system, `-> TARGET` behind it
 /// makes it a link, `/…` is a path of its own.
@@ -75,7 +76,7 @@ pub(super) fn said(actions: &[UnitAction]) -> String {
 pub(super) fn decide(old: &str, new: &str, running: &str) -> Vec<UnitAction> {
     let (old, new) = (units(old), units(new));
     let live = live(&old, running);
-    plan_units(&old, &new, &live).unwrap()
+    plan_units(&old, &new, &live, &BTreeMap::new()).unwrap()
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn what_must_not_be_touched_says_what_it_takes() {
         "job.service".into(),
     ]
     .into();
-    let actions = plan_units(&old, &new, &live).unwrap();
+    let actions = plan_units(&old, &new, &live, &BTreeMap::new()).unwrap();
     assert!(actions.iter().all(|action| action.verb == Verb::Skip));
     let of = |unit: &str| actions.iter().find(|a| a.unit == unit).unwrap().needs;
     assert_eq!(of("dbus.service"), Need::SoftReboot);
@@ -182,12 +183,14 @@ fn a_new_unit_that_would_not_load_is_refused_and_a_broken_old_one_is_mended() {
     let good = units("== a.service\n[Service]\nA=1\n");
     let bad = units("== a.service\n[Service\nA=1\n");
     let live = live(&good, "a.service");
-    let error = plan_units(&good, &bad, &live).unwrap_err().to_string();
+    let error = plan_units(&good, &bad, &live, &BTreeMap::new())
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("/etc/systemd/system/a.service: line 1"),
         "{error}"
     );
-    let actions = plan_units(&bad, &good, &live).unwrap();
+    let actions = plan_units(&bad, &good, &live, &BTreeMap::new()).unwrap();
     assert_eq!(said(&actions), "stop a.service | start a.service");
 }
 

@@ -4,10 +4,11 @@ use super::execute::{self, Machine as Acting, Outcome, Policy, Which, words};
 use super::generation::{GenerationEtc, arm};
 use super::journal::{Journal, State, Switch};
 use super::overlay;
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, is_of};
 use super::prepare::{Between, prepare};
 use super::report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
 use super::specialise;
+use super::stale::stale;
 use super::system::System;
 use crate::error::Error;
 use crate::install::Contents;
@@ -20,11 +21,13 @@ use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{Event, Until};
 use elea_formats::release::Health;
+use elea_store::Backing;
 use elea_sys::disk::Folder;
 use elea_sys::namespace::Namespace;
 use elea_sys::progress::{Progress, Unit};
+use elea_sys::root::Root;
 use elea_sys::{durable, signal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How a configuration is applied.
@@ -32,6 +35,8 @@ use std::time::Duration;
 pub struct Options {
     /// How far.
     pub how: How,
+    /// Whether `/usr` is exchanged live, too.
+    pub live_usr: bool,
     /// Takes it back after so many seconds unless somebody confirms.
     pub confirm: Option<u64>,
     /// Only says what would be done.
@@ -61,11 +66,12 @@ pub fn apply(
             ));
         }
         let shown = machine.etc_number().unwrap_or(booted.generation);
-        if view.manifest(shown).map(|m| m.image) == Some(*image) {
+        let usr_is = !options.live_usr || machine.usr_image() == Some(*image);
+        if usr_is && view.manifest(shown).map(|m| m.image) == Some(*image) {
             return runs_already(machine, &view, shown, options);
         }
     } else {
-        if options.how == How::Test || options.confirm.is_some() {
+        if options.how == How::Test || options.confirm.is_some() || options.live_usr {
             return Err(Error::NotRunning(machine.root().to_owned()));
         }
         let next = generations::next(&view).and_then(|next| view.manifest(next));
@@ -96,10 +102,11 @@ pub fn apply(
         conflicts: Vec::new(),
         replaces: replaced(&staging),
         specialisations: specialise::shown(beside.as_deref().unwrap_or_default()),
+        stale: Vec::new(),
         effect: Effect::Staged,
     };
     if machine.booted().is_some() {
-        let (plan, report) = target.plan(machine, options.how)?;
+        let (plan, report) = target.plan(machine, options)?;
         if !report.clashes.is_empty() {
             return Err(Error::Clash(report.clashes));
         }
@@ -118,7 +125,17 @@ pub fn apply(
     }
     let live = applied.plan.as_ref().filter(|plan| !plan.steps.is_empty());
     applied.effect = match live {
-        Some(plan) => switch(machine, &view, &target, plan, options, progress)?,
+        Some(plan) => {
+            let effect = switch(machine, &view, &target, plan, options, progress)?;
+            let usr = plan
+                .usr
+                .as_ref()
+                .filter(|_| !matches!(effect, Effect::Reverted { .. }));
+            if let Some(usr) = usr {
+                applied.stale = Namespace::of_init()?.run(|| stale(&usr.replaced))?;
+            }
+            effect
+        }
         None if applied.effect == Effect::Nothing => Effect::Nothing,
         None => {
             let _locked = machine.lock()?;
@@ -176,6 +193,7 @@ fn runs_already(
         conflicts: Vec::new(),
         replaces: Vec::new(),
         specialisations: Vec::new(),
+        stale: Vec::new(),
         effect: Effect::Nothing,
     };
     if options.how == How::Test {
@@ -234,7 +252,10 @@ fn replaced(plan: &plan::Plan) -> Vec<u64> {
 /// What is to be, and what it comes from.
 struct Target {
     booted: Generation,
-    booted_packages: Vec<elea_formats::release::Package>,
+    /// The image whose `/usr` shows.
+    usr: Digest,
+    /// The packages of what runs.
+    packages: Vec<elea_formats::release::Package>,
     contents: Contents,
     new: Generation,
 }
@@ -250,28 +271,59 @@ impl Target {
         let contents = Contents::load(&machine.store()?, image)?;
         let follow = followed(view, &booted);
         let new = candidate::generation(view, &booted, &release.arguments, &contents, follow)?;
+        let usr = machine.usr_image().unwrap_or(booted.image);
+        let mut packages = release.packages;
+        if usr != booted.image
+            && let Some(release) = machine.store()?.image(&usr)?.release
+        {
+            packages = release.packages;
+        }
         Ok(Self {
             booted,
-            booted_packages: release.packages,
+            usr,
+            packages,
             contents,
             new,
         })
     }
 
-    fn plan(&self, machine: &Machine, how: How) -> Result<(Plan, elea_etc::Report), Error> {
+    fn plan(
+        &self,
+        machine: &Machine,
+        options: &Options,
+    ) -> Result<(Plan, elea_etc::Report), Error> {
         let shown = machine.etc_number().ok_or(Error::NotBooted)?;
         let between = Between {
             booted: &self.booted,
             shown,
+            usr: self.usr,
+            live_usr: options.live_usr,
             new: &self.new,
-            packages: [&self.booted_packages, &self.contents.release.packages],
+            packages: [&self.packages, &self.contents.release.packages],
         };
         let live = super::system::live(false, Some(&Namespace::of_init()?));
         let (plan, report) = prepare(machine, between, &live.map_err(Error::Live)?)?;
-        Ok(match how {
+        if plan.usr.is_some() {
+            self.has_elea(machine, &options.program)?;
+        }
+        Ok(match options.how {
             How::Boot => (plan.at_boot(), report),
             _ => (plan, report),
         })
+    }
+}
+
+impl Target {
+    /// Whoever goes back finds `elea` in the new `/usr`.
+    fn has_elea(&self, machine: &Machine, program: &Path) -> Result<(), Error> {
+        let root = Root::open(&machine.image(&self.new.image, Backing::File)?)?;
+        if !is_of(&program.to_string_lossy(), "/usr") || root.exists(program) {
+            return Ok(());
+        }
+        Err(Error::NotLive(format!(
+            "its image has no {}, which would have to take it back",
+            program.display()
+        )))
     }
 }
 
@@ -491,6 +543,26 @@ pub(crate) fn waits(machine: &Machine) -> bool {
     let disk = disk(machine);
     let state = Journal::load(&disk).map(|journal| journal.state());
     matches!(state, Ok(State::Forward { waits: true, boot: its, .. }) if Some(&its) == boot)
+}
+
+/// The images that a switch of this boot may go back to or on to, while it has not ended.
+pub(crate) fn open_images(machine: &Machine, view: &View) -> Vec<Digest> {
+    let disk = disk(machine);
+    let Ok(journal) = Journal::load(&disk) else {
+        return Vec::new();
+    };
+    let (State::Forward { steps, .. } | State::Back { steps, .. }, Some(switch)) =
+        (journal.state(), journal.switch())
+    else {
+        return Vec::new();
+    };
+    let of_usr = steps.iter().flat_map(|step| match step {
+        Step::Usr { from, to } => vec![*from, *to],
+        _ => Vec::new(),
+    });
+    let generations = [switch.old, switch.new].into_iter();
+    let of_etc = generations.filter_map(|number| Some(view.manifest(number)?.image));
+    of_usr.chain(of_etc).collect()
 }
 
 /// Ends a switch that was cut off, for whoever holds the claim. One that waits is an error.

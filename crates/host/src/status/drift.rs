@@ -65,6 +65,9 @@ fn usr(mounts: &str) -> Vec<String> {
             root = Some((kind, options));
         }
         let path = Path::new(at);
+        if kind == "overlay" && is_live(path, line) {
+            continue;
+        }
         if path.starts_with("/usr") && !path.starts_with("/usr/local") {
             found.push(format!(
                 "{kind} is mounted at {at}, over what the image has there"
@@ -77,6 +80,18 @@ fn usr(mounts: &str) -> Vec<String> {
         _ => found.push("/ is not the mount of an image".into()),
     }
     found
+}
+
+/// Whether a mount is of `elea apply --live-usr`: the `/usr` of an image, and the modules of the kernel that runs in it.
+/// `elea status` says so elsewhere.
+fn is_live(at: &Path, line: &str) -> bool {
+    let system = line.split_once(" - ").map_or("", |(_, rest)| rest);
+    let source = system.split(' ').nth(1).unwrap_or_default();
+    match at.to_str() {
+        Some("/usr") => elea_store::mounted_image(source).is_some(),
+        Some("/usr/lib/modules") => source == "elea",
+        _ => false,
+    }
 }
 
 /// The links of the package manager that do not lead into the image.
@@ -123,6 +138,12 @@ mod tests {
             "{ROOT}23 22 0:21 / /etc rw - overlay elea-etc rw\n24 22 8:2 /elea/state/usr-local /usr/local rw - ext4 /dev/vda2 rw\n25 22 8:2 /elea/state/var /var rw - ext4 /dev/vda2 rw\n"
         );
         assert_eq!(usr(&mounts), Vec::<String>::new());
+        // Nor has one whose /usr is live.
+        let image = elea_formats::digest::Sha256::of(b"image");
+        let live = format!(
+            "{mounts}30 22 0:40 /usr /usr ro - overlay elea:{image} ro\n31 30 0:20 /usr/lib/modules /usr/lib/modules ro - overlay elea ro\n"
+        );
+        assert_eq!(usr(&live), Vec::<String>::new());
         let list = "d /var/lib 0755 0 0 -\nL+ /var/lib/dpkg - - - - ../../usr/lib/sysimage/dpkg\nL /var/lock - - - - /run/lock\n";
         let read = |path: &Path| {
             (path == Path::new("/var/lib/dpkg"))
@@ -135,6 +156,10 @@ mod tests {
     fn each_way_to_drift_is_seen() {
         for (more, word) in [
             ("30 22 0:9 / /usr rw - overlay sysext rw\n", "sysext"),
+            (
+                "30 22 0:9 / /usr/lib/modules rw - overlay sysext rw\n",
+                "modules",
+            ),
             (
                 "30 22 0:9 / /usr/bin/tool rw - tmpfs t rw\n",
                 "/usr/bin/tool",

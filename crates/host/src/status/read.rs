@@ -2,7 +2,9 @@
 
 use super::drift::{self, Drift};
 use super::loader::loader;
-use super::{EtcStatus, LastCheck, Refused, Running, SCHEMA, Sealing, Space, Status, VerdictNow};
+use super::{
+    EtcStatus, LastCheck, Refused, Running, SCHEMA, Sealing, Space, Status, Usr, VerdictNow,
+};
 use crate::error::Error;
 use crate::firmware::Firmware;
 use crate::install::firstboot::SEALING;
@@ -58,6 +60,7 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
         schema: SCHEMA,
         running: booted.map(|b| Running {
             applied: machine.etc_number().filter(|n| Some(*n) != number),
+            usr: usr(machine, &view, b),
             ..running(&view, b, verdict.as_ref(), watchdog.clone())
         }),
         next: generations::next(&view),
@@ -100,10 +103,20 @@ fn running(
         verity: booted.verity,
         etc: booted.etc.clone(),
         applied: None,
+        usr: None,
         watchdog,
         rescue: booted.rescue,
         boot_id: booted.boot_id.clone(),
     }
+}
+
+/// The `/usr` of another image than the booted one, if it shows.
+fn usr(machine: &Machine, view: &View, booted: &Booted) -> Option<Usr> {
+    let image = machine.usr_image().filter(|image| *image != booted.image)?;
+    let has = |number: &u64| view.manifest(*number).map(|m| m.image) == Some(image);
+    let shown = machine.etc_number().filter(has);
+    let generation = shown.or_else(|| view.generations.keys().rev().copied().find(has));
+    Some(Usr { image, generation })
 }
 
 /// When the kernel started, by the clock of now.

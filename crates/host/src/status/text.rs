@@ -106,6 +106,17 @@ fn running(status: &Status, out: &mut String) -> std::fmt::Result {
             &format!("generation {applied}, {title}: applied since"),
         )?;
     }
+    if let Some(usr) = &running.usr {
+        let whose = match usr.generation {
+            Some(number) => format!("generation {number}"),
+            None => format!("image {}", usr.image),
+        };
+        let value = format!(
+            "{whose}: mounted over that of generation {} since",
+            running.number
+        );
+        fact(out, "/usr of", &value)?;
+    }
     if let Some(since) = &running.since {
         fact(out, "since", since)?;
     }

@@ -8,7 +8,8 @@ impl Decisions<'_> {
     /// (sockets) or cannot do (units that refuse) is decided here too.
     pub(super) fn changed(&mut self, change: &Change) {
         let (name, new) = (change.name.as_str(), &change.new);
-        let reload = change.difference == Difference::Reload;
+        let reload = change.difference == Difference::Reload && change.program.is_none();
+        let it_changed = change.why();
         if reload && can_reload(&change.name, new) {
             if !self.has(Verb::Restart, name) && !self.has(Verb::Stop, name) {
                 self.set(Verb::Reload, name, "what changed is taken by a reload");
@@ -20,7 +21,7 @@ impl Decisions<'_> {
             return;
         }
         if let Some((needs, why)) = self.protected(&change.name, Some(&change.old)) {
-            self.skip(name, format!("it changed, but {why}"), needs);
+            self.skip(name, format!("{it_changed}, but {why}"), needs);
             return;
         }
         let kind = change.name.kind();
@@ -29,26 +30,35 @@ impl Decisions<'_> {
             return;
         }
         if option(new, "X-ReloadIfChanged", false)
+            && change.program.is_none()
             && can_reload(&change.name, new)
             && !self.has(Verb::Restart, name)
             && !self.has(Verb::Stop, name)
         {
-            self.set(Verb::Reload, name, "it changed, and X-ReloadIfChanged=true");
+            self.set(
+                Verb::Reload,
+                name,
+                format!("{it_changed}, and X-ReloadIfChanged=true"),
+            );
             return;
         }
         if let Some(why) = refuses(new) {
-            self.skip(name, format!("it changed, but {why}"), Need::Nothing);
+            self.skip(name, format!("{it_changed}, but {why}"), Need::Nothing);
             return;
         }
         match kind {
+            // As it is, with its sockets and what it left with the manager: only its program is another.
+            _ if change.program.is_some() => self.restart(name, &it_changed),
             Kind::Socket => self.socket(&change.name, &change.old, new),
             Kind::Service if option(new, "X-StopIfChanged", true) => self.service(change),
-            _ => {
-                self.unset(Verb::Reload, name);
-                if !self.has(Verb::Stop, name) {
-                    self.set(Verb::Restart, name, "it changed");
-                }
-            }
+            _ => self.restart(name, &it_changed),
+        }
+    }
+
+    fn restart(&mut self, name: &str, why: &str) {
+        self.unset(Verb::Reload, name);
+        if !self.has(Verb::Stop, name) {
+            self.set(Verb::Restart, name, why);
         }
     }
 

@@ -17,7 +17,7 @@ fn sign(kind: Kind) -> char {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.etc.is_empty() && self.reasons.is_empty() {
+        if self.etc.is_empty() && self.reasons.is_empty() && self.usr.is_none() {
             return writeln!(f, "Nothing changes.");
         }
         let packages = &self.packages;
@@ -58,7 +58,19 @@ impl fmt::Display for Plan {
                 self.etc.len() - MAX_PATHS
             )?;
         }
-        if self.others > 0 {
+        if let Some(usr) = &self.usr {
+            writeln!(
+                f,
+                "usr      {} paths come, {} go, {} change",
+                usr.added, usr.removed, usr.changed
+            )?;
+            if usr.keeps_modules {
+                writeln!(
+                    f,
+                    "usr      /usr/lib/modules stays that of the kernel that runs"
+                )?;
+            }
+        } else if self.others > 0 {
             writeln!(f, "file     {} outside /etc", self.others)?;
         }
         for action in &self.units {
@@ -75,7 +87,12 @@ impl fmt::Display for Plan {
             let list = self.left_behind.join(", ");
             writeln!(
                 f,
-                "With mounts of their own, these may see the old /etc until they are restarted: {list}"
+                "With mounts of their own, these may see the old {} until they are restarted: {list}",
+                if self.usr.is_some() {
+                    "/etc and /usr"
+                } else {
+                    "/etc"
+                }
             )?;
         }
         if self.bytes > 0 {
@@ -89,7 +106,10 @@ impl fmt::Display for Plan {
         match self.needs {
             Need::Nothing => writeln!(f, "Nothing has to be restarted beyond that."),
             Need::Relogin => writeln!(f, "{all} takes effect at the next login."),
-            Need::SoftReboot => writeln!(f, "{all} needs a soft reboot (or a reboot):"),
+            Need::SoftReboot => writeln!(
+                f,
+                "{all} needs every program to start anew, which a reboot does:"
+            ),
             Need::Reboot => writeln!(f, "{all} needs a reboot:"),
         }?;
         for reason in &self.reasons {

@@ -1,6 +1,6 @@
 //! A switch that is cut off at every operation of the disk and of the machine.
 
-use super::plans::sample;
+use super::usr::sample;
 use crate::live::*;
 use elea_sys::PathError;
 use elea_sys::disk::{Disk, Folder, Name};
@@ -105,12 +105,14 @@ impl Disk for Dying<'_> {
 /// What a manager would have: which version each unit runs in.
 #[derive(Clone, PartialEq, Debug)]
 struct World {
+    usr: Which,
     /// Of the running system, and of the next boot.
     files: Which,
     next: Which,
     /// What the manager has read.
     read: Which,
-    running: BTreeMap<String, Which>,
+    /// The text that each unit was started by, and the `/usr` that its program is of.
+    running: BTreeMap<String, (Which, Which)>,
 }
 
 struct Model {
@@ -122,15 +124,16 @@ struct Model {
 
 impl World {
     fn step(&mut self, step: &Step, which: Which) {
-        let read = self.read;
+        let now = (self.read, self.usr);
         match step {
+            Step::Usr { .. } => self.usr = which,
             Step::Files => self.files = which,
             Step::DaemonReload | Step::DaemonReexec => self.read = self.files,
             Step::Unit { unit, verb } => match verb {
                 Verb::Stop => drop(self.running.remove(unit)),
                 // Who runs already is not started in another version.
-                Verb::Start => drop(self.running.entry(unit.clone()).or_insert(read)),
-                _ => drop(self.running.insert(unit.clone(), read)),
+                Verb::Start => drop(self.running.entry(unit.clone()).or_insert(now)),
+                _ => drop(self.running.insert(unit.clone(), now)),
             },
             Step::SwapOff { .. } | Step::Helper { .. } => {}
         }
@@ -173,12 +176,13 @@ fn old_world() -> World {
         "swap.target",
     ];
     World {
+        usr: Which::Old,
         files: Which::Old,
         next: Which::Old,
         read: Which::Old,
         running: units
             .iter()
-            .map(|u| ((*u).to_owned(), Which::Old))
+            .map(|u| ((*u).to_owned(), (Which::Old, Which::Old)))
             .collect(),
     }
 }

@@ -22,7 +22,7 @@ use std::process::{Command, Stdio};
 const INSIDE: &str = "ELEA_TEST_INSIDE";
 
 /// Runs a test again as process 1 of its own namespaces; gives a folder for it there, which is gone afterwards.
-fn inside(test: &str) -> Option<std::path::PathBuf> {
+pub(super) fn inside(test: &str) -> Option<std::path::PathBuf> {
     if let Some(dir) = std::env::var_os(INSIDE) {
         return Some(dir.into());
     }
@@ -47,14 +47,14 @@ fn inside(test: &str) -> Option<std::path::PathBuf> {
     None
 }
 
-fn put(path: &Path, text: &str) {
+pub(super) fn put(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_760_000_000);
     fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-fn import(store: &Store, folder: &Path, files: &[(&str, &str)]) -> Digest {
+pub(super) fn import(store: &Store, folder: &Path, files: &[(&str, &str)]) -> Digest {
     let _ = fs::remove_dir_all(folder);
     for name in ["run", "sysroot", "proc", "dev", "tmp", "usr/local", "var"] {
         fs::create_dir_all(folder.join(name)).unwrap();
@@ -68,7 +68,7 @@ fn import(store: &Store, folder: &Path, files: &[(&str, &str)]) -> Digest {
     manifest.image
 }
 
-fn generation(number: u64, image: Digest) -> Generation {
+pub(super) fn generation(number: u64, image: Digest) -> Generation {
     let text = include_str!("../../../../formats/tests/golden/generation-1.json");
     let first: Generation = serde_json::from_str(text).unwrap();
     let mut generation = first.repeated(number, String::new());
@@ -77,8 +77,9 @@ fn generation(number: u64, image: Digest) -> Generation {
     generation
 }
 
-/// Makes a machine that was booted as generation 1 the root of this process; gives its images.
-fn boot(dir: &Path) -> [Digest; 2] {
+/// Makes a machine that was booted as generation 1 the root of this process; gives its images, which have these files
+/// beside others.
+pub(super) fn boot(dir: &Path, more: [&[(&str, &str)]; 2]) -> [Digest; 2] {
     let physical = dir.join("physical");
     let elea = physical.join("elea");
     for name in ["state/usr-local", "generations/1/etc/work", "log"] {
@@ -106,8 +107,8 @@ fn boot(dir: &Path) -> [Digest; 2] {
         ("usr/lib/systemd/system-preset/00-elea.preset", "enable a"),
     ];
     let images = [
-        import(&store, &dir.join("tree"), &old),
-        import(&store, &dir.join("tree"), &new),
+        import(&store, &dir.join("tree"), &[&old[..], more[0]].concat()),
+        import(&store, &dir.join("tree"), &[&new[..], more[1]].concat()),
     ];
     for (number, image) in (1..).zip(images) {
         let folder = elea.join(format!("generations/{number}"));
@@ -159,12 +160,12 @@ fn boot(dir: &Path) -> [Digest; 2] {
     images
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_else(|e| format!("{e}"))
 }
 
 /// A namespace as systemd makes for a service with mounts of its own: what the system mounts shows in it.
-fn service() -> Namespace {
+pub(super) fn service() -> Namespace {
     #[expect(deprecated, reason = "the thread ends; only `sys` has unsafe code")]
     let slave = || {
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).unwrap();
@@ -175,7 +176,7 @@ fn service() -> Namespace {
     std::thread::spawn(slave).join().unwrap()
 }
 
-fn switch(old: u64, new: u64) -> Switch {
+pub(super) fn switch(old: u64, new: u64) -> Switch {
     Switch {
         boot: "boot".into(),
         old,
@@ -200,7 +201,7 @@ fn etc_of_another_generation_shows_and_goes_back() {
     else {
         return;
     };
-    let images = boot(&dir);
+    let images = boot(&dir, [&[], &[]]);
     // The thread of the machine gets mounts of its own; process 1 keeps those of the system.
     std::thread::spawn(move || story(images)).join().unwrap();
 }
@@ -225,6 +226,8 @@ fn story(images: [Digest; 2]) {
     let between = Between {
         booted: &first,
         shown: 1,
+        usr: images[0],
+        live_usr: false,
         new: &second,
         packages: [&[], &[]],
     };

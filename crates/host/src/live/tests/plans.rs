@@ -62,6 +62,7 @@ pub(crate) fn sample() -> (Side, Side, Differences, Live) {
         ],
         packages: Packages::default(),
         bytes: 4711,
+        over: None,
     };
     (old, new, differences, live)
 }
@@ -144,11 +145,11 @@ fn what_boots_and_usr_wait_for_a_restart() {
     );
     assert_eq!(
         (found.needs, found.steps.len(), found.others),
-        (Need::SoftReboot, 0, 1)
+        (Need::Reboot, 0, 1)
     );
     let found = plan_of(side("a", "quiet"), side("b", "loud"), vec![etc, usr]);
     let needs: Vec<_> = found.reasons.iter().map(|reason| reason.needs).collect();
-    assert_eq!(needs, [Need::Reboot, Need::Reboot, Need::SoftReboot]);
+    assert_eq!(needs, [Need::Reboot, Need::Reboot, Need::Reboot]);
     assert!(
         found
             .to_string()
@@ -169,7 +170,8 @@ fn what_boots_and_usr_wait_for_a_restart() {
         ),
         ("/usr/lib/elea/trust.d/a.pub", Need::Reboot, 2),
         ("/usr/share/factory/var/lib/x", Need::Reboot, 2),
-        ("/usr/lib/eleanor", Need::SoftReboot, 0),
+        ("/usr/lib/elea/source/elea.json", Need::Nothing, 2),
+        ("/usr/lib/eleanor", Need::Reboot, 0),
     ] {
         let files = vec![change(Kind::Changed, "/etc/a"), change(Kind::Changed, path)];
         let found = plan_of(side("a", ""), side("a", ""), files);
