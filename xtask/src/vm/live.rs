@@ -9,6 +9,8 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+mod usr;
+
 pub(super) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "apply",
@@ -19,6 +21,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "specialisation",
         done: "a configuration is applied with a specialisation beside it, which is picked in the boot menu, and then without a registry rolled back",
         run: specialisation,
+    },
+    Scenario {
+        name: "live-usr",
+        done: "a package is used without a restart, taken back by undo, by a failure and by nobody's word, and kept",
+        run: usr::live_usr,
     },
 ];
 
