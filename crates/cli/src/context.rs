@@ -5,6 +5,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::options::Restart;
 use crate::text;
 use elea_compose::config::{Config, Finding, Findings};
+use elea_compose::lock;
 use elea_compose::preflight::{Purpose, preflight};
 use elea_formats::digest::{Algorithm, Digest};
 use elea_host::Machine;
@@ -178,6 +179,12 @@ impl Context {
         purpose: Purpose<'_>,
         more: Findings,
     ) -> Outcome<Config> {
+        let cache = lock::Options::cache_beside(&self.store_path());
+        let kept = cache.with_file_name("units");
+        let purpose = Purpose {
+            kept: purpose.builds.then_some(&kept),
+            ..purpose
+        };
         let found = match preflight(path, purpose) {
             Ok(config) if more.errors().is_empty() => {
                 self.config_warnings(&config.warnings);

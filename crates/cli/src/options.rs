@@ -126,6 +126,7 @@ impl Inputs {
             resolves: !self.locked,
             builds,
             room: None,
+            kept: None,
         }
     }
 

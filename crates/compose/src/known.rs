@@ -97,8 +97,8 @@ fn sources(config: &Config) -> impl Iterator<Item = PathBuf> {
     copied.chain(trust.keys.iter().chain(&trust.policy).cloned())
 }
 
-/// Forgets the oldest of those that are too many.
-fn sweep(folder: &Path) -> Result<(), PathError> {
+/// Forgets the oldest files of a folder that are too many.
+pub(crate) fn sweep(folder: &Path) -> Result<(), PathError> {
     let mut all: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(folder).at("list", folder)? {
         let entry = entry.at("list", folder)?;

@@ -5,6 +5,7 @@ mod accounts;
 mod lock;
 mod room;
 mod units;
+mod verified;
 
 pub use room::Room;
 
@@ -24,6 +25,8 @@ pub struct Purpose<'a> {
     pub builds: bool,
     /// The boot partition that a kernel of it is to go to.
     pub room: Option<&'a Room>,
+    /// A folder for what programs said of units before; none keeps nothing.
+    pub kept: Option<&'a Path>,
 }
 
 /// Reads a config and looks at all that goes with it.
@@ -39,11 +42,11 @@ pub fn preflight(path: &Path, purpose: Purpose<'_>) -> Result<Config, Findings> 
         config = config.specialised(name)?;
     }
     let of_units = units::files(&config);
-    let mut more = units::look(&of_units);
+    let mut more = units::look(&of_units, purpose.kept);
     for special in config.specialisation.values() {
         let of_special = units::files(special);
         if of_special != of_units {
-            found = found.and(special.found(units::look(&of_special)));
+            found = found.and(special.found(units::look(&of_special, purpose.kept)));
         }
     }
     let lock = lock::look(&config, purpose, &mut more);

@@ -4,16 +4,18 @@
 //! would not load is an error. What it would pass over is a warning: the image's systemd may be newer and know it.
 //! Programs and units that packages bring are not in the folder; that they are missing there means nothing.
 
+use super::verified;
 use crate::config::{Config, Content, Found, quoted, starter};
 use crate::program;
 use crate::render::render;
 use elea_formats::unit::unescape_path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where units of a config lie, as files that sections or `[files]` make.
 const FOLDERS: [&str; 2] = ["/etc/systemd/system/", "/usr/lib/systemd/system/"];
+const PROGRAM: &str = "/usr/bin/systemd-analyze";
 /// Units that others wait for.
 const TARGETS: [&str; 9] = [
     "basic",
@@ -39,15 +41,28 @@ pub(super) struct File {
     source: Option<PathBuf>,
 }
 
-/// What systemd says of the units of a config.
-pub(super) fn look(files: &BTreeMap<String, File>) -> Vec<Found> {
+/// What systemd says of the units of a config; `kept` is where its words of before are.
+pub(super) fn look(files: &BTreeMap<String, File>, kept: Option<&Path>) -> Vec<Found> {
     if files.is_empty() {
         return Vec::new();
     }
+    let place = kept.and_then(|folder| {
+        let texts = files.iter().map(|(path, file)| (&**path, &*file.text));
+        verified::place(folder, Path::new(PROGRAM), &texts.collect())
+    });
+    if let Some(words) = place.as_deref().and_then(verified::read) {
+        return read(files, &words);
+    }
     // A machine without systemd, or without room for a few files, builds all the same.
-    said(files)
-        .map(|said| read(files, &said))
-        .unwrap_or_default()
+    let Some(words) = said(files) else {
+        return Vec::new();
+    };
+    let found = read(files, &words);
+    // Before what is wrong has been corrected, nothing is written.
+    if let (Some(place), true) = (place, found.iter().all(|found| !found.is_error)) {
+        verified::keep(&place, &words);
+    }
+    found
 }
 
 /// The files of units, by their path.
@@ -112,7 +127,7 @@ fn said(files: &BTreeMap<String, File>) -> Option<String> {
             lay(&format!("{}{name}", FOLDERS[1]), &stand_in(name))?;
         }
     }
-    let mut command = program::program("systemd-analyze");
+    let mut command = program::program(PROGRAM);
     command
         .args(["verify", "--man=no", "--root"])
         .arg(root)
@@ -298,5 +313,5 @@ fn of_whole(unit: &str, files: &BTreeMap<String, File>, what: String) -> Found {
 /// Whether a folder is there to look at units in; for tests.
 #[cfg(test)]
 pub(super) fn can_be_run() -> bool {
-    std::path::Path::new("/usr/bin/systemd-analyze").exists()
+    Path::new(PROGRAM).exists()
 }
