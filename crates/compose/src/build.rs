@@ -9,7 +9,9 @@ use crate::finish::tree::Tree;
 use crate::finish::{self, clean, times};
 use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package, Staged};
-use crate::steps::{Kind, Steps};
+use crate::overlay;
+use crate::ramdisk;
+use crate::steps::{Kept, Kind, Steps};
 use crate::written;
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
@@ -168,8 +170,11 @@ impl Build<'_> {
             fresh: self.options.fresh,
         };
         let stages = self.lock.staged();
-        let inputs = inputs(&stages);
-        let packages = self.packages(steps, &stages)?;
+        let inputs = inputs(&stages.iter().collect::<Vec<_>>());
+        let packages = match stages.as_slice() {
+            [] => self.store.empty_tree(),
+            [before @ .., last] => self.packages(steps, before, last)?.tree,
+        };
         self.progress.start("finish", None, Unit::Items);
         let loader = || {
             let loader = self.lock.loader()?;
@@ -196,44 +201,68 @@ impl Build<'_> {
     }
 
     /// The tree of the packages of these stages.
-    fn packages(&self, steps: Steps<'_>, stages: &[Staged<'_>]) -> Result<Nodes, Error> {
-        let Some((last, before)) = stages.split_last() else {
-            return Ok(self.store.empty_tree());
-        };
+    fn packages(
+        &self,
+        steps: Steps<'_>,
+        before: &[Staged<'_>],
+        last: &Staged<'_>,
+    ) -> Result<Kept, Error> {
         let kind = if before.is_empty() { PACKAGES } else { MORE };
-        steps.take(kind, &inputs(stages), || {
+        let stages: Vec<&Staged<'_>> = before.iter().chain([last]).collect();
+        steps.take(kind, &inputs(&stages), || {
             // Only now: who has the last tree needs none of those before.
             let below = match before {
                 [] => None,
-                _ => Some(self.packages(steps, before)?),
+                [before @ .., last] => Some(self.packages(steps, before, last)?),
             };
             self.install(last, below.as_ref())
         })
     }
 
     /// Installs packages: in a tree, or as a new one.
-    fn install(&self, stage: &Staged<'_>, below: Option<&Nodes>) -> Result<Nodes, Error> {
+    fn install(&self, stage: &Staged<'_>, below: Option<&Kept>) -> Result<Nodes, Error> {
         let Staged { epoch, packages } = stage;
         let cache = self.packages_of(packages)?;
         self.progress.start("prepare packages", None, Unit::Items);
         // Work of its own: the stages before have theirs.
         let work = tempfile::tempdir_in(self.work).at("make a folder in", self.work)?;
-        let (work, tree) = (work.path(), work.path().join("tree"));
+        let work = work.path();
         let folder = work.join("packages");
-        bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
-        match below {
-            None => bootstrap::tree(work, packages, *epoch, self.log, self.progress)?,
-            Some(below) => {
-                written::write(self.store, below, &tree, self.log, self.progress)?;
-                stage::install(work, packages, *epoch, self.log, self.progress)?;
-            }
-        }
-        let nodes = self.store.import_dir(&tree, self.progress)?;
+        let room = bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
+        let nodes = match below {
+            None => ramdisk::inside(&work.join("tree"), room, || {
+                bootstrap::tree(work, packages, *epoch, self.log, self.progress)?;
+                Ok(self.store.import_dir(&work.join("tree"), self.progress)?)
+            })?,
+            Some(below) => self.add(work, packages, *epoch, below)?,
+        };
         let mut tree = Tree::new(self.store, nodes, *epoch)?;
         clean::leftovers(&mut tree)?;
         let mut nodes = tree.into_nodes();
         times::clamp(&mut nodes, *epoch);
         Ok(nodes)
+    }
+
+    /// Adds packages to a kept tree.
+    fn add(
+        &self,
+        work: &Path,
+        packages: &[&Package],
+        epoch: i64,
+        below: &Kept,
+    ) -> Result<Nodes, Error> {
+        let install = || stage::install(work, packages, epoch, self.log, self.progress);
+        match overlay::changed(self.store, below, work, install, self.progress)? {
+            Ok(nodes) => return Ok(nodes),
+            Err(why) => {
+                let note = format!("the kept packages are copied, which takes longer: {why}");
+                self.progress.note(&note);
+            }
+        }
+        let tree = work.join("tree");
+        written::write(self.store, &below.tree, &tree, self.log, self.progress)?;
+        install()?;
+        Ok(self.store.import_dir(&tree, self.progress)?)
     }
 
     /// The cache, with these packages in it.
@@ -255,7 +284,7 @@ impl Build<'_> {
 
 /// What goes into the tree of the packages. The programs of the build machine are no part of it: who has others makes it
 /// with `--check`, and compares.
-fn inputs(stages: &[Staged<'_>]) -> serde_json::Value {
+fn inputs(stages: &[&Staged<'_>]) -> serde_json::Value {
     let stages = stages.iter().map(|stage| {
         let packages = stage.packages.iter();
         let files = packages.map(|p| (&p.name, &p.version, p.sha256.to_string()));

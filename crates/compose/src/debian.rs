@@ -6,6 +6,7 @@
 pub(crate) mod apt;
 pub(crate) mod bootstrap;
 pub(crate) mod cache;
+mod deb;
 pub(crate) mod sources;
 pub(crate) mod stage;
 pub(crate) mod version;

@@ -5,7 +5,7 @@
 //! removed is made again.
 
 use crate::lock::Error;
-use elea_formats::digest::Sha256;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::form::Form;
 use elea_formats::tree::Tree;
 use elea_store::{Origin, Store};
@@ -24,6 +24,14 @@ pub(crate) struct Kind {
     pub(crate) most: usize,
 }
 
+/// The result of a step.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// The image that keeps it.
+    pub(crate) image: Digest,
+    pub(crate) tree: Tree,
+}
+
 /// The results of a store.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Steps<'s> {
@@ -39,7 +47,7 @@ impl Steps<'_> {
         kind: Kind,
         inputs: &serde_json::Value,
         make: impl FnOnce() -> Result<Tree, Error>,
-    ) -> Result<Tree, Error> {
+    ) -> Result<Kept, Error> {
         let key = serde_json::json!([kind.word, kind.version, inputs]);
         let key = Sha256::of(key.to_string().as_bytes());
         let name = format!("{NAME}{}:{key}", kind.word);
@@ -49,7 +57,7 @@ impl Steps<'_> {
             // name are not collected.
             && let Ok(tree) = self.store.tree(&image)
         {
-            return Ok(tree);
+            return Ok(Kept { image, tree });
         }
         let tree = make()?;
         let origin = Origin {
@@ -59,7 +67,10 @@ impl Steps<'_> {
         let made = self.store.seal(tree, Form::Raw, &origin)?;
         self.store.set_ref(&name, &made.image)?;
         self.forget(kind, &name)?;
-        Ok(self.store.tree(&made.image)?)
+        Ok(Kept {
+            image: made.image,
+            tree: self.store.tree(&made.image)?,
+        })
     }
 
     /// Takes the names of the oldest results that are too many.
@@ -105,7 +116,7 @@ mod tests {
                 tree.add_directory(DirId::ROOT, input.as_bytes(), &Meta::default());
                 Ok(tree)
             });
-            assert!(tree.unwrap().get(input.as_bytes()).is_some());
+            assert!(tree.unwrap().tree.get(input.as_bytes()).is_some());
             made.get()
         };
         let steps = Steps {

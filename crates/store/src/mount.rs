@@ -1,11 +1,17 @@
 //! Images as file systems: EROFS for names and metadata, an overlay for contents.
 
+use crate::fsck::{self, PIECE};
+use crate::store::in_parallel;
 use crate::{Error, Store};
 use elea_formats::digest::Digest;
+use elea_formats::tree::Content;
 use elea_sys::At as _;
 use elea_sys::loopdev::Loop;
 use elea_sys::mount::{Attributes, Filesystem, detach};
+use elea_sys::progress::{Progress, Unit};
 use elea_sys::verity::measure;
+use rayon::prelude::*;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// This kernel mounts EROFS from block devices alone.
@@ -57,6 +63,47 @@ impl Store {
             .mount(target);
         detach(metadata.path())?;
         Ok(mounted?)
+    }
+
+    /// Reads the contents of an image's files where the kernel would not check them when they are read through a mount:
+    /// all are what was sealed, or the first damaged one is named.
+    pub fn check_contents(&self, image: &Digest, progress: &dyn Progress) -> Result<(), Error> {
+        if measure(&self.open_object(image)?).is_ok() {
+            // Then it is mounted so that every object needs its seal.
+            return Ok(());
+        }
+        let tree = self.tree(image)?;
+        let contents = tree.leaves().filter_map(|id| match tree.content(id) {
+            Content::Object { digest, size } => Some((digest, size)),
+            _ => None,
+        });
+        let objects: BTreeMap<Digest, u64> = contents.collect();
+        progress.start(
+            "check kept files",
+            Some(objects.values().sum()),
+            Unit::Bytes,
+        );
+        let check = |buffer: &mut Vec<u8>, (digest, size): (&Digest, &u64)| {
+            if progress.cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let path = self.object_path(digest);
+            let file = self.open_object(digest)?;
+            let (found, length) =
+                fsck::measure(&file, self.algorithm(), buffer).at("read", &path)?;
+            progress.advance(length);
+            if found == *digest && length == *size {
+                return Ok(());
+            }
+            Err(Error::Damaged { path, found })
+        };
+        in_parallel(|| {
+            objects
+                .par_iter()
+                .try_for_each_init(|| vec![0; PIECE], check)
+        })?;
+        progress.finish();
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod enter;
 mod error;
 pub mod lock;
 pub mod loopdev;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod partition;

@@ -3,6 +3,7 @@
 //! A command works in a mount namespace of its own ([`crate::mount::own_namespace`]). What it does
 //! to the running system, and the programs that it starts for it, belong into that of process 1.
 
+use crate::mount::{MountError, own_namespace};
 use crate::{At as _, PathError};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::fs::File;
@@ -51,6 +52,16 @@ impl Namespace {
             Err(panic) => std::panic::resume_unwind(panic),
         })
     }
+}
+
+/// Does something in a thread with mounts of its own, and of the programs that it starts: what it mounts goes with it,
+/// whatever becomes of this process. It begins with the mounts of the caller.
+pub fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, MountError> {
+    let entered = || own_namespace().map(|()| work());
+    std::thread::scope(|scope| match scope.spawn(entered).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }
 
 #[cfg(test)]

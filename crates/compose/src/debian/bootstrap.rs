@@ -1,6 +1,7 @@
 //! A tree from packages, by mmdebstrap, apt and dpkg, without network.
 
 use super::cache::{Cache, stop_if_asked};
+use super::{control, deb};
 use crate::lock::{Error, Package};
 use crate::program;
 use elea_formats::digest::Sha256;
@@ -27,16 +28,18 @@ Description: the initrd of this system is made by Elea
  It is made when the image is built, and is part of the image.
 ";
 
-/// Makes a folder that apt takes as an archive: the packages, [`BOOT_PACKAGE`] and an index.
+/// Makes a folder that apt takes as an archive: the packages, [`BOOT_PACKAGE`] and an index. Gives the bytes that the
+/// packages take, packed and installed.
 pub(crate) fn repository(
     folder: &Path,
     packages: &[&Package],
     cache: &Cache,
     log: &Path,
     progress: &dyn Progress,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     fs::create_dir(folder).at("make the folder", folder)?;
     let mut index = String::new();
+    let mut room = 0_u64;
     for package in packages {
         stop_if_asked(progress)?;
         let name = format!("{}.deb", package.sha256);
@@ -44,35 +47,37 @@ pub(crate) fn repository(
         if fs::hard_link(&from, &to).is_err() {
             fs::copy(&from, &to).at("copy", &from)?;
         }
-        describe(&mut index, &to, &name, package.sha256, package.size, log)?;
+        let control = deb::control(&to, log)?;
+        let installed = control::parse(&control).first().and_then(|stanza| {
+            let kilobytes: u64 = stanza.get("Installed-Size")?.parse().ok()?;
+            kilobytes.checked_mul(1024)
+        });
+        room = room.saturating_add(package.size.saturating_add(installed.unwrap_or(0)));
+        describe(&mut index, &control, &name, package.sha256, package.size);
     }
     boot_package(folder, log)?;
     let name = format!("{BOOT_PACKAGE}.deb");
     let path = folder.join(&name);
     let content = fs::read(&path).at("read", &path)?;
     let digest = Sha256::of(&content);
-    describe(&mut index, &path, &name, digest, content.len() as u64, log)?;
+    describe(
+        &mut index,
+        BOOT_CONTROL,
+        &name,
+        digest,
+        content.len() as u64,
+    );
     let path = folder.join("Packages");
-    Ok(fs::write(&path, index).at("write", &path)?)
+    fs::write(&path, index).at("write", &path)?;
+    Ok(room)
 }
 
-fn describe(
-    index: &mut String,
-    path: &Path,
-    name: &str,
-    digest: Sha256,
-    size: u64,
-    log: &Path,
-) -> Result<(), Error> {
-    let mut command = program::program("dpkg-deb");
-    command.arg("--field").arg(path);
-    let control = program::run(command, "dpkg", log, &elea_sys::progress::Silent)?;
-    index.push_str(String::from_utf8_lossy(&control).trim_end());
+fn describe(index: &mut String, control: &str, name: &str, digest: Sha256, size: u64) {
+    index.push_str(control.trim_end());
     let _ = write!(
         index,
         "\nFilename: ./{name}\nSize: {size}\nSHA256: {digest}\n\n"
     );
-    Ok(())
 }
 
 fn boot_package(folder: &Path, log: &Path) -> Result<(), Error> {
@@ -160,9 +165,11 @@ pub(crate) fn tree(
 const DEVICES: &str = r#"--setup-hook=mkdir -p "$1/dev" && mount -t tmpfs -o mode=755 tmpfs "$1/dev"
 for name in full null random urandom zero; do : >"$1/dev/$name"; mount --bind "/dev/$name" "$1/dev/$name"; done"#;
 
-/// Lets the tree be written without waiting for the disk where overlays can do that: packages are synced one by one
-/// otherwise, which takes most of the time, and the tree is temporary.
+/// Lets the tree be written without waiting for the disk where overlays can do that, unless it is in memory: packages are
+/// synced one by one otherwise, which takes most of the time, and the tree is temporary.
 const PREPARE: &str = "\
-mkdir -p -m 0755 /mnt/tree /mnt/overlay/lower /mnt/overlay/work
-mount -t overlay -o volatile,redirect_dir=off,metacopy=off,index=off,lowerdir=/mnt/overlay/lower,upperdir=/mnt/tree,workdir=/mnt/overlay/work elea /mnt/tree || true
+if ! mountpoint -q /mnt/tree; then
+  mkdir -p -m 0755 /mnt/tree /mnt/overlay/lower /mnt/overlay/work
+  mount -t overlay -o volatile,redirect_dir=off,metacopy=off,index=off,lowerdir=/mnt/overlay/lower,upperdir=/mnt/tree,workdir=/mnt/overlay/work elea /mnt/tree || true
+fi
 ";

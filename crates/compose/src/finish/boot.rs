@@ -85,7 +85,7 @@ pub(super) fn payload(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Payload, Err
         }
     })?;
     let initrd = format!("{folder}/elea-initrd.img");
-    tree.put_content(&initrd, result(&made)?)?;
+    tree.put_content(&initrd, result(&made.tree)?)?;
     loader(job, tree)?;
     Ok(Payload {
         kernel: format!("{folder}/vmlinuz"),
@@ -125,7 +125,7 @@ fn loader(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
         let content = Root::open(&folder)?.read(Path::new(LOADER_SOURCE), LOADER_LIMIT)?;
         one_file(job, &content)
     })?;
-    tree.put_content(LOADER, result(&made)?)
+    tree.put_content(LOADER, result(&made.tree)?)
 }
 
 /// A tree with these bytes as its one file.

@@ -48,5 +48,5 @@ pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
         let program = ["TMPDIR=/tmp", "/usr/sbin/update-ca-certificates"];
         inside::run(job, tree.nodes(), &program, MADE)
     })?;
-    tree.graft(MADE, &made, DirId::ROOT)
+    tree.graft(MADE, &made.tree, DirId::ROOT)
 }

@@ -62,6 +62,8 @@ for name in config.gz kallsyms kcore key-users keys kmsg latency_stats sched_deb
 done
 
 mount --bind "$work" mnt
+# A tree that is mounted already comes along.
+if mountpoint -q "$work/tree"; then mount --bind "$work/tree" mnt/tree; fi
 pivot_root . old
 umount -l old
 rmdir old
