@@ -46,6 +46,7 @@ fn wrong_command_lines_are_explained() {
         ("image list --jsn", &["unexpected argument", "--json"]),
         ("image rm", &["required arguments"]),
         ("apply --test --boot", &["cannot be used with '--boot'"]),
+        ("apply --live-usr --boot", &["cannot be used with '--boot'"]),
         ("apply --confirm 0", &["`0` is no time", "60s, 5m or 1h"]),
         ("apply a.toml --image hello:1.0", &["cannot be used with"]),
     ] {
