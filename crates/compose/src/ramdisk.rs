@@ -33,18 +33,20 @@ pub(crate) fn inside<T: Send>(
             .value("size", size.to_string())
             .mount(folder);
         mounted.is_ok().then(|| match make() {
-            Err(Error::Program(ProgramError::Failed { .. })) if is_full(folder) => None,
+            Err(Error::Program(ProgramError::Failed { .. } | ProgramError::Full { .. }))
+                if is_full(folder) =>
+            {
+                None
+            }
             made => Some(made),
         })
     });
-    match made {
-        Ok(Some(Some(made))) => made,
-        // Nobody may mount here, or it was too small.
-        _ => {
-            fs::remove_dir(folder).at("remove", folder)?;
-            make()
-        }
+    if let Ok(Some(Some(made))) = made {
+        return made;
     }
+    // Nobody may mount here, or it was too small.
+    fs::remove_dir(folder).at("remove", folder)?;
+    make()
 }
 
 /// Whether less is free than what a program may have asked for in vain.

@@ -27,6 +27,9 @@ const SYSTEM: [&str; 10] = [
     "udev",
 ];
 
+/// What is wrong: the key of the config, what it is, and what helps.
+type Wrong = Vec<(String, String, Option<String>)>;
+
 /// What is asked of archives.
 pub(crate) struct Asked<'a> {
     /// Which archives.
@@ -42,7 +45,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) kernel: Option<&'a String>,
     pub(crate) loader: Option<&'a Loader>,
     /// Ties what is wrong to lines of the config.
-    pub(crate) errors: &'a dyn Fn(Vec<(String, String, Option<String>)>) -> Findings,
+    pub(crate) errors: &'a dyn Fn(Wrong) -> Findings,
 }
 
 /// The config's lock: the one that lies beside it, if it still fits, or a new one. Versions and

@@ -24,7 +24,7 @@ pub enum Update {
 pub(super) fn known(names: &[String], lock: Option<&Lock>) -> Result<(), Error> {
     let all: BTreeSet<&str> = lock
         .into_iter()
-        .flat_map(|lock| lock.all())
+        .flat_map(Lock::all)
         .map(|p| p.name.as_str())
         .collect();
     let list: Vec<&str> = all.iter().copied().collect();

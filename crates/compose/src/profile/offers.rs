@@ -4,6 +4,7 @@
 use crate::lock::Error;
 use elea_sys::At as _;
 use elea_sys::root::Root;
+use rustix::fs::FileType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -102,7 +103,7 @@ fn programs(tree: &Root, files: &BTreeSet<PathBuf>) -> Result<BTreeMap<String, S
     for folder in PROGRAMS {
         let folder = Path::new(folder);
         // `/bin` is a link to `usr/bin` mostly.
-        if !tree.kind(folder).is_ok_and(|kind| kind.is_dir()) {
+        if !tree.kind(folder).is_ok_and(FileType::is_dir) {
             continue;
         }
         for name in tree.list(folder, 1 << 20)? {
