@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// No further scenario begins after this time: CI gives the whole run 45 minutes, lints included, and the
 /// longest scenario takes more than ten.
-const BUDGET: Duration = Duration::from_mins(20);
+const BUDGET: Duration = Duration::from_mins(15);
 
 #[derive(Debug, Default)]
 struct Count {
