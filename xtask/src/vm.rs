@@ -3,6 +3,7 @@
 
 mod boot_files;
 mod choice;
+mod home;
 mod live;
 mod memory;
 mod power;
@@ -56,6 +57,7 @@ fn all() -> Vec<Scenario> {
         state::SCENARIOS,
         choice::SCENARIOS,
         live::SCENARIOS,
+        home::SCENARIOS,
         power::SCENARIOS,
         memory::SCENARIOS,
     ]

@@ -331,7 +331,9 @@ impl Home {
             return Err(why);
         }
         self.sweep(plan.to)?;
-        plan.notes.extend(units::reload(plan));
+        let (note, failed) = units::reload(plan);
+        plan.notes.extend(note);
+        plan.failed = failed;
         plan.notes.extend(self.shells(plan));
         Ok(())
     }

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
 
+#[path = "live/home.rs"]
+mod home;
+
 use elea_formats::digest::Digest;
 use elea_host::live::{
     Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, REVERT_TIMER, Side,
@@ -135,10 +138,15 @@ struct User(Child);
 
 impl User {
     fn start(root: &Path) -> Self {
+        Self::with_units(&root.join("units").display().to_string())
+    }
+
+    /// With units from these folders.
+    fn with_units(folders: &str) -> Self {
         let user = Command::new("/usr/lib/systemd/systemd")
             .arg("--user")
             .env("XDG_RUNTIME_DIR", "/run/u")
-            .env("SYSTEMD_UNIT_PATH", root.join("units"))
+            .env("SYSTEMD_UNIT_PATH", folders)
             .spawn()
             .unwrap();
         let user = Self(user);

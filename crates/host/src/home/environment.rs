@@ -11,10 +11,10 @@ const DATA: &str = "/usr/local/share:/usr/share";
 pub(super) fn of_manager(variables: &BTreeMap<String, String>, profile: Option<&Path>) -> String {
     let mut text = String::new();
     for (name, value) in variables {
-        let _ = writeln!(text, "{name}=\"{}\"", escaped(value));
+        let _ = writeln!(text, "{name}=\"{}\"", literal(value));
     }
     if let Some(profile) = profile {
-        let profile = escaped(&profile.display().to_string());
+        let profile = literal(&profile.display().to_string());
         let _ = writeln!(text, "PATH=\"{profile}/bin:${{PATH}}\"");
         let _ = writeln!(
             text,
@@ -47,6 +47,11 @@ pub(super) fn of_shells(variables: &BTreeMap<String, String>, profile: Option<&P
     text
 }
 
+/// The same where systemd reads it: variables are expanded once quotes are gone, and `$$` is the sign.
+fn literal(value: &str) -> String {
+    escaped(value).replace("\\$", "$$")
+}
+
 /// Between double quotes nothing has a meaning then.
 fn escaped(value: &str) -> String {
     let mut quoted = String::new();
@@ -65,11 +70,29 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn shells_get_every_value_as_it_is() {
+    fn systemd_and_shells_get_every_value_as_it_is() {
         let values = BTreeMap::from([
             ("A".to_owned(), "it's \"$HOME\" `x` \\".to_owned()),
             ("B".to_owned(), String::new()),
         ]);
+        let generator =
+            "/usr/lib/systemd/user-environment-generators/30-systemd-environment-d-generator";
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".config/environment.d");
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = of_manager(&values, Some(Path::new("/a $b/\"c")));
+        std::fs::write(folder.join("x.conf"), text).unwrap();
+        let mut command = Command::new(generator);
+        command.env_clear().env("HOME", home.path());
+        if let Ok(ran) = command.env("PATH", "/bin").output() {
+            let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+            // A shell reads what it prints.
+            let script = format!("{said}\nprintf '%s\\n' \"$A\" \"$PATH\" \"$XDG_DATA_DIRS\"");
+            let ran = Command::new("bash").args(["-c", &script]).output().unwrap();
+            let expected = "it's \"$HOME\" `x` \\\n/a $b/\"c/bin:/bin\n\
+                /a $b/\"c/share:/usr/local/share:/usr/share\n";
+            assert_eq!(String::from_utf8_lossy(&ran.stdout), expected, "{said}");
+        }
         let text = of_shells(&values, Some(Path::new("/a $b/\"c")));
         let script =
             format!("{text}{text}printf '%s\\n' \"$A\" \"$B\" \"$PATH\" \"$XDG_DATA_DIRS\"");

@@ -28,6 +28,8 @@ pub struct HomePlan {
     pub packages: Vec<String>,
     /// What else a person may want to know.
     pub notes: Vec<String>,
+    /// User units that were started, or restarted, and failed.
+    pub failed: Vec<String>,
     /// The steps.
     #[serde(skip)]
     pub(super) steps: Vec<Step>,
@@ -136,6 +138,7 @@ pub(super) fn plan_home(
         collisions: Vec::new(),
         packages: new.packages.clone(),
         notes: Vec::new(),
+        failed: Vec::new(),
         steps: Vec::new(),
         puts: BTreeMap::new(),
         state: State {

@@ -3,12 +3,16 @@
 use super::Error;
 use super::declared::UNITS;
 use super::plan::{Action, HomePlan};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A user manager that is busy is not waited for any longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at units.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// A link that enables a unit.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,11 +68,21 @@ pub(super) fn links(name: &str, text: &str) -> Result<Vec<Link>, Error> {
     Ok(links)
 }
 
-/// Tells the user manager, if one runs, of units that changed. What to do by hand otherwise.
-pub(super) fn reload(plan: &HomePlan) -> Option<String> {
+/// What a user manager is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked<'p> {
+    start: BTreeSet<&'p str>,
+    stop: BTreeSet<&'p str>,
+    /// Restarted if they run.
+    changed: BTreeSet<&'p str>,
+    /// Whether units are to be read anew.
+    any: bool,
+}
+
+/// What a plan means for a user manager.
+fn asked(plan: &HomePlan) -> Asked<'_> {
     let prefix = format!("{UNITS}/");
-    let (mut started, mut stopped, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut any = false;
+    let mut asked = Asked::default();
     for change in &plan.changes {
         let Some(rest) = change.path.strip_prefix(&prefix) else {
             continue;
@@ -76,40 +90,114 @@ pub(super) fn reload(plan: &HomePlan) -> Option<String> {
         if matches!(change.action, Action::Keep | Action::Leave) {
             continue;
         }
-        any = true;
+        asked.any = true;
+        let enables = |folder: &str| {
+            let ends = [".wants", ".requires", ".upholds"];
+            ends.iter().any(|end| folder.ends_with(end))
+        };
         match (rest.rsplit_once('/'), change.action) {
-            (Some((_, unit)), Action::Create) => started.push(unit),
-            (None, Action::Remove) => stopped.push(rest),
-            (None, Action::Replace | Action::Merge) => changed.push(rest),
+            (Some((folder, unit)), Action::Create) if enables(folder) => {
+                asked.start.insert(unit);
+            }
+            (Some((folder, unit)), Action::Remove) if enables(folder) => {
+                asked.stop.insert(unit);
+            }
+            // A part of a unit (`x.service.d/y.conf`).
+            (Some((folder, _)), _) => asked.changed.extend(folder.strip_suffix(".d")),
+            (None, Action::Remove) => {
+                asked.stop.insert(rest);
+            }
+            (None, Action::Replace | Action::Merge) => {
+                asked.changed.insert(rest);
+            }
             _ => {}
         }
     }
-    if !any {
-        return None;
+    asked.changed.retain(|unit| !asked.stop.contains(unit));
+    asked
+}
+
+/// Tells the user manager, if one runs, of units that changed. What to do by hand otherwise, and units that failed.
+pub(super) fn reload(plan: &HomePlan) -> (Option<String>, Vec<String>) {
+    let asked = asked(plan);
+    if !asked.any {
+        return (None, Vec::new());
     }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default();
     if !Path::new(&runtime).join("systemd/private").exists() {
-        return Some(
-            "no systemd user manager runs here; units take effect at the next login".into(),
-        );
+        let note = "no systemd user manager runs here; units take effect at the next login";
+        return (Some(note.into()), Vec::new());
     }
-    let mut failed = Vec::new();
-    let mut run = |verb: &[&str], units: &[&str]| {
-        // Nothing waits for what a unit does: a oneshot may take its time.
+    let mut wrong = Vec::new();
+    let mut run = |verb: &[&str], units: &BTreeSet<&str>| {
         if (verb[0] == "daemon-reload" || !units.is_empty())
             && let Err(why) = systemctl(verb, units)
         {
-            failed.push(format!("systemctl --user {}: {why}", verb[0]));
+            wrong.push(format!("systemctl --user {}: {why}", verb[0]));
         }
     };
-    run(&["stop", "--no-block"], &stopped);
-    run(&["daemon-reload"], &[]);
-    run(&["try-restart", "--no-block"], &changed);
-    run(&["start", "--no-block"], &started);
-    (!failed.is_empty()).then(|| failed.join("; "))
+    run(&["stop", "--no-block"], &asked.stop);
+    run(&["daemon-reload"], &BTreeSet::new());
+    run(&["try-restart", "--no-block"], &asked.changed);
+    run(&["start", "--no-block"], &asked.start);
+    let units: BTreeSet<&str> = asked.start.union(&asked.changed).copied().collect();
+    let (failed, busy) = settle(&units);
+    if !busy.is_empty() {
+        // A oneshot may take its time.
+        let list = busy.join(" ");
+        wrong.push(format!(
+            "not waited for any longer: {list} (`systemctl --user status {list}`)"
+        ));
+    }
+    ((!wrong.is_empty()).then(|| wrong.join("; ")), failed)
 }
 
-fn systemctl(verb: &[&str], units: &[&str]) -> Result<(), String> {
+/// Waits until the manager has no more work for these units, and they have had a moment to fail: those that failed, and
+/// those that it still works on.
+fn settle(units: &BTreeSet<&str>) -> (Vec<String>, Vec<String>) {
+    let begin = Instant::now();
+    let mut still = false;
+    while !units.is_empty() {
+        let (failed, busy) = look(units);
+        if busy.is_empty() && still || begin.elapsed() > PATIENCE {
+            return (failed, busy);
+        }
+        still = busy.is_empty();
+        std::thread::sleep(SETTLING);
+    }
+    (Vec::new(), Vec::new())
+}
+
+/// Which of some units failed, and which have a job.
+fn look(units: &BTreeSet<&str>) -> (Vec<String>, Vec<String>) {
+    let shown = Command::new("systemctl")
+        .args(["--user", "show", "--property=ActiveState,Job", "--"])
+        .args(units)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    let text = shown.map(|out| String::from_utf8_lossy(&out.stdout).into_owned());
+    sort(units, &text.unwrap_or_default())
+}
+
+/// The same, of what `systemctl show` printed: one block for each unit, in their order.
+fn sort(units: &BTreeSet<&str>, text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut failed, mut busy) = (Vec::new(), Vec::new());
+    for (unit, block) in units.iter().zip(text.trim().split("\n\n")) {
+        let has = |line: &str| block.lines().any(|found| found == line);
+        let works = block
+            .lines()
+            .any(|line| line.starts_with("Job=") && line.len() > 4);
+        if has("ActiveState=failed") {
+            failed.push((*unit).to_owned());
+        } else if works || has("ActiveState=activating") {
+            busy.push((*unit).to_owned());
+        }
+    }
+    (failed, busy)
+}
+
+fn systemctl(verb: &[&str], units: &BTreeSet<&str>) -> Result<(), String> {
     let child = Command::new("systemctl")
         .arg("--user")
         .args(verb)
@@ -142,6 +230,15 @@ fn wait(mut child: Child) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_manager_shows_is_read() {
+        let units = BTreeSet::from(["a.service", "b.service", "c.service", "d.timer"]);
+        let text = "ActiveState=failed\n\nJob=12\nActiveState=inactive\n\nActiveState=activating\n\nActiveState=active\n";
+        let (failed, busy) = sort(&units, text);
+        assert_eq!(failed, ["a.service"]);
+        assert_eq!(busy, ["b.service", "c.service"]);
+    }
 
     #[test]
     fn install_becomes_links() {

@@ -8,7 +8,11 @@ use elea_host::home::plan::{Action, Change, HomePlan};
 /// Prints a plan, and what is in the way.
 pub(super) fn plan(plan: &HomePlan, context: &Context) -> Outcome {
     if plan.collisions.is_empty() {
-        return context.show(plan, lines);
+        let done = context.show(plan, lines)?;
+        return match plan.failed[..] {
+            [] => Ok(done),
+            _ => Err(failed(plan)),
+        };
     }
     if context.global.json {
         context.show(plan, lines)?;
@@ -25,6 +29,17 @@ pub(super) fn plan(plan: &HomePlan, context: &Context) -> Outcome {
     );
     let help = "`--backup` moves what is in the way to NAME.elea-1; a link that leads out of the home is yours to move";
     Err(Failure::new(Code::Config, text.trim_end().to_owned()).hint(help))
+}
+
+/// Everything is in its place, and units of it do not run.
+fn failed(plan: &HomePlan) -> Failure {
+    let list = plan.failed.join(" ");
+    let number = text::count(plan.failed.len() as u64, "unit");
+    let text = format!("{number} failed: {list}; the rest is in use");
+    let help = format!(
+        "`systemctl --user status {list}` says why; `elea home rollback` goes back to what was"
+    );
+    Failure::new(Code::Failed, text).hint(help)
 }
 
 fn lines(plan: &HomePlan) -> String {
