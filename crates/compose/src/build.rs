@@ -139,12 +139,12 @@ pub fn build(
 /// The tree that packages made, before anything is laid over it: of a whole system, and of one with more packages.
 const PACKAGES: Kind = Kind {
     word: "packages",
-    version: 1,
+    version: 2,
     most: 3,
 };
 const MORE: Kind = Kind {
     word: "more-packages",
-    version: 1,
+    version: 2,
     most: 6,
 };
 
@@ -229,13 +229,14 @@ impl Build<'_> {
         let work = work.path();
         let folder = work.join("packages");
         let room = bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
-        let nodes = match below {
+        let mut nodes = match below {
             None => ramdisk::inside(&work.join("tree"), room, || {
                 bootstrap::tree(work, packages, *epoch, self.log, self.progress)?;
                 Ok(self.store.import_dir(&work.join("tree"), self.progress)?)
             })?,
             Some(below) => self.add(work, packages, *epoch, below)?,
         };
+        overlay::clean(&mut nodes);
         let mut tree = Tree::new(self.store, nodes, *epoch)?;
         clean::leftovers(&mut tree)?;
         let mut nodes = tree.into_nodes();

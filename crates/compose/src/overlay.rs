@@ -6,6 +6,8 @@
 
 mod lay;
 
+pub(crate) use lay::clean;
+
 use crate::lock::Error;
 use crate::program::ProgramError;
 use crate::steps::Kept;

@@ -32,6 +32,11 @@ pub(super) fn is_plain(tree: &Tree) -> bool {
     tree.walk(look).is_ok()
 }
 
+/// Takes the attributes of overlays from a tree that programs made on one.
+pub(crate) fn clean(tree: &mut Tree) {
+    tree.each_meta(|meta| meta.xattrs.retain(|name, _| !name.starts_with(OWN)));
+}
+
 /// Lays an upper folder over the tree. An error is a path at which that is in doubt: a file with several names was
 /// changed or replaced by one of them, and an overlay does not tell which. The tree is of no use then.
 pub(super) fn lay(tree: &mut Tree, upper: &Tree) -> Result<(), Vec<u8>> {
