@@ -471,5 +471,5 @@ fn what_is_declared_is_checked() {
         ..declared::Home::default()
     };
     let text = &home.wanted().unwrap().contents[declared::ENVIRONMENT];
-    assert_eq!(text, b"A=\"\\$x \\\"\\\\\"\n");
+    assert_eq!(text, b"A=\"$$x \\\"\\\\\"\n");
 }
