@@ -207,6 +207,7 @@ fn shell(person: &Person, script: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, in order")]
 fn packages_are_installed_for_one_user_and_gone_back_to() {
     let Some(root) = elea_testkit::debian::root() else {
         return skipped("ELEA_DEBIAN_13 names no folder");
