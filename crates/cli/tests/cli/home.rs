@@ -475,6 +475,8 @@ fn a_home_on_a_plain_debian() {
     elea("rollback");
     assert_eq!(inside(&["cat", "/mnt/home/.config/a b/$x"]), "one");
     elea("remove --yes");
-    assert_eq!(person.read("s.json"), "{}");
+    // No key is left; a line break between the braces may be.
+    let left = person.read("s.json");
+    assert_eq!(left.split_whitespace().collect::<String>(), "{}");
     assert_eq!(fs::read_dir(person.home("")).unwrap().count(), 1);
 }
