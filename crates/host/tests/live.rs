@@ -170,9 +170,17 @@ fn command_of(unit: &str) -> String {
         .output()
         .unwrap();
     let pid = String::from_utf8(shown.stdout).unwrap();
-    let line = fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    format!("{} {}", pid.trim(), line.trim())
+    let begun = std::time::Instant::now();
+    loop {
+        let line = fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        // Until it has become the program it is systemd, calls itself by the name in brackets, or has no words.
+        let is_begun = !line.is_empty() && !line.starts_with('(') && !line.contains("systemd");
+        if is_begun || begun.elapsed() > std::time::Duration::from_secs(20) {
+            return format!("{} {}", pid.trim(), line.trim());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
 }
 
 fn running(live: &Live) -> Vec<&str> {
