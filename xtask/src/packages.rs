@@ -30,6 +30,8 @@ pub(crate) const TEST: &[&str] = &[
     "apache2-utils",
     "attr",
     "curl",
+    "dbus-daemon",
+    "dbus-session-bus-common",
     "erofs-utils",
     "fdisk",
     "fsverity",

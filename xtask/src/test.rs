@@ -38,29 +38,37 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
 
 fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
     packages::install(&[packages::DEMO, packages::TEST])?;
-    talk::headline("the oracle: the reference reader and writer of images");
+    let headline = |what: &str| {
+        let seconds = begun.elapsed().as_secs();
+        talk::headline(&format!("{what} ({seconds} s since the beginning)"));
+    };
+    // It takes longest, so it begins first, with what it installs: linking that and emulating a processor take one core
+    // each, and what follows has the other.
+    let demo = machines.then(|| Beside::begin("demo", &["demo"], None));
+    headline("the oracle: the reference reader and writer of images");
     show(cargo().current_dir(workspace().join("oracle")).args([
         "build",
         "--release",
         "--locked",
         "--quiet",
     ]))?;
-    talk::headline("the workspace's tests");
+    headline("the judges");
     let judges = judges::roots()?;
-    if !machines {
-        return workspace_tests(&judges, count);
-    }
-    let programs = programs::build()?.together(&target_folder().join("tested"))?;
-    // The demo takes longest, so it begins first: most of the time it waits for its one emulated processor.
-    let demo = Beside::begin("demo", &["demo"], &programs)?;
+    headline("building the workspace's tests");
     let build = ["test", "--workspace", "--locked", "--quiet", "--no-run"];
     show(cargo().args(build))?;
+    headline("the workspace's tests");
     workspace_tests(&judges, count)?;
+    let Some(demo) = demo.transpose()? else {
+        return Ok(());
+    };
+    headline("the tests have ended; the demo and scenarios go on");
+    let programs = programs::build()?.together(&target_folder().join("tested"))?;
     let within = BUDGET.saturating_sub(begun.elapsed()).as_secs().to_string();
     let work = target_folder().join("vm").display().to_string();
     let options = ["vm", "--work", &work, "--begin-within", &within];
     let scenarios = [&options[..], &vm::TESTED].concat();
-    let scenarios = Beside::begin("scenarios", &scenarios, &programs)?;
+    let scenarios = Beside::begin("scenarios", &scenarios, Some(&programs))?;
     let (status, _) = demo.end("the demo, as it went beside the tests")?;
     if status.success() {
         count.passed += 1;
@@ -86,15 +94,18 @@ struct Beside {
 }
 
 impl Beside {
-    /// Begins a command of this program, with what is tested in this folder.
-    fn begin(name: &str, words: &[&str], programs: &Path) -> Result<Self> {
+    /// Begins a command of this program, with what is tested in this folder if it is there.
+    fn begin(name: &str, words: &[&str], programs: Option<&Path>) -> Result<Self> {
         let said = target_folder().join(format!("{name}.log"));
         let program = std::env::current_exe();
         let program = program.map_err(|e| Error::other(format!("cannot find xtask: {e}")))?;
         let fail = |e| Error::other(format!("cannot write {}: {e}", said.display()));
         let log = File::create(&said).map_err(fail)?;
-        let child = bound(program)
-            .env(programs::READY, programs)
+        // An emulated processor has one thread, and everything waits for it; root alone may put it first.
+        let child = bound("nice")
+            .envs(programs.map(|folder| (programs::READY, folder)))
+            .args(["-n", "-10"])
+            .arg(program)
             .args(words)
             .stderr(log.try_clone().map_err(fail)?)
             .stdout(log)

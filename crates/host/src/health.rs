@@ -10,6 +10,7 @@ mod fail;
 mod vouch;
 mod watch;
 
+use crate::bus::Bus;
 use crate::error::Error;
 use crate::firmware::Firmware;
 use crate::machine::{Machine, load_booted};
@@ -214,7 +215,7 @@ fn observe(
             return None;
         }
         let left = left() - FOR_CHECKS;
-        seen.look(&generation.health.units, uptime(), left <= 0.0);
+        seen.look(None, &generation.health.units, uptime(), left <= 0.0);
         match watch::decide(&seen, left, limit) {
             Decision::Wait => rest(&seen, &mut starting, left, progress),
             Decision::Ended => return None,
@@ -233,7 +234,7 @@ fn observe(
     }
     // What ran for a moment only does not run.
     let before = seen.units.clone();
-    seen.look(&generation.health.units, uptime(), false);
+    seen.look(None, &generation.health.units, uptime(), false);
     verdict.units.clone_from(&seen.units);
     verdict.failed_units = failed_units();
     verdict.healthy = true;
@@ -254,15 +255,21 @@ pub(crate) fn passes(
 ) -> Result<(), String> {
     let limit = Duration::from_secs(health.timeout);
     let begun = Instant::now();
+    // A system that runs has its bus. While one starts, which is another's business, that may be what hangs.
+    let bus = Bus::connect(false).ok();
+    let mut pause = PAUSE / 25;
     let mut seen = Seen::default();
     loop {
         if progress.cancelled() {
             return Err("stopped".into());
         }
         let left = limit.saturating_sub(begun.elapsed()).as_secs_f64();
-        seen.look(&health.units, uptime(), left <= 0.0);
+        seen.look(bus.as_ref(), &health.units, uptime(), left <= 0.0);
         match watch::decide(&seen, left, limit) {
-            Decision::Wait => std::thread::sleep(PAUSE),
+            Decision::Wait => {
+                std::thread::sleep(pause);
+                pause = PAUSE.min(2 * pause);
+            }
             Decision::Ended => return Err("the system is being stopped".into()),
             Decision::Go => break,
             Decision::Fail(_, reason) => return Err(reason),
@@ -273,7 +280,7 @@ pub(crate) fn passes(
         .max(Duration::from_secs(1));
     let results = checks::run_all(&checks::find(Path::new("/")), left, progress);
     let before = seen.units.clone();
-    seen.look(&health.units, uptime(), false);
+    seen.look(bus.as_ref(), &health.units, uptime(), false);
     let failure = watch::unsteady(&before, &seen.units);
     failure
         .or_else(|| checks::first_failure(&results))

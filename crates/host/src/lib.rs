@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod arguments;
 pub mod boots;
+mod bus;
 pub mod candidate;
 pub mod choose;
 pub mod diff;

@@ -1,5 +1,6 @@
 //! What is asked of systemd and its journal, by their own programs.
 
+use crate::bus::{self, Bus, KIND};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -106,9 +107,40 @@ pub fn reboot() -> bool {
     run("systemctl", &["--no-block", "reboot"]).is_some_and(|o| o.status.success())
 }
 
-/// The state of the manager: `starting`, `running`, `degraded`, `maintenance`, `stopping`, ….
-pub(crate) fn system_state() -> String {
-    property(None, "SystemState").unwrap_or_else(|| "unknown".into())
+/// The state of the manager (`starting`, `running`, `degraded`, `maintenance`, `stopping`, …), and what it says of units,
+/// in their order: over the bus, or by `systemctl` where there is none or it fails.
+pub(crate) fn look(bus: Option<&Bus>, names: &[String]) -> (String, Vec<Unit>) {
+    if let Some(Ok(found)) = bus.map(|bus| ask(bus, names)) {
+        return found;
+    }
+    let state = property(None, "SystemState").unwrap_or_else(|| "unknown".into());
+    (state, units(names))
+}
+
+fn ask(bus: &Bus, names: &[String]) -> zbus::Result<(String, Vec<Unit>)> {
+    let state = bus.manager("SystemState")?;
+    let paths: Vec<String> = names.iter().map(|name| bus::object(name)).collect();
+    let wanted = [
+        ("Unit", "ActiveState"),
+        ("Unit", "SubState"),
+        ("Unit", "LoadState"),
+        (KIND, "Result"),
+        ("Service", "NRestarts"),
+    ];
+    let found = bus.properties(&paths, &wanted)?;
+    let unknown = || "unknown".to_owned();
+    let units = names.iter().zip(found).map(|(name, mut of)| Unit {
+        name: name.clone(),
+        active: of.remove("ActiveState").unwrap_or_else(unknown),
+        sub: of.remove("SubState").unwrap_or_default(),
+        result: of.remove("Result").unwrap_or_default(),
+        restarts: of
+            .remove("NRestarts")
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(0),
+        load: of.remove("LoadState").unwrap_or_default(),
+    });
+    Ok((state.unwrap_or_else(unknown), units.collect()))
 }
 
 /// The start of the system, watched by a `systemctl` that systemd tells when it is over.
@@ -169,7 +201,7 @@ pub(crate) struct Unit {
 }
 
 /// What systemd says of units, in their order.
-pub(crate) fn units(names: &[String]) -> Vec<Unit> {
+fn units(names: &[String]) -> Vec<Unit> {
     if names.is_empty() {
         return Vec::new();
     }

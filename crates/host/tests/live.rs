@@ -8,8 +8,9 @@ mod home;
 
 use elea_formats::digest::Digest;
 use elea_host::live::{
-    Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, Policy, REVERT_TIMER, Side,
-    Step, Switch, System, Units, Verb, Which, confirm, execute, plan, recover, revert,
+    Active, Differences, Etc, FOLDERS, Files, Live, Machine as _, Outcome, PROPERTIES, Policy,
+    REVERT_TIMER, Side, Step, Switch, System, Units, Verb, Which, confirm, execute, plan, recover,
+    revert,
 };
 use elea_store::{Change, Kind};
 use elea_sys::disk::Folder;
@@ -59,11 +60,17 @@ const OLD: &[(&str, &str)] = &[
     ("shutdown.target", "[Unit]\nDefaultDependencies=no\n"),
     (
         "default.target",
-        "[Unit]\nWants=same.service changed.service gone.service\n",
+        "[Unit]\nWants=dbus.service same.service changed.service gone.service\n",
     ),
     ("same.service", "[Service]\nExecStart=sleep 1000\n"),
     ("changed.service", "[Service]\nExecStart=sleep 1001\n"),
     ("gone.service", "[Service]\nExecStart=sleep 1002\n"),
+    ("dbus.socket", "[Socket]\nListenStream=%t/bus\n"),
+    (
+        "dbus.service",
+        "[Unit]\nRequires=dbus.socket\n[Service]\nType=notify\n\
+            ExecStart=dbus-daemon --session --address=systemd: --nofork --nopidfile --systemd-activation\n",
+    ),
 ];
 
 fn tree(root: &Path, units: &[(&str, &str)]) {
@@ -80,7 +87,7 @@ fn new_units(new_service: &'static str) -> Vec<(&'static str, &'static str)> {
         .copied()
         .filter(|(name, _)| *name != "gone.service")
         .collect();
-    units[3].1 = "[Unit]\nWants=same.service changed.service new.service\n";
+    units[3].1 = "[Unit]\nWants=dbus.service same.service changed.service new.service\n";
     units[5].1 = "[Service]\nExecStart=sleep 2001\n";
     units.push(("new.service", new_service));
     units
@@ -186,7 +193,7 @@ fn command_of(unit: &str) -> String {
 fn running(live: &Live) -> Vec<&str> {
     live.running()
         .map(|(name, _)| name)
-        .filter(|name| name.ends_with(".service"))
+        .filter(|name| name.ends_with(".service") && *name != "dbus.service")
         .collect()
 }
 
@@ -262,7 +269,10 @@ fn a_real_manager_switches_goes_back_and_confirms() {
     let Outcome::Reverted { why, missed } = outcome else {
         panic!("{outcome:?}")
     };
-    assert!(why.starts_with("start new.service: "), "{why}");
+    assert!(
+        why.starts_with("start new.service: failed (exit-code); "),
+        "{why}"
+    );
     assert_eq!(missed, [""; 0]);
     let now = system.live().unwrap();
     assert_eq!(
@@ -307,6 +317,67 @@ fn a_real_manager_switches_goes_back_and_confirms() {
     // What did not change was not touched once.
     assert_eq!(command_of("same.service"), same);
     system.check().unwrap();
+}
+
+#[test]
+fn the_bus_says_what_systemctl_says() {
+    if !inside("the_bus_says_what_systemctl_says") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let names: Vec<String> = (0..100).map(|n| format!("many-{n}.service")).collect();
+    let wants = format!(
+        "[Unit]\nWants=dbus.service again.service odd\\x2dname@1-2.service gone.service {}\n",
+        names.join(" ")
+    );
+    let once = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
+    let needed = |(name, _): &&(&str, &str)| name.starts_with("dbus") || name.ends_with("target");
+    let mut units: Vec<(&str, &str)> = OLD.iter().filter(needed).copied().collect();
+    units.retain(|(name, _)| *name != "default.target");
+    units.extend([
+        ("default.target", &*wants),
+        // It waits to be started again.
+        (
+            "again.service",
+            "[Service]\nExecStart=sh -c 'exit 3'\nRestart=always\nRestartSec=1000\n",
+        ),
+        ("odd\\x2dname@.service", once),
+        ("link.slice", ""),
+    ]);
+    units.extend(names.iter().map(|name| (&**name, once)));
+    tree(&root.join("old"), &units);
+    Links(root.to_owned()).show(Which::Old).unwrap();
+    let _user = User::start(root);
+    let failed = |live: &Live| live.units.get("again.service").is_some_and(Active::failed);
+    let settled = |live: &Live| failed(live) && names.iter().all(|name| live.runs(name));
+    while !Live::load(true).is_ok_and(|live| settled(&live)) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let begin = std::time::Instant::now();
+    let asked = Live::load(true).unwrap();
+    let took = begin.elapsed();
+    let begin = std::time::Instant::now();
+    let said = Command::new("systemctl")
+        .args(["--user", "show", &format!("--property={PROPERTIES}"), "*"])
+        .output()
+        .unwrap();
+    let mut said = Live::parse(&String::from_utf8(said.stdout).unwrap());
+    let other = begin.elapsed();
+    for (name, unit) in &mut said.units {
+        // These are not asked for where nobody needs them.
+        if unit.sub != "auto-restart" {
+            unit.status = 0;
+        }
+        if name.ends_with(".device") || name.ends_with(".scope") {
+            unit.fragment.clear();
+        }
+    }
+    assert_eq!(asked.units["again.service"].status, 3);
+    assert!(asked.runs("odd\\x2dname@1-2.service"));
+    assert_eq!(asked, said);
+    let number = asked.units.len();
+    eprintln!("{number} units: the bus took {took:?}, systemctl {other:?}");
 }
 
 #[test]

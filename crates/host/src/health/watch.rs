@@ -1,5 +1,6 @@
 //! Whether the system has started: what systemd says, and what follows from it.
 
+use crate::bus::Bus;
 use crate::systemd::{self, Unit};
 use elea_formats::oplog::Cause;
 use std::time::Duration;
@@ -22,10 +23,9 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Asks systemd; `now` is in seconds, and `late` says whether the time is over.
-    pub(super) fn look(&mut self, units: &[String], now: f64, late: bool) {
-        self.system = systemd::system_state();
-        self.units = systemd::units(units);
+    /// Asks systemd, over the bus if there is one; `now` is in seconds, and `late` says whether the time is over.
+    pub(super) fn look(&mut self, bus: Option<&Bus>, units: &[String], now: f64, late: bool) {
+        (self.system, self.units) = systemd::look(bus, units);
         self.jobs = if late && is_starting(&self.system) {
             systemd::jobs()
         } else {

@@ -1,6 +1,10 @@
 //! What runs.
 
+use crate::bus::{Bus, Listed, Property};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a unit's finer state is while it waits to be restarted by itself.
+const AUTO_RESTART: &str = "auto-restart";
 
 /// A unit that the manager has loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,13 +15,7 @@ pub struct Active {
     pub sub: String,
     /// Its file; empty if it has none.
     pub fragment: String,
-    /// `enabled`, `static`, `generated`, `transient`, ….
-    pub file_state: String,
-    /// Whether its files are newer than what the manager read.
-    pub needs_daemon_reload: bool,
-    /// `success`, `exit-code`, `timeout`, ….
-    pub result: String,
-    /// The exit status of its main process.
+    /// The exit status of its main process, if it waits to be restarted by itself.
     pub status: i32,
     /// Its main process; 0 if it has none.
     pub main: u32,
@@ -35,14 +33,14 @@ impl Active {
     /// Whether it counts as failed after a switch, as NixOS counts: it failed, or it waits to
     /// be restarted by itself after an exit that was no success.
     pub fn failed(&self) -> bool {
-        self.active == "failed" || (self.sub == "auto-restart" && self.status != 0)
+        self.active == "failed" || (self.sub == AUTO_RESTART && self.status != 0)
     }
 }
 
 /// What runs, as values.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Live {
-    /// All loaded units, by the name under which the manager knows them.
+    /// All loaded units but inactive ones, by the name under which the manager knows them.
     pub units: BTreeMap<String, Active>,
     /// The units that this program runs in: its own, and those of the session that started it.
     pub own: BTreeSet<String>,
@@ -51,9 +49,58 @@ pub struct Live {
 }
 
 /// The properties that [`Live::parse`] reads.
-pub const PROPERTIES: &str = "Id,ActiveState,SubState,FragmentPath,UnitFileState,NeedDaemonReload,Result,ExecMainStatus,MainPID";
+pub const PROPERTIES: &str = "Id,ActiveState,SubState,FragmentPath,ExecMainStatus,MainPID";
 
 impl Live {
+    /// Asks the manager that is process 1, or that of the user, over D-Bus: which units are loaded, of which files
+    /// they are, and how those ended that are to be restarted.
+    pub fn load(user: bool) -> zbus::Result<Self> {
+        Self::read(&Bus::connect(user)?)
+    }
+
+    /// The same of a manager that is connected.
+    pub(super) fn read(bus: &Bus) -> zbus::Result<Self> {
+        let mut listed = bus.units()?;
+        // Those are loaded because others name them; `systemctl` leaves them out, too.
+        listed.retain(|unit| unit.active != "inactive");
+        // Devices and scopes have no files; there are hundreds of them on large machines.
+        let has_file = |unit: &&Listed| {
+            let without = [".device", ".scope"];
+            unit.load == "loaded" && !without.iter().any(|end| unit.name.ends_with(end))
+        };
+        let restarts = |unit: &&Listed| unit.sub == AUTO_RESTART;
+        let is_service = |unit: &&Listed| unit.name.ends_with(".service");
+        let of = |property: Property, wanted: &dyn Fn(&&Listed) -> bool| {
+            let some = || listed.iter().filter(wanted);
+            let paths: Vec<String> = some().map(|unit| unit.path.clone()).collect();
+            let values = bus.properties(&paths, &[property])?;
+            let named = some().zip(values).filter_map(|(unit, mut of)| {
+                let value = of.remove(property.1)?;
+                Some((unit.name.clone(), value))
+            });
+            Ok::<BTreeMap<String, String>, zbus::Error>(named.collect())
+        };
+        let mut fragments = of(("Unit", "FragmentPath"), &has_file)?;
+        let statuses = of(("Service", "ExecMainStatus"), &restarts)?;
+        let mains = of(("Service", "MainPID"), &is_service)?;
+        let units = listed.into_iter().map(|unit| {
+            let status = statuses.get(&unit.name).and_then(|s| s.parse().ok());
+            let main = mains.get(&unit.name).and_then(|main| main.parse().ok());
+            let active = Active {
+                fragment: fragments.remove(&unit.name).unwrap_or_default(),
+                active: unit.active,
+                sub: unit.sub,
+                status: status.unwrap_or(0),
+                main: main.unwrap_or(0),
+            };
+            (unit.name, active)
+        });
+        Ok(Self {
+            units: units.collect(),
+            ..Self::default()
+        })
+    }
+
     /// Reads what `systemctl show --property=… '*'` says: a block of `key=value` lines for each
     /// unit, an empty line between them.
     pub fn parse(said: &str) -> Self {
@@ -67,9 +114,6 @@ impl Live {
                     "ActiveState" => value.clone_into(&mut unit.active),
                     "SubState" => value.clone_into(&mut unit.sub),
                     "FragmentPath" => value.clone_into(&mut unit.fragment),
-                    "UnitFileState" => value.clone_into(&mut unit.file_state),
-                    "NeedDaemonReload" => unit.needs_daemon_reload = value == "yes",
-                    "Result" => value.clone_into(&mut unit.result),
                     "MainPID" => unit.main = value.parse().unwrap_or(0),
                     "ExecMainStatus" => unit.status = value.parse().unwrap_or(0),
                     _ => {}

@@ -1,12 +1,9 @@
-//! The real machine: systemd, asked by its own program.
-//!
-//! `systemctl` talks to the manager over D-Bus and waits for the end of the job. A client library
-//! would do the same with 32 crates more and an executor with threads; and a `systemctl` that
-//! dies with its terminal leaves a job that goes on.
+//! The real machine: systemd, told over D-Bus what to do, and waited for.
 
 use super::execute::{Machine, Which};
 use super::state::{Live, PROPERTIES};
 use super::{Helper, Step, Verb};
+use crate::bus::{self, Bus, KIND};
 use elea_formats::digest::Digest;
 use elea_sys::PathError;
 use elea_sys::namespace::Namespace;
@@ -97,13 +94,57 @@ impl<E: Etc> System<E> {
         let _ = self.systemctl(&["stop", REVERT_TIMER]);
     }
 
+    /// Asks the manager over D-Bus; none where there is no bus.
+    fn bus<T: Send>(
+        &self,
+        ask: impl FnOnce(&Bus) -> zbus::Result<T> + Send,
+    ) -> Result<Option<T>, String> {
+        let asked = connected(self.user, self.outside.as_ref(), ask)?;
+        asked.transpose().map_err(|e| format!("systemd: {e}"))
+    }
+
+    /// Has a job done, and waits for its end.
+    fn job(&self, order: &str, word: &str, unit: &str) -> Result<(), String> {
+        let Some(result) = self.bus(|bus| bus.job(order, unit))? else {
+            return self.systemctl(&[word, "--", unit]).map(drop);
+        };
+        let why = match &*result {
+            // Or a condition of the unit was not met, which is no failure.
+            "done" | "skipped" => return Ok(()),
+            "failed" => self.why(unit),
+            "timeout" => "it took longer than its unit allows".to_owned(),
+            "dependency" => "a unit that it needs does not run".to_owned(),
+            other => format!("systemd says {other}"),
+        };
+        Err(format!("{why}; `journalctl --unit={unit}` shows more"))
+    }
+
+    /// Why a unit failed, as far as systemd tells.
+    fn why(&self, unit: &str) -> String {
+        let wanted = [(KIND, "Result"), ("Service", "ExecMainStatus")];
+        let asked = self.bus(|bus| bus.properties(&[bus::object(unit)], &wanted));
+        let mut found = asked.ok().flatten().unwrap_or_default();
+        let mut found = found.pop().unwrap_or_default();
+        let result = found.remove("Result").unwrap_or_default();
+        match (&*result, found.remove("ExecMainStatus")) {
+            ("exit-code", Some(status)) if status != "0" => format!("failed (exit-code {status})"),
+            // A reload that fails leaves the unit as it was.
+            ("" | "success", _) => "failed".to_owned(),
+            (result, _) => format!("failed ({result})"),
+        }
+    }
+
+    fn again(&self, unit: &str) -> Result<(), String> {
+        self.job("RestartUnit", "restart", unit)
+    }
+
     fn unit(&mut self, unit: &str, verb: Verb) -> Result<(), String> {
-        let word = match verb {
-            Verb::Stop => "stop",
+        let (order, word) = match verb {
+            Verb::Stop => ("StopUnit", "stop"),
             // What was stopped meanwhile, with something that it requires, is started.
-            Verb::Reload => "reload-or-restart",
-            Verb::Restart => "restart",
-            Verb::Start => "start",
+            Verb::Reload => ("ReloadOrRestartUnit", "reload-or-restart"),
+            Verb::Restart => ("RestartUnit", "restart"),
+            Verb::Start => ("StartUnit", "start"),
             Verb::Skip => return Ok(()),
         };
         if verb == Verb::Stop {
@@ -111,12 +152,14 @@ impl<E: Etc> System<E> {
         } else {
             self.touched.insert(unit.to_owned());
             // Earlier failures do not count against the start limit; it may have none.
-            let _ = self.systemctl(&["reset-failed", "--", unit]);
+            if let Ok(None) = self.bus(|bus| bus.reset_failed(unit)) {
+                let _ = self.systemctl(&["reset-failed", "--", unit]);
+            }
         }
-        match self.systemctl(&[word, "--", unit]) {
+        match self.job(order, word, unit) {
             // A unit that is not loaded does not run: there is nothing to stop.
             Err(_) if verb == Verb::Stop && !self.live()?.runs(unit) => Ok(()),
-            done => done.map(drop),
+            done => done,
         }
     }
 }
@@ -131,7 +174,10 @@ impl<E: Etc> Machine for System<E> {
                 Which::New => to,
             }),
             Step::Files => self.etc.show(which),
-            Step::DaemonReload => self.systemctl(&["daemon-reload"]).map(drop),
+            Step::DaemonReload => match self.bus(Bus::reload)? {
+                Some(()) => Ok(()),
+                None => self.systemctl(&["daemon-reload"]).map(drop),
+            },
             Step::DaemonReexec => self.systemctl(&["daemon-reexec"]).map(drop),
             Step::Helper { helper } => match helper {
                 Helper::Sysusers => self.run("systemd-sysusers", &[]).map(drop),
@@ -139,15 +185,9 @@ impl<E: Etc> Machine for System<E> {
                     let arguments = ["--create", "--exclude-prefix=/dev"];
                     self.run("systemd-tmpfiles", &arguments).map(drop)
                 }
-                Helper::Modules => self
-                    .systemctl(&["restart", "systemd-modules-load.service"])
-                    .map(drop),
-                Helper::Sysctl => self
-                    .systemctl(&["restart", "systemd-sysctl.service"])
-                    .map(drop),
-                Helper::Binfmt => self
-                    .systemctl(&["restart", "systemd-binfmt.service"])
-                    .map(drop),
+                Helper::Modules => self.again("systemd-modules-load.service"),
+                Helper::Sysctl => self.again("systemd-sysctl.service"),
+                Helper::Binfmt => self.again("systemd-binfmt.service"),
                 Helper::Udev => self.run("udevadm", &["control", "--reload"]).map(drop),
             },
         }
@@ -193,12 +233,33 @@ impl<E: Etc> Machine for System<E> {
 
 /// What the manager runs now, and what this program runs in.
 pub(super) fn live(user: bool, outside: Option<&Namespace>) -> Result<Live, String> {
-    let properties = format!("--property={PROPERTIES}");
-    let output = systemctl(user, outside, &["show", &properties, "*"])?;
-    let mut live = Live::parse(&String::from_utf8_lossy(&output.stdout));
+    let mut live = match connected(user, outside, Live::read)? {
+        Some(Ok(live)) => live,
+        _ => live_by_systemctl(user, outside)?,
+    };
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     live.own = Live::own_units(&cgroup);
     Ok(live)
+}
+
+/// Asks the manager over D-Bus; none where there is no bus.
+fn connected<T: Send>(
+    user: bool,
+    outside: Option<&Namespace>,
+    ask: impl FnOnce(&Bus) -> zbus::Result<T> + Send,
+) -> Result<Option<zbus::Result<T>>, String> {
+    let asked = || Bus::connect(user).ok().map(|bus| ask(&bus));
+    match outside {
+        Some(outside) => outside.run(asked).map_err(|e| e.to_string()),
+        None => Ok(asked()),
+    }
+}
+
+/// The same where there is no bus: it takes ten times as long.
+fn live_by_systemctl(user: bool, outside: Option<&Namespace>) -> Result<Live, String> {
+    let properties = format!("--property={PROPERTIES}");
+    let output = systemctl(user, outside, &["show", &properties, "*"])?;
+    Ok(Live::parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn systemctl(
