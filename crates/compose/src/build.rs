@@ -10,7 +10,9 @@ use crate::finish::{self, clean, times};
 use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package, Staged};
 use crate::overlay;
+use crate::program;
 use crate::ramdisk;
+use crate::source;
 use crate::steps::{Kept, Kind, Steps};
 use crate::written;
 use elea_formats::digest::Digest;
@@ -21,6 +23,7 @@ use elea_store::{Origin, Store};
 use elea_sys::At as _;
 use elea_sys::lock::Lock as FileLock;
 use elea_sys::progress::{Progress, Unit};
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 
@@ -168,12 +171,17 @@ impl Build<'_> {
         let steps = Steps {
             store: self.store,
             fresh: self.options.fresh,
+            source: Path::new(source::HERE),
         };
         let stages = self.lock.staged();
         let inputs = inputs(&stages.iter().collect::<Vec<_>>());
-        let packages = match stages.as_slice() {
-            [] => self.store.empty_tree(),
-            [before @ .., last] => self.packages(steps, before, last)?.tree,
+        let (packages, part) = match stages.as_slice() {
+            [] => (self.store.empty_tree(), None),
+            [before @ .., last] => {
+                let kept = self.packages(steps, before, last)?;
+                let part = kept.part();
+                (kept.tree, Some(part))
+            }
         };
         self.progress.start("finish", None, Unit::Items);
         let loader = || {
@@ -188,6 +196,7 @@ impl Build<'_> {
             store: self.store,
             steps,
             packages: inputs.to_string(),
+            parts: RefCell::new(part.into_iter().collect()),
             work: self.work,
             log: self.log,
             loader: &loader,
@@ -222,6 +231,9 @@ impl Build<'_> {
     /// Installs packages: in a tree, or as a new one.
     fn install(&self, stage: &Staged<'_>, below: Option<&Kept>) -> Result<Nodes, Error> {
         let Staged { epoch, packages } = stage;
+        if below.is_none() {
+            program::require("mmdebstrap", "mmdebstrap")?;
+        }
         let cache = self.packages_of(packages)?;
         self.progress.start("prepare packages", None, Unit::Items);
         // Work of its own: the stages before have theirs.

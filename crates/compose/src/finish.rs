@@ -24,9 +24,10 @@ mod var;
 
 use crate::config::Config;
 use crate::lock::{Error, Lock, Options};
-use crate::steps::Steps;
+use crate::steps::{Part, Steps};
 use elea_store::Store;
 use elea_sys::progress::Progress;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use tree::Tree;
 
@@ -39,6 +40,8 @@ pub(crate) struct Job<'a> {
     pub(crate) steps: Steps<'a>,
     /// The digest of the image of the packages' tree.
     pub(crate) packages: String,
+    /// The results of steps that the image is made of, as they come.
+    pub(crate) parts: RefCell<Vec<Part>>,
     /// A folder for temporary files.
     pub(crate) work: &'a Path,
     pub(crate) log: &'a Path,
@@ -63,5 +66,6 @@ pub(crate) fn finish(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Lock, Error> 
     state::settle(job, tree, &accounts)?;
     var::settle(tree)?;
     layout::settle(tree)?;
+    source::bring(job, tree)?;
     Ok(lock)
 }

@@ -85,6 +85,20 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
+/// Fails if a program is not there that others start where its absence is hard to tell.
+pub(crate) fn require(name: &str, package: &'static str) -> Result<(), ProgramError> {
+    let [(_, path), ..] = ENVIRONMENT;
+    let there = |folder: &str| Path::new(folder).join(name).exists();
+    if path.split(':').any(there) {
+        return Ok(());
+    }
+    Err(ProgramError::Missing {
+        program: name.to_owned(),
+        package,
+        source: std::io::ErrorKind::NotFound.into(),
+    })
+}
+
 /// Runs a program to its end; its words go into the file `log`, what it prints is returned.
 pub(crate) fn run(
     command: Command,

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Where it stands in an image.
 pub(crate) const FOLDER: &str = "usr/lib/elea/source";
+/// That of the system that runs.
+pub(crate) const HERE: &str = "/usr/lib/elea/source";
 /// Names in there.
 const CONFIG: &str = "elea.json";
 const LOCK: &str = "elea.lock";

@@ -9,6 +9,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+mod own;
 mod usr;
 
 pub(super) const SCENARIOS: &[Scenario] = &[
@@ -26,6 +27,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "live-usr",
         done: "a package is used without a restart, taken back by undo, by a failure and by nobody's word, and kept",
         run: usr::live_usr,
+    },
+    Scenario {
+        name: "own-config",
+        done: "a machine builds its own changed config, without packages or a network, and applies it live; it is measured beside systemctl",
+        run: own::own,
     },
 ];
 

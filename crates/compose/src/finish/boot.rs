@@ -86,6 +86,7 @@ pub(super) fn payload(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Payload, Err
     })?;
     let initrd = format!("{folder}/elea-initrd.img");
     tree.put_content(&initrd, result(&made.tree)?)?;
+    job.parts.borrow_mut().push(made.part());
     loader(job, tree)?;
     Ok(Payload {
         kernel: format!("{folder}/vmlinuz"),
@@ -125,7 +126,9 @@ fn loader(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
         let content = Root::open(&folder)?.read(Path::new(LOADER_SOURCE), LOADER_LIMIT)?;
         one_file(job, &content)
     })?;
-    tree.put_content(LOADER, result(&made.tree)?)
+    tree.put_content(LOADER, result(&made.tree)?)?;
+    job.parts.borrow_mut().push(made.part());
+    Ok(())
 }
 
 /// A tree with these bytes as its one file.

@@ -18,7 +18,7 @@ const MADE: &str = "etc/ssl/certs";
 
 const STEP: Kind = Kind {
     word: "certificates",
-    version: 1,
+    version: 2,
     most: 4,
 };
 
@@ -48,5 +48,7 @@ pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
         let program = ["TMPDIR=/tmp", "/usr/sbin/update-ca-certificates"];
         inside::run(job, tree.nodes(), &program, MADE)
     })?;
-    tree.graft(MADE, &made.tree, DirId::ROOT)
+    tree.graft(MADE, &made.tree, DirId::ROOT)?;
+    job.parts.borrow_mut().push(made.part());
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Programs of the tree, run in a copy of it.
 
-use super::Job;
+use super::{Job, times};
 use crate::lock::Error;
 use crate::{program, written};
 use elea_formats::tree::Tree as Nodes;
@@ -34,7 +34,9 @@ pub(super) fn run(
     }
     .command(&all);
     program::run(command, "util-linux", job.log, job.progress)?;
-    let result = job.store.import_dir(&folder.join(made), job.progress)?;
+    let mut result = job.store.import_dir(&folder.join(made), job.progress)?;
+    // It is kept, and brought along by images, as it is.
+    times::clamp(&mut result, job.lock.epoch);
     fs::remove_dir_all(&folder).at("remove", &folder)?;
     Ok(result)
 }

@@ -93,6 +93,7 @@ impl Place {
 
     fn kept(&self) -> Kept {
         Kept {
+            name: String::new(),
             image: self.kept,
             tree: self.store.tree(&self.kept).unwrap(),
         }

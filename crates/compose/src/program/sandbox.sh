@@ -81,10 +81,19 @@ mount -o remount,bind,ro /mnt
 if test @USERS@ = 1; then exec unshare --user --map-root-user --mount --propagation=private -- "$@"; fi
 
 mkfifo -m 0600 /run/ready /run/go
-unshare --user --mount --propagation=private /bin/sh -c 'echo >/run/ready; read -r _ </run/go; exec "$@"' sh "$@" &
-child=$!
-read -r _ </run/ready
-echo '0 0 @USERS@' >"/proc/$child/uid_map"
-echo '0 0 @USERS@' >"/proc/$child/gid_map"
-echo >/run/go
-wait "$child"
+# Open on both sides: where there can be no namespace of users (in a chroot, by a setting), nobody would ever write.
+exec 3<>/run/ready
+(
+  status=0
+  unshare --user --mount --propagation=private /bin/sh -c 'echo $$ >/run/ready; read -r _ </run/go; exec "$@"' sh "$@" 3>&- || status=$?
+  echo >&3
+  exit "$status"
+) &
+command=$!
+read -r child <&3
+if test -n "$child"; then
+  echo '0 0 @USERS@' >"/proc/$child/uid_map"
+  echo '0 0 @USERS@' >"/proc/$child/gid_map"
+  echo >/run/go
+fi
+wait "$command"

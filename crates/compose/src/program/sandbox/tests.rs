@@ -62,6 +62,38 @@ fn a_sandbox_has_its_own_place() {
     assert!(!mounts.contains(&*work.to_string_lossy()), "{mounts}");
 }
 
+/// Gives up after a time: what is tried ends before it, or never.
+struct Patience(std::time::Instant);
+
+impl elea_sys::progress::Progress for Patience {
+    fn start(&self, _: &str, _: Option<u64>, _: elea_sys::progress::Unit) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.elapsed() > std::time::Duration::from_secs(60)
+    }
+}
+
+#[test]
+fn without_a_namespace_of_users_it_ends_and_says_so() {
+    if !can_try() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let command = Sandbox {
+        work: dir.path(),
+        // As it does in a chroot, or where a setting forbids it.
+        prepare: "unshare() { echo 'unshare: not permitted' >&2; return 1; }\n",
+        time: 17,
+    }
+    .command(&["/bin/true"].map(OsStr::new));
+    let log = dir.path().join("log");
+    let patience = Patience(std::time::Instant::now());
+    let error = run(command, "util-linux", &log, &patience).unwrap_err();
+    assert!(error.to_string().contains("not permitted"), "{error}");
+}
+
 /// What a script of a package would like to reach.
 struct Bait {
     dir: tempfile::TempDir,
