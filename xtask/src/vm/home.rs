@@ -11,7 +11,9 @@ pub(super) const SCENARIOS: &[Scenario] = &[Scenario {
 }];
 
 /// What the person has, and declares: all in the folder `dots`, but for a file of theirs that is merged into.
-const SETUP: &str = "useradd -m -s /bin/bash ada && loginctl enable-linger ada && install -d -o ada -g ada /home/ada/dots /home/ada/dots/nvim
+const SETUP: &str = "set -e
+loginctl enable-linger ada
+install -d -o ada -g ada /home/ada/dots /home/ada/dots/nvim
 cat > /home/ada/dots/home.toml <<'.'
 [home.ada.files.\".config/nvim\"]
 source = \"nvim\"

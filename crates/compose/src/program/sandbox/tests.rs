@@ -71,7 +71,7 @@ impl elea_sys::progress::Progress for Patience {
     fn finish(&self) {}
     fn note(&self, _: &str) {}
     fn cancelled(&self) -> bool {
-        self.0.elapsed() > std::time::Duration::from_secs(60)
+        self.0.elapsed() > std::time::Duration::from_mins(1)
     }
 }
 
