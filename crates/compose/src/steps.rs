@@ -196,9 +196,11 @@ pub(crate) fn bring(
     Ok(out)
 }
 
-/// The objects of a tree, with their sizes in bytes.
+/// The objects of a tree, with their sizes in bytes: not those of files that were removed from it.
 fn objects(tree: &Tree) -> BTreeMap<Digest, u64> {
-    tree.leaves().filter_map(|id| tree.object(id)).collect()
+    let names = tree.count_names();
+    let named = tree.leaves().filter(|id| names[id.index()] > 0);
+    named.filter_map(|id| tree.object(id)).collect()
 }
 
 /// A file of at most this many bytes; none if there is none.
@@ -304,7 +306,11 @@ mod tests {
         // What the image has itself is not brought twice.
         let own = bring(&first, &[made.part()], &made.tree).unwrap();
         assert_eq!(own.len(), 1, "{own:?}");
-        let brought = bring(&first, &[made.part()], &first.empty_tree()).unwrap();
+        // One that was removed from the image is not in it.
+        let mut image = first.tree(&made.image).unwrap();
+        image.remove(DirId::ROOT, b"large");
+        let brought = bring(&first, &[made.part()], &image).unwrap();
+        assert_eq!(brought.len(), 2, "{brought:?}");
         let mut contents = Vec::new();
         for (path, content) in &brought {
             let Content::Object { digest, .. } = content else {

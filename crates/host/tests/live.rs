@@ -5,6 +5,8 @@
 
 #[path = "live/home.rs"]
 mod home;
+#[path = "live/rows.rs"]
+mod rows;
 
 use elea_formats::digest::Digest;
 use elea_host::live::{

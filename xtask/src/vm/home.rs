@@ -62,7 +62,10 @@ fn home(stage: &mut Stage, name: &str) -> Result<Told> {
     let looks = [
         ("cat \".config/nvim/.hidden file\"", "init"),
         ("cat linked", "1"),
-        ("grep -c -e theirs -e mine settings.json", "2"),
+        (
+            "grep -o -e theirs -e mine settings.json | sort | xargs",
+            "mine theirs",
+        ),
         ("systemctl --user is-active watch.service", "active"),
         ("echo \"$WHO\"", "Ada $ 1"),
     ];

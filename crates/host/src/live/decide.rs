@@ -2,7 +2,7 @@
 
 mod changed;
 
-use super::order::order;
+use super::order::{order, wakers_first};
 use super::protect::{self, Need};
 use super::state::Live;
 use super::units::{BadUnit, Definition, Found, Units};
@@ -376,6 +376,7 @@ impl Decisions<'_> {
             };
             if verb == Verb::Stop {
                 units.reverse();
+                wakers_first(&mut units, |unit| unit);
             }
             for unit in units {
                 let (why, needs) = self.done[&(verb, unit.clone())].clone();

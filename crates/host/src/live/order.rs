@@ -4,6 +4,17 @@ use super::protect::is_network;
 use super::units::Units;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Puts what wakes other units (sockets, timers, paths, automounts) before all else, and changes nothing else: to stop
+/// them, or one that comes in between would be woken again; and to start them, since systemd refuses a socket whose
+/// service runs.
+pub(super) fn wakers_first<T>(list: &mut [T], unit: impl Fn(&T) -> &str) {
+    let wakes = |name: &str| {
+        let kinds = [".socket", ".timer", ".path", ".automount"];
+        kinds.iter().any(|kind| name.ends_with(kind))
+    };
+    list.sort_by_key(|one| !wakes(unit(one)));
+}
+
 /// Orders units: what a unit is `After=` or requires comes before it, units of the network come as
 /// late as that lets them, and names decide the rest. Of a cycle the first by name goes first.
 /// Units that are not in the set may stand between two that are.
@@ -35,6 +46,10 @@ fn before(units: &BTreeSet<String>, definitions: &Units) -> BTreeMap<String, BTr
             continue;
         }
         for other in definitions.named(&unit, &["Before"]) {
+            edges.entry(other).or_default().insert(unit.clone());
+        }
+        // Not said by anybody, and so all the same (systemd.socket(5), "Implicit Dependencies").
+        for other in definitions.triggers(&unit) {
             edges.entry(other).or_default().insert(unit.clone());
         }
         let mut earlier = definitions.named(&unit, &["After"]);

@@ -6,6 +6,7 @@ mod text;
 use super::effects::{self, Helper};
 use super::mounts::mounts;
 use super::namespaces;
+use super::order::wakers_first;
 use super::state::Live;
 use super::units::Units;
 use super::{Error, Need, UnitAction, Verb, plan_units};
@@ -382,7 +383,14 @@ pub fn undo(done: &[Step]) -> Vec<Step> {
     };
     let back = |wanted: Verb, verb: Verb| -> Vec<Step> {
         let steps = done.iter().rev();
-        steps.filter_map(|step| unit(step, wanted, verb)).collect()
+        let mut steps: Vec<Step> = steps.filter_map(|step| unit(step, wanted, verb)).collect();
+        if matches!(verb, Verb::Start | Verb::Stop) {
+            wakers_first(&mut steps, |step| match step {
+                Step::Unit { unit, .. } => unit.as_str(),
+                _ => "",
+            });
+        }
+        steps
     };
     let mut steps = back(Verb::Start, Verb::Stop);
     // What was stopped and started again is stopped now, and started at the end.

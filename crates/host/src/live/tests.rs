@@ -4,6 +4,7 @@ mod crashes;
 mod etc;
 mod plans;
 mod rows;
+mod table;
 mod usr;
 
 use super::*;
