@@ -397,6 +397,48 @@ fn a_home_is_found_behind_a_link_and_is_ones_own() {
 }
 
 #[test]
+fn without_a_generation_every_command_says_what_to_do() {
+    let Some(person) = Person::new() else { return };
+    // `remove` without `--yes`: nobody is asked about nothing.
+    for line in [
+        "exec jq",
+        "rollback",
+        "rollback --dry-run",
+        "remove",
+        "remove --dry-run",
+    ] {
+        let ran = person.run(line);
+        assert!(
+            ran.code == Some(1)
+                && ran.out.is_empty()
+                && ran.err.contains("`elea home apply` makes its first"),
+            "{line}: {ran:?}"
+        );
+    }
+    let ran = person.run("generations");
+    assert!(
+        ran.code == Some(0)
+            && ran.out.is_empty()
+            && ran.err.contains("`elea home apply` makes its first"),
+        "{ran:?}"
+    );
+    let list = person.json("generations", 0);
+    assert_eq!(list["generations"].as_array().map(Vec::len), Some(0));
+    assert_eq!(fs::read_dir(person.home("")).unwrap().count(), 0);
+    // One without packages is another matter.
+    person.config("[home.me.environment]\nA = \"b\"\n");
+    person.good(APPLY);
+    let ran = person.run("exec jq");
+    assert!(
+        ran.code == Some(1)
+            && ran
+                .err
+                .contains("generation 1 of this home has no packages"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_home_that_makes_no_sense_is_refused() {
     let Some(person) = Person::new() else { return };
     for (config, text) in [

@@ -49,8 +49,13 @@ pub enum Error {
     #[error("generation {0} is the oldest one; `elea home remove` takes everything back")]
     Oldest(u64),
     /// Nothing was ever applied.
-    #[error("nothing was applied to this home")]
+    #[error("nothing was applied to this home yet; `elea home apply` makes its first generation")]
     Nothing,
+    /// The generation in use has none.
+    #[error(
+        "generation {0} of this home has no packages; name them in `packages` of its config, then `elea home apply`"
+    )]
+    NoPackages(u64),
     /// A profile of packages could not be made.
     #[error("the packages cannot be installed: {0}")]
     Packages(#[source] Box<dyn std::error::Error + Send + Sync>),

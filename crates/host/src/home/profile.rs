@@ -59,6 +59,15 @@ impl Home {
         data.join("current/profile")
     }
 
+    /// The same for whoever runs a program of it: an error where there is no generation, or it has no packages.
+    pub fn profile_in_use(&self) -> Result<PathBuf, Error> {
+        let number = self.load_state()?.generation.ok_or(Error::Nothing)?;
+        match self.manifest(number)?.profile {
+            Some(_) => Ok(self.profile()),
+            None => Err(Error::NoPackages(number)),
+        }
+    }
+
     /// Where fetched packages are kept, until no generation has them. Makes the folder of records, which a removal
     /// takes away again.
     pub fn packages(&self) -> Result<PathBuf, Error> {

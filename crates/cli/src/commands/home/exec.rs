@@ -1,6 +1,6 @@
 //! `elea home exec`.
 
-use super::open;
+use super::{failed, open};
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
 use elea_host::home::profile;
@@ -23,12 +23,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let folder = match &args.profile {
         Some(folder) => folder.clone(),
-        None => open(context, false)?.profile(),
+        None => open(context, false)?.profile_in_use().map_err(failed)?,
     };
     let Some((program, rest)) = args.command.split_first() else {
         return Err(Failure::new(Code::Usage, "which program?"));
     };
-    let path = profile::enter(&folder).map_err(super::failed)?;
+    let path = profile::enter(&folder).map_err(failed)?;
     let name = Path::new(program);
     let found = if name.components().count() > 1 {
         Some(name.to_owned())
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         );
         return Err(Failure::new(Code::Failed, text).hint("`elea home generations` lists them"));
     };
-    let failed = Command::new(&found).args(rest).env("PATH", &path).exec();
-    let text = format!("cannot run {}: {failed}", found.display());
+    let why = Command::new(&found).args(rest).env("PATH", &path).exec();
+    let text = format!("cannot run {}: {why}", found.display());
     Err(Failure::new(Code::Failed, text))
 }

@@ -15,12 +15,18 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let home = open(context, !args.dry_run)?;
+    let dry = Options {
+        dry_run: true,
+        backup: false,
+    };
     if !args.dry_run {
+        // Nobody is asked about a home that has nothing to lose.
+        home.remove(dry, &context.cancelled).map_err(failed)?;
         context.confirm("All generations of this home will be gone. Go on?")?;
     }
     let options = Options {
         dry_run: args.dry_run,
-        backup: false,
+        ..dry
     };
     let plan = home.remove(options, &context.cancelled).map_err(failed)?;
     show::plan(&plan, context)
