@@ -326,7 +326,30 @@ pub fn parse(bytes: &[u8]) -> Result<Log, Error> {
 }
 
 fn parse_line(line: &[u8]) -> Result<Record, &'static str> {
-    serde_json::from_slice(&unseal(line)?).map_err(|_| "it is not a record")
+    /// What records of every version have.
+    #[derive(Deserialize)]
+    struct Common {
+        schema: String,
+        sequence: u64,
+        time: String,
+        boot: Option<String>,
+        by: String,
+    }
+    let json = unseal(line)?;
+    let common: Common = serde_json::from_slice(&json).map_err(|_| "it is not a record")?;
+    let known = common.schema == SCHEMA;
+    // What has a right checksum was written so, by a newer Elea if it does not read.
+    Ok(match serde_json::from_slice(&json) {
+        Ok(record) if known => record,
+        _ => Record {
+            schema: common.schema,
+            sequence: common.sequence,
+            time: common.time,
+            boot: common.boot,
+            by: common.by,
+            event: Event::Unknown,
+        },
+    })
 }
 
 /// The first 16 digits of the SHA-256 of the line up to the checksum's comma.
@@ -410,6 +433,26 @@ mod tests {
         let gap = [encode(&samples()[0]), encode(&samples()[2])].concat();
         let error = parse(gap.as_bytes()).unwrap_err().to_string();
         assert!(error.contains("number 3, 2 was due"), "{error}");
+    }
+
+    #[test]
+    fn what_a_newer_elea_wrote_is_skipped_and_neither_torn_nor_damage() {
+        let lines = [
+            // A later version of the schema, a known event that is otherwise, and a cause that is no word.
+            r#"{"schema":"elea.log/2","sequence":1,"time":"","by":"elea","event":"armed","number":2}"#,
+            r#"{"schema":"elea.log/1","sequence":2,"time":"","by":"elea","event":"armed","numbers":[2]}"#,
+            r#"{"schema":"elea.log/1","sequence":3,"time":"","by":"elea","event":{"kind":"armed"}}"#,
+        ];
+        let text: String = lines.map(|line| seal(line.to_owned())).concat();
+        let log = parse(text.as_bytes()).unwrap();
+        assert!(!log.torn && log.whole == text.len());
+        assert_eq!(log.records.len(), 3);
+        assert!(log.records.iter().all(|r| r.event == Event::Unknown));
+        let none = seal(r#"{"schema":"elea.log/1"}"#.to_owned()) + &text;
+        assert_eq!(
+            parse(none.as_bytes()).unwrap_err().to_string(),
+            "line 1 of the operation log is damaged: it is not a record"
+        );
     }
 
     proptest! {

@@ -55,7 +55,7 @@ pub use verbs::{Options, apply, close, confirm_last, settle, take_back};
 pub(crate) use generation::etc_layers;
 pub(crate) use overlay::of_init as shown;
 pub(crate) use usr::of_init as shown_usr;
-pub(crate) use verbs::{open_images, waits};
+pub(crate) use verbs::{open_images, warning};
 
 #[cfg(test)]
 mod tests;

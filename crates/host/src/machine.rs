@@ -277,7 +277,7 @@ impl Machine {
         let kept = keep(&view, self.number());
         let images = kept.keys().filter_map(|n| Some(view.manifest(*n)?.image));
         let running = self.booted.as_ref().map(|b| b.image);
-        let live = crate::live::open_images(self, &view);
+        let live = crate::live::open_images(self, &view)?;
         let live = live.into_iter().chain(self.usr_image());
         let all: BTreeSet<Digest> = images.chain(running).chain(live).collect();
         Ok(all.into_iter().collect())

@@ -34,6 +34,14 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A newer Elea wrote a record.
+    #[error("{} was written by a newer elea ({why}); nothing was touched: use that one, or the newest there is", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// What is not known of it.
+        why: String,
+    },
     /// A generation's copy is not what it was.
     #[error("{} is not what generation {number} had; `elea home apply` makes a new one", path.display())]
     Damaged {

@@ -113,14 +113,22 @@ fn load<T: DeserializeOwned>(path: &Path, schema: &str) -> Result<Option<T>, Err
         path: path.to_owned(),
         why,
     };
+    let newer = |why: String| Error::Newer {
+        path: path.to_owned(),
+        why,
+    };
     let head: Head = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
     if head.schema != schema {
         let why = format!("it is `{}`, and this program knows `{schema}`", head.schema);
-        return Err(wrong(why));
+        let name = |schema: &str| schema.rsplit_once('/').map(|(name, _)| name.to_owned());
+        let same = name(&head.schema) == name(schema);
+        return Err(if same { newer(why) } else { wrong(why) });
     }
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|e| wrong(e.to_string()))
+    // What is whole and names this schema was written so: what does not fit, such as a step, is not known here yet.
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        let why = e.to_string();
+        if e.is_data() { newer(why) } else { wrong(why) }
+    })
 }
 
 pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {

@@ -473,3 +473,60 @@ fn what_is_declared_is_checked() {
     let text = &home.wanted().unwrap().contents[declared::ENVIRONMENT];
     assert_eq!(text, b"A=\"$$x \\\"\\\\\"\n");
 }
+
+#[test]
+fn records_of_a_newer_elea_are_refused_whole() {
+    let lab = Lab::new();
+    lab.apply(vec![file("a", "one", How::Copy)]);
+    let records = ".local/share/elea/home";
+    let state = lab.read(&format!("{records}/state.json"));
+    let journal = |schema: &str, step: &str| {
+        format!(
+            r#"{{"schema":"{schema}","transaction":9,"phase":"prepare","steps":[{step}],"marks":{{}},"paths":[],"later":1}}"#
+        )
+    };
+    let known = r#"{"do":"create","path":"a","later":1}"#;
+    for (name, text, newer) in [
+        (
+            "journal.json",
+            journal("elea.home-journal/1", r#"{"do":"swap","path":"a"}"#),
+            true,
+        ),
+        ("journal.json", journal("elea.home-journal/2", known), true),
+        ("journal.json", journal("elea.other/1", known), false),
+        ("journal.json", "{\"schema\":".to_owned(), false),
+        (
+            "1/manifest.json",
+            lab.read(&format!("{records}/1/manifest.json"))
+                .replace("copy", "mount"),
+            true,
+        ),
+        ("state.json", state.replace("\"file\"", "\"tree\""), true),
+    ] {
+        let path = format!("{records}/{name}");
+        let before = fs::read_to_string(lab.path(&path)).ok();
+        lab.write(&path, &text);
+        let all = lab.all(true);
+        let error = lab
+            .try_apply(vec![file("a", "two", How::Copy)], false)
+            .unwrap_err();
+        assert_eq!(
+            matches!(error, Error::Newer { .. }),
+            newer,
+            "{text}: {error}"
+        );
+        assert!(newer || matches!(error, Error::Record { .. }), "{error}");
+        assert_eq!(lab.all(true), all, "{text}");
+        match before {
+            Some(text) => lab.write(&path, &text),
+            None => fs::remove_file(lab.path(&path)).unwrap(),
+        }
+    }
+    // What is only not known is ignored.
+    lab.write(
+        &format!("{records}/journal.json"),
+        &journal("elea.home-journal/1", known),
+    );
+    lab.apply(vec![file("a", "two", How::Copy)]);
+    assert_eq!(lab.read("a"), "two");
+}

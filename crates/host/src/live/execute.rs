@@ -88,7 +88,7 @@ pub fn execute(
     disk: &dyn Disk,
     machine: &mut dyn Machine,
 ) -> Result<Outcome, ExecuteError> {
-    if !Journal::load(disk)?.state().is_over() {
+    if !Journal::load(disk, &switch.boot)?.state().is_over() {
         return Err(ExecuteError::Busy);
     }
     if steps.is_empty() {
@@ -190,7 +190,7 @@ pub fn recover(
     disk: &dyn Disk,
     machine: &mut dyn Machine,
 ) -> Result<Outcome, ExecuteError> {
-    let mut journal = Journal::load(disk)?;
+    let mut journal = Journal::load(disk, boot)?;
     let state = journal.state();
     if state.is_over() {
         return Ok(Outcome::Nothing);
@@ -225,7 +225,7 @@ pub fn confirm(
     disk: &dyn Disk,
     machine: &mut dyn Machine,
 ) -> Result<Outcome, ExecuteError> {
-    let journal = Journal::load(disk)?;
+    let journal = Journal::load(disk, boot)?;
     match journal.state() {
         State::Forward {
             waits: true,
@@ -247,7 +247,7 @@ pub fn revert(
     disk: &dyn Disk,
     machine: &mut dyn Machine,
 ) -> Result<Outcome, ExecuteError> {
-    let journal = Journal::load(disk)?;
+    let journal = Journal::load(disk, boot)?;
     match journal.state() {
         State::Forward {
             waits: true,

@@ -94,6 +94,31 @@ pub enum JournalError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A newer Elea wrote it, and its switch runs.
+    #[error(
+        "a newer elea switched this system live and has not ended that: line {line} of /elea/state/{JOURNAL} says what this elea does not know, and nothing was touched; end it with the newer elea (`elea confirm`, or `elea rollback`), or reboot, which gives the configuration that was last kept"
+    )]
+    Newer {
+        /// The first line that is not known, from 1.
+        line: usize,
+    },
+}
+
+/// What a line with a right checksum says.
+enum Line {
+    Known(Entry),
+    /// What a newer Elea wrote.
+    Newer,
+}
+
+/// What records of every version have.
+#[derive(Deserialize)]
+struct Common {
+    record: String,
+    /// Of the first.
+    schema: Option<String>,
+    /// Of the first.
+    boot: Option<String>,
 }
 
 /// What a journal says, and where it is written on.
@@ -110,7 +135,10 @@ impl std::fmt::Debug for Journal<'_> {
 
 impl<'a> Journal<'a> {
     /// Reads it. A torn tail is cut off; where there is none it is empty.
-    pub fn load(disk: &'a dyn Disk) -> Result<Self, JournalError> {
+    ///
+    /// One of a newer Elea is left as it is: an error while its switch is under way in this `boot`, else as if there were
+    /// none, since nothing is left to be done about it.
+    pub fn load(disk: &'a dyn Disk, boot: &str) -> Result<Self, JournalError> {
         let mut journal = Self {
             disk,
             entries: Vec::new(),
@@ -120,17 +148,30 @@ impl<'a> Journal<'a> {
         }
         let text = disk.read(JOURNAL, MAX_BYTES)?;
         let mut whole = 0;
+        let (mut newer, mut its, mut last) = (None, None, String::new());
         for (at, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
-            let entry = line.strip_suffix(b"\n").ok_or("it has no line end");
-            let entry = entry.and_then(unseal).and_then(|json| {
-                serde_json::from_slice::<Entry>(&json).map_err(|_| "it is no record")
-            });
-            match entry {
-                Ok(entry) => journal.entries.push(entry),
+            let json = line.strip_suffix(b"\n").ok_or("it has no line end");
+            match json.and_then(unseal).and_then(|json| parse(&json)) {
+                Ok((common, parsed)) => {
+                    match parsed {
+                        Line::Known(entry) => journal.entries.push(entry),
+                        Line::Newer => newer = newer.or(Some(at + 1)),
+                    }
+                    its = its.or(common.boot);
+                    last = common.record;
+                }
                 Err(_) if torn(&text[whole..], line) => break,
                 Err(why) => return Err(JournalError::Damaged { line: at + 1, why }),
             }
             whole += line.len();
+        }
+        if let Some(line) = newer {
+            let over = matches!(&*last, "kept" | "reverted");
+            if !over && its.is_none_or(|its| its == boot) {
+                return Err(JournalError::Newer { line });
+            }
+            journal.entries.clear();
+            return Ok(journal);
         }
         if whole < text.len() {
             journal.replace(&text[..whole])?;
@@ -257,6 +298,17 @@ impl State {
     pub fn is_over(&self) -> bool {
         matches!(self, Self::None | Self::Kept | Self::Reverted)
     }
+}
+
+/// Reads a line's object. What has a right checksum was written so, and is no damage: what cannot be read is a newer Elea's.
+fn parse(json: &[u8]) -> Result<(Common, Line), &'static str> {
+    let common: Common = serde_json::from_slice(json).map_err(|_| "it is no record")?;
+    let known = common.schema.as_deref().is_none_or(|s| s == SCHEMA);
+    let line = match serde_json::from_slice(json) {
+        Ok(entry) if known => Line::Known(entry),
+        _ => Line::Newer,
+    };
+    Ok((common, line))
 }
 
 fn line(entry: &Entry) -> String {

@@ -2,7 +2,7 @@
 
 use super::execute::{self, Machine as Acting, Outcome, Policy, Which, words};
 use super::generation::{GenerationEtc, arm};
-use super::journal::{Journal, State, Switch};
+use super::journal::{Journal, JournalError, State, Switch};
 use super::overlay;
 use super::plan::{Plan, Step, is_of};
 use super::prepare::{Between, prepare};
@@ -486,7 +486,7 @@ fn end(
 ) -> Result<Ended, Error> {
     let booted = machine.booted().ok_or(Error::NotBooted)?;
     let disk = disk(machine);
-    let journal = Journal::load(&disk).map_err(execute::ExecuteError::from)?;
+    let journal = load(&disk, &booted.boot_id)?;
     let Some(switch) = journal.switch().cloned() else {
         return Err(execute::ExecuteError::NotWaiting.into());
     };
@@ -537,24 +537,41 @@ pub fn take_back(
     })
 }
 
-/// Whether a switch of this boot waits to be confirmed.
-pub(crate) fn waits(machine: &Machine) -> bool {
-    let boot = machine.booted().map(|booted| &booted.boot_id);
+/// What is to be known of a switch of this boot that has not ended: that it waits to be confirmed, or why nothing can be
+/// known.
+pub(crate) fn warning(machine: &Machine) -> Option<String> {
+    let boot_id = &machine.booted()?.boot_id;
     let disk = disk(machine);
-    let state = Journal::load(&disk).map(|journal| journal.state());
-    matches!(state, Ok(State::Forward { waits: true, boot: its, .. }) if Some(&its) == boot)
+    match Journal::load(&disk, boot_id).map(|journal| journal.state()) {
+        Ok(State::Forward {
+            waits: true, boot, ..
+        }) if boot == *boot_id => Some(Error::Unconfirmed.to_string()),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
-/// The images that a switch of this boot may go back to or on to, while it has not ended.
-pub(crate) fn open_images(machine: &Machine, view: &View) -> Vec<Digest> {
+fn load<'d>(disk: &'d Folder, boot: &str) -> Result<Journal<'d>, Error> {
+    Ok(Journal::load(disk, boot).map_err(execute::ExecuteError::from)?)
+}
+
+/// The images that a switch of this boot may go back to or on to, while it has not ended. Which those of a newer Elea's
+/// are is not known, so that nothing can be collected meanwhile.
+pub(crate) fn open_images(machine: &Machine, view: &View) -> Result<Vec<Digest>, Error> {
     let disk = disk(machine);
-    let Ok(journal) = Journal::load(&disk) else {
-        return Vec::new();
+    // Nothing is live on a machine that does not run.
+    let boot = machine.booted().map_or("", |booted| &booted.boot_id);
+    let journal = match Journal::load(&disk, boot) {
+        Ok(journal) => journal,
+        Err(newer @ JournalError::Newer { .. }) => {
+            return Err(execute::ExecuteError::from(newer).into());
+        }
+        Err(_) => return Ok(Vec::new()),
     };
     let (State::Forward { steps, .. } | State::Back { steps, .. }, Some(switch)) =
         (journal.state(), journal.switch())
     else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let of_usr = steps.iter().flat_map(|step| match step {
         Step::Usr { from, to } => vec![*from, *to],
@@ -562,7 +579,7 @@ pub(crate) fn open_images(machine: &Machine, view: &View) -> Vec<Digest> {
     });
     let generations = [switch.old, switch.new].into_iter();
     let of_etc = generations.filter_map(|number| Some(view.manifest(number)?.image));
-    of_usr.chain(of_etc).collect()
+    Ok(of_usr.chain(of_etc).collect())
 }
 
 /// Ends a switch that was cut off, for whoever holds the claim. One that waits is an error.
@@ -571,7 +588,7 @@ pub fn settle(machine: &Machine) -> Result<Option<Ended>, Error> {
         return Ok(None);
     };
     let disk = disk(machine);
-    let journal = Journal::load(&disk).map_err(execute::ExecuteError::from)?;
+    let journal = load(&disk, &booted.boot_id)?;
     let state = journal.state();
     if state.is_over() {
         return Ok(None);

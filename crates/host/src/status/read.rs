@@ -35,9 +35,7 @@ pub fn status(machine: &Machine) -> Result<Status, Error> {
     let verdict = verdict::now().filter(|v| booted.is_some_and(|b| b.boot_id == v.boot_id));
     warnings.extend(verdict.iter().flat_map(|v| v.warnings.clone()));
     warnings.extend(broken(machine, &view)?);
-    if crate::live::waits(machine) {
-        warnings.push(crate::Error::Unconfirmed.to_string());
-    }
+    warnings.extend(crate::live::warning(machine));
     if booted.is_some() {
         match versions::offers(machine, None) {
             Ok(offers) => warnings.extend(offers.iter().map(ToString::to_string)),

@@ -248,7 +248,7 @@ fn cut_off(cut: usize, again: usize, last_counts: bool, policy: Policy, power: b
         machine.world, expected,
         "cut after {cut}, then after {again}, {policy:?}"
     );
-    assert!(Journal::load(&folder).unwrap().state().is_over());
+    assert!(Journal::load(&folder, "boot").unwrap().state().is_over());
     ended
 }
 
@@ -349,6 +349,95 @@ fn damage_in_the_middle_is_told_and_not_guessed_about() {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[30] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = Journal::load(&folder).unwrap_err().to_string();
+    let error = Journal::load(&folder, "boot").unwrap_err().to_string();
     assert!(error.starts_with("line 1 of"), "{error}");
+}
+
+/// A journal of `begin` and other lines, sealed.
+fn written(folder: &Folder, lines: &[&str]) -> Vec<u8> {
+    let seal = |line: &&str| elea_formats::oplog::seal((*line).to_owned());
+    let text: String = lines.iter().map(seal).collect();
+    folder.mkdir("live").unwrap();
+    std::fs::write(folder.root().join("live/journal.jsonl"), &text).unwrap();
+    text.into_bytes()
+}
+
+/// A first line with a schema's version, and a step.
+fn begin(version: u32, step: &str) -> String {
+    format!(
+        r#"{{"record":"begin","schema":"elea.live-journal/{version}","boot":"boot","old":1,"new":2,"confirm":true,"test":false,"later":1,"steps":[{step}]}}"#
+    )
+}
+
+#[test]
+fn a_newer_journal_is_refused_whole_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::new(dir.path());
+    let files = r#"{"step":"files","later":true}"#;
+    let doing = r#"{"record":"doing","step":0}"#;
+    let step = begin(1, r#"{"step":"portable","name":"a"}"#);
+    let verb = begin(1, r#"{"step":"unit","unit":"a.service","verb":"freeze"}"#);
+    let version = begin(2, files);
+    for (lines, line) in [
+        (&[&step[..], doing][..], 1),
+        (&[&verb], 1),
+        (&[&version, doing, r#"{"record":"waiting"}"#], 1),
+        // As the last line it is no torn one.
+        (&[&begin(1, files), r#"{"record":"paused"}"#], 2),
+    ] {
+        let text = written(&folder, lines);
+        let mut machine = model(old_world(), Life::new(ALIVE, false));
+        for result in [
+            execute(&steps(), &switch(true), &folder, &mut machine),
+            recover(Policy::Revert, "boot", &folder, &mut machine),
+            confirm("boot", &folder, &mut machine),
+            revert("late", "boot", &folder, &mut machine),
+        ] {
+            let said = result.unwrap_err().to_string();
+            assert!(
+                said.contains("newer elea")
+                    && said.contains(&format!("line {line} of"))
+                    && said.contains("reboot"),
+                "{said}"
+            );
+        }
+        assert_eq!(std::fs::read(dir.path().join(JOURNAL)).unwrap(), text);
+        assert_eq!(machine.world, old_world());
+        // In another boot there is nothing left of it, and it stays beside the next one.
+        let outcome = recover(Policy::Revert, "other", &folder, &mut machine).unwrap();
+        assert_eq!(outcome, Outcome::Nothing);
+        assert_eq!(std::fs::read(dir.path().join(JOURNAL)).unwrap(), text);
+        let other = Switch {
+            boot: "other".into(),
+            ..switch(false)
+        };
+        execute(&steps(), &other, &folder, &mut machine).unwrap();
+        assert_eq!(std::fs::read(dir.path().join(BEFORE)).unwrap(), text);
+    }
+    // One that ended is no concern of an older Elea's.
+    let text = written(&folder, &[&step, doing, r#"{"record":"kept"}"#]);
+    assert!(Journal::load(&folder, "boot").unwrap().state().is_over());
+    assert_eq!(std::fs::read(dir.path().join(JOURNAL)).unwrap(), text);
+}
+
+#[test]
+fn members_that_are_not_known_are_ignored_and_other_objects_are_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::new(dir.path());
+    let known = begin(1, r#"{"step":"files","later":true}"#);
+    written(
+        &folder,
+        &[&known, r#"{"record":"done","step":0,"later":[]}"#],
+    );
+    let state = Journal::load(&folder, "boot").unwrap().state();
+    assert!(
+        matches!(&state, State::Forward { steps, done: 1, .. } if steps[..] == [Step::Files]),
+        "{state:?}"
+    );
+    written(&folder, &[&known, r#"{"a":1}"#, r#"{"record":"kept"}"#]);
+    let error = Journal::load(&folder, "boot").unwrap_err();
+    assert!(
+        matches!(error, JournalError::Damaged { line: 2, .. }),
+        "{error}"
+    );
 }

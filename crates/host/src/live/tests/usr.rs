@@ -433,7 +433,7 @@ fn story(images: [Digest; 2]) {
     }
     // While the switch has not ended, both images are needed, and afterwards what shows.
     let disk = Folder::new("/sysroot/elea/state");
-    let open = || open_images(&machine, &View::default());
+    let open = || open_images(&machine, &View::default()).unwrap();
     let begin = |record: &str| {
         let line = elea_formats::oplog::seal(record.to_owned());
         disk.mkdir("live").unwrap();
