@@ -148,7 +148,11 @@ impl Context {
         if !needed {
             return Ok(Code::Done);
         }
-        if restart.reboot {
+        let elsewhere = self.global.root != Path::new("/");
+        if elsewhere && !restart.exit_reboot {
+            // It is not this machine that would have to reboot.
+            self.say("it takes effect when that system boots");
+        } else if restart.reboot {
             self.say("rebooting");
             if !elea_host::reboot() {
                 return Err(

@@ -46,7 +46,7 @@ pub(crate) fn earlier_sizes(machine: &Machine) -> Result<Vec<Found>, PathError> 
     let row = |boot: Earlier| {
         Ok(Found {
             size: size(&boots.join(&boot.name))?,
-            path: format!("/sysroot/elea/{BOOTS}/{}", boot.name),
+            path: boots.join(&boot.name).display().to_string(),
             why: if boot.is_evidence {
                 "a boot that was not healthy"
             } else {

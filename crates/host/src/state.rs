@@ -3,6 +3,7 @@
 pub mod adopt;
 mod copy;
 pub mod list;
+mod release;
 pub mod reset;
 pub mod restore;
 pub mod snapshot;
@@ -14,11 +15,15 @@ use crate::machine::Machine;
 use elea_formats::state::{Keep, Mode, PATH, State, StateError};
 use elea_sys::PathError;
 use elea_sys::root::Root;
+use release::Release;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub(crate) use copy::size;
 pub use copy::{Method, Size};
+
+/// The largest file of accounts.
+const MAX_ACCOUNTS: u64 = 16 << 20;
 
 /// Why a command about state failed.
 #[derive(Debug, thiserror::Error)]
@@ -91,14 +96,17 @@ pub enum Error {
         /// Why, and what to do.
         why: String,
     },
+    /// A system that does not run, and would not.
+    #[error("no generation of {dir} would boot, so that it is not known what is declared; `elea --root {dir} status` says how it stands", dir = .0.display())]
+    NoRelease(PathBuf),
     /// A reset was asked for already, or none was.
     #[error("{0}")]
     Reset(&'static str),
 }
 
-/// What the running release keeps.
+/// What the release keeps that runs, or of a system that does not run, that boots next.
 pub fn declared(machine: &Machine) -> Result<State, Error> {
-    of_image(machine.lower()?)
+    Release::with(machine, |release| Ok(release.list.clone()))
 }
 
 /// What the image at `root` keeps; everything, if it says nothing of it.
@@ -238,6 +246,15 @@ impl Services for Systemd {
 
     fn start(&self, unit: &str) -> Result<(), Error> {
         order("start", unit)
+    }
+}
+
+/// Who stops and starts the services of a machine: those of a system that does not run are left alone, and so are
+/// those of the machine that this runs on.
+pub fn services(machine: &Machine) -> &'static dyn Services {
+    match machine.booted() {
+        Some(_) => &Systemd,
+        None => &Nobody,
     }
 }
 

@@ -241,3 +241,40 @@ fn an_upgrade_is_looked_at_staged_and_not_staged_twice() {
     let ran = elea.run("--root machine diff 1 2 --files");
     assert!(ran.out.contains("~ /usr/bin/tool (content"), "{ran:?}");
 }
+
+#[test]
+fn the_state_of_a_system_that_does_not_run() {
+    let elea = Elea::without_store();
+    let keep = r#"{"path":"/var/lib/db","kind":"directory","mode":"0755","uid":0,"gid":0,"service":"db.service"}"#;
+    let list = format!(r#"{{"schema":"elea.state/1","mode":"persistent","keep":[{keep}]}}"#);
+    fs::create_dir_all(elea.path("tree/usr/lib/elea")).unwrap();
+    fs::write(elea.path("tree/usr/lib/elea/state.json"), list).unwrap();
+    if !machine(&elea) {
+        return;
+    }
+    let on = |line: &str| format!("--root machine state {line}");
+    let data = elea.path("machine/elea/state/var/lib/db/data");
+    fs::create_dir_all(data.parent().unwrap()).unwrap();
+    fs::write(&data, "one").unwrap();
+    let seen = elea.json(&on("list"));
+    assert_eq!(seen["declared"][0]["path"], "/var/lib/db");
+    assert!(seen["declared"][0]["size"].is_object(), "{seen}");
+    elea.good(&on("snapshot --reason before"));
+    fs::write(&data, "two").unwrap();
+    elea.good(&on("restore 1 --dry-run"));
+    assert_eq!(fs::read_to_string(&data).unwrap(), "two");
+    // There is no systemd here, and it is not missed.
+    let said = elea.good(&on("restore 1 --yes"));
+    assert!(said.contains("restored /var/lib/db"), "{said}");
+    assert_eq!(fs::read_to_string(&data).unwrap(), "one");
+    elea.bad(&on("reset --yes --reboot"), 2, &["`--root` names another"]);
+    let request = elea.path("machine/elea/state/reset.json");
+    assert!(!request.exists());
+    let ran = elea.run(&on("reset --yes"));
+    assert!(
+        ran.code == Some(0) && request.exists() && ran.err.contains("when that system boots"),
+        "{ran:?}"
+    );
+    elea.good(&on("reset --cancel"));
+    assert!(!request.exists());
+}

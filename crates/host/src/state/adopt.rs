@@ -1,20 +1,17 @@
 //! `elea state adopt`: the lines of the config that would keep something.
 
 use super::list::kind_of;
-use super::{Error, declared};
+use super::release::Release;
+use super::{Error, MAX_ACCOUNTS};
 use crate::machine::Machine;
 use elea_formats::state::{Kind, Mode, is_in, may_keep};
 use elea_sys::At as _;
-use elea_sys::root::Root;
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.state-adopt/1";
-/// The largest file of accounts.
-const MAX_ACCOUNTS: u64 = 16 << 20;
 
 /// The lines.
 #[derive(Debug, Clone, Serialize)]
@@ -31,7 +28,14 @@ pub struct Lines {
 
 /// The lines that keep what is at a path, as it is there.
 pub fn lines(machine: &Machine, path: &str) -> Result<Lines, Error> {
-    let list = declared(machine)?;
+    let mut lines = Release::with(machine, |release| of(release, path))?;
+    // What lies on a disk is kept already; only a boot's own goes with it.
+    lines.is_fresh &= machine.booted().is_some();
+    Ok(lines)
+}
+
+fn of(release: &Release<'_>, path: &str) -> Result<Lines, Error> {
+    let list = release.list;
     let path = path.trim_end_matches('/');
     let cannot = |why: &str| Error::CannotDeclare {
         path: path.to_owned(),
@@ -60,16 +64,12 @@ pub fn lines(machine: &Machine, path: &str) -> Result<Lines, Error> {
         );
         return Err(cannot(&why));
     }
-    let meta = match fs::symlink_metadata(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return Err(cannot("there is nothing; declare it by hand"));
-        }
-        meta => meta.at("look at", path)?,
-    };
+    let place = release.find(path)?;
+    let place = place.ok_or_else(|| cannot("there is nothing; declare it by hand"))?;
+    let meta = fs::symlink_metadata(&place.path).at("look at", path)?;
     let kind = kind_of(&meta).ok_or_else(|| cannot("it is no directory and no file"))?;
     let name = |file: &str, id: u32| -> Result<String, Error> {
-        let text = Root::open(Path::new("/etc"))?.read(Path::new(file), MAX_ACCOUNTS)?;
-        let text = String::from_utf8_lossy(&text).into_owned();
+        let text = release.text(file, MAX_ACCOUNTS)?;
         let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
         let id = id.to_string();
         let found = lines.find(|fields| fields.get(2) == Some(&id.as_str()));

@@ -1,9 +1,10 @@
 //! `elea state list`: what is on the disk, and who said that it should be.
 
 use super::copy::{Size, size};
+use super::release::Release;
 use super::snapshot::{self, Snapshot};
 use super::versions::{self, Offer};
-use super::{Error, Kept, declared};
+use super::{Error, Kept, MAX_ACCOUNTS};
 use crate::boots;
 use crate::machine::Machine;
 use elea_formats::state::{Keep, Kind, Mode, State, is_in};
@@ -71,9 +72,15 @@ pub struct Found {
 
 /// Lists it.
 pub fn list(machine: &Machine) -> Result<List, Error> {
-    let list = declared(machine)?;
+    // Before the release is looked at, whose image is mounted meanwhile.
+    let offers = versions::offers(machine, None)?;
+    Release::with(machine, |release| listed(machine, release, offers))
+}
+
+fn listed(machine: &Machine, release: &Release<'_>, offers: Vec<Offer>) -> Result<List, Error> {
+    let list = release.list;
     let folder = machine.state().root().join("state");
-    let kept = Kept::new(&folder, &list);
+    let kept = Kept::new(&folder, list);
     let mut out = List {
         schema: SCHEMA,
         mode: list.mode,
@@ -82,16 +89,18 @@ pub fn list(machine: &Machine) -> Result<List, Error> {
         orphaned: Vec::new(),
         boots: boots::earlier_sizes(machine)?,
         snapshots: snapshot::load(&folder),
-        offers: versions::offers(machine, None)?,
+        offers,
         cut: false,
     };
     for one in &list.keep {
         let held = kept.held(&one.path).ok().flatten();
-        let path = Path::new(&one.path);
         let size = match held {
             Some(held) => Some(held.size()?),
             // It goes with the generation.
-            None if !super::has_place(&list, &one.path) && path.exists() => Some(size(path)?),
+            None if !super::has_place(list, &one.path) => match release.find(&one.path)? {
+                Some(place) => Some(size(&place.path)?),
+                None => None,
+            },
             None => None,
         };
         out.declared.push(Declared {
@@ -100,30 +109,32 @@ pub fn list(machine: &Machine) -> Result<List, Error> {
         });
     }
     let look = Look {
-        list: &list,
-        factory: machine.lower()?.join(FACTORY),
-        users: users(),
+        list,
+        factory: release.image.join(FACTORY),
+        users: users(&release.text("passwd", MAX_ACCOUNTS)?),
     };
-    let (_, upper) = machine.upper()?;
     let mut walk = Walk::default();
     match list.mode {
         Mode::Ephemeral => {
-            let fresh = upper
-                .parent()
-                .and_then(Path::parent)
-                .unwrap_or(&upper)
-                .join("var");
-            walk.folder(&look, &fresh, "/var", 0, Of::Fresh)?;
+            // A system that does not run has none.
+            if let Some(booted) = machine.booted() {
+                let fresh = boots::folder(machine.state(), &booted.boot_id).join("var");
+                walk.folder(&look, &fresh, "/var", 0, Of::Fresh)?;
+            }
             out.undeclared = std::mem::take(&mut walk.found);
             for top in ["etc", "var"] {
                 walk.folder(&look, &folder.join(top), &format!("/{top}"), 0, Of::Place)?;
             }
             // They show nowhere.
             for found in &mut walk.found {
-                found.path = format!("/sysroot/elea/state{}", found.path);
+                found.path = format!("{}{}", folder.display(), found.path);
             }
             out.orphaned = std::mem::take(&mut walk.found);
-            for edit in crate::etc::diff(machine)?.edits {
+            let edits = match machine.booted() {
+                Some(_) => crate::etc::diff(machine)?.edits,
+                None => Vec::new(),
+            };
+            for edit in edits {
                 let path = format!("/etc/{}", elea_etc::text(&edit.path));
                 out.undeclared.push(Found {
                     size: size(Path::new(&path))?,
@@ -139,7 +150,7 @@ pub fn list(machine: &Machine) -> Result<List, Error> {
             let place = folder.join("etc");
             if place.is_dir() {
                 out.orphaned.push(Found {
-                    path: "/sysroot/elea/state/etc".into(),
+                    path: place.display().to_string(),
                     size: size(&place)?,
                     why: "from an ephemeral release",
                 });
@@ -169,10 +180,9 @@ struct Look<'a> {
     users: BTreeSet<u32>,
 }
 
-/// The numbers of all accounts; none if they cannot be read.
-fn users() -> BTreeSet<u32> {
-    let text = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let ids = text
+/// The numbers of all accounts.
+fn users(passwd: &str) -> BTreeSet<u32> {
+    let ids = passwd
         .lines()
         .filter_map(|line| line.split(':').nth(2)?.parse().ok());
     ids.collect()

@@ -1,7 +1,7 @@
 //! `elea state reset`.
 
 use crate::context::Context;
-use crate::failure::{Code, Outcome};
+use crate::failure::{Code, Failure, Outcome};
 use crate::options::Restart;
 use crate::text::{self, Lines as _};
 use elea_host::state::reset::{self, Options, Planned};
@@ -34,6 +34,11 @@ enum Keep {
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let machine = context.machine("elea state reset")?;
+    if args.restart.reboot && machine.booted().is_none() {
+        let text = "`--reboot` is of the machine that runs, and `--root` names another";
+        return Err(Failure::new(Code::Usage, text)
+            .hint("leave it out: the next boot of that system does the reset"));
+    }
     if args.cancel {
         reset::cancel(&machine)?;
         context.say("the next boot changes nothing");

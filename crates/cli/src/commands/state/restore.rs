@@ -7,7 +7,7 @@ use crate::text;
 use elea_host::Machine;
 use elea_host::state::restore::{self, Restored};
 use elea_host::state::snapshot::About;
-use elea_host::state::{Kept, Systemd, declared};
+use elea_host::state::{Kept, declared, services};
 
 /// Make what is declared what it was in a snapshot, after a snapshot of what it is
 #[derive(Debug, clap::Args)]
@@ -43,12 +43,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         args.number
     ))?;
     // What was cut short comes first: it would be the snapshot of what is there.
-    restore::resume(&kept, &Systemd)?;
+    let services = services(&machine);
+    restore::resume(&kept, services)?;
     let about = About {
         reason: format!("before snapshot {} was restored", args.number),
         ..about(&machine, "elea state restore")
     };
-    let done = restore::restore(&kept, args.number, &args.paths, about, &Systemd)?;
+    let done = restore::restore(&kept, args.number, &args.paths, about, services)?;
     context.show(&done, lines)
 }
 

@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
 use elea_host::state::snapshot::{self, About, Entry, Snapshot};
-use elea_host::state::{Kept, Nobody, Services, Systemd, declared};
+use elea_host::state::{Kept, Nobody, Services, declared, services};
 use serde::Serialize;
 
 /// Copy what is declared, while the services that write it are stopped
@@ -69,7 +69,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             .collect(),
         ..super::restore::about(&machine, "elea state snapshot")
     };
-    let services: &dyn Services = if args.live { &Nobody } else { &Systemd };
+    let services: &dyn Services = match args.live {
+        true => &Nobody,
+        false => services(&machine),
+    };
     let made = snapshot::take(&kept, &args.paths, about, services)?;
     context.show(&made, |made: &Snapshot| {
         let paths = made.entries.iter().map(|entry| entry.path.as_str());
