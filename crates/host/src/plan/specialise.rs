@@ -1,5 +1,6 @@
 //! Specialisations: generations that stand in the boot menu beside another one, to be picked by hand.
 
+use super::stage::staging;
 use super::{Plan, Step, record};
 use crate::view::View;
 use elea_formats::bls::Owner;
@@ -44,8 +45,7 @@ pub fn specialise(view: &View, of: u64, wanted: &[Generation], booted: Option<u6
         }
     }
     for one in wanted.iter().filter(|one| same(one).is_none()) {
-        let (number, identity) = (one.number, one.identity());
-        if view.refused(&identity).is_some() {
+        if view.refused(&one.identity()).is_some() {
             continue;
         }
         let older = there
@@ -55,22 +55,9 @@ pub fn specialise(view: &View, of: u64, wanted: &[Generation], booted: Option<u6
         let replaces = older
             .filter(|n| named(*n) == name_of(one).as_deref())
             .collect();
-        first.push(Step::Manifest {
-            generation: Box::new(one.clone()),
-        });
-        first.extend(one.payloads().map(|payload| Step::Payload {
-            payload: payload.clone(),
-        }));
-        first.push(record(Event::Staging {
-            number,
-            image: one.image,
-            identity,
-            version: one.version.clone(),
-            from: None,
-            replaces,
-        }));
+        first.extend(staging(one, replaces));
         entries.set_generation(one, true);
-        last.push(record(Event::Armed { number }));
+        last.push(record(Event::Armed { number: one.number }));
     }
     let what = format!("the specialisations of generation {of}");
     if first.is_empty() {

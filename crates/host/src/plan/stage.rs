@@ -34,20 +34,7 @@ pub fn stage(
     if !entries.own.contains_key(&Owner::Rescue) {
         entries.set_rescue(generation);
     }
-    let mut steps = vec![Step::Manifest {
-        generation: Box::new(generation.clone()),
-    }];
-    steps.extend(generation.payloads().map(|payload| Step::Payload {
-        payload: payload.clone(),
-    }));
-    steps.push(record(Event::Staging {
-        number,
-        image: generation.image,
-        identity,
-        version: generation.version.clone(),
-        from: generation.from,
-        replaces,
-    }));
+    let mut steps = staging(generation, replaces);
     steps.push(Step::Entries { entries });
     steps.push(record(Event::Armed { number }));
     let mut plan = Plan::new(
@@ -58,12 +45,33 @@ pub fn stage(
     Ok(plan)
 }
 
+/// What is made durable before the entry of a generation may name it, in this order.
+pub(super) fn staging(generation: &Generation, replaces: Vec<u64>) -> Vec<Step> {
+    let mut steps = vec![manifest(generation)];
+    steps.extend(generation.payloads().map(|payload| Step::Payload {
+        payload: payload.clone(),
+    }));
+    steps.push(record(Event::Staging {
+        number: generation.number,
+        image: generation.image,
+        identity: generation.identity(),
+        version: generation.version.clone(),
+        from: generation.from,
+        replaces,
+    }));
+    steps
+}
+
+fn manifest(generation: &Generation) -> Step {
+    Step::Manifest {
+        generation: Box::new(generation.clone()),
+    }
+}
+
 /// Writes a generation's manifest and nothing else: its `/etc` can be made, and it boots only once it is staged.
 pub fn reserve(generation: &Generation) -> Plan {
-    let step = Step::Manifest {
-        generation: Box::new(generation.clone()),
-    };
-    let mut plan = Plan::new(format!("make generation {}", generation.number), vec![step]);
+    let what = format!("make generation {}", generation.number);
+    let mut plan = Plan::new(what, vec![manifest(generation)]);
     plan.number = Some(generation.number);
     plan
 }
