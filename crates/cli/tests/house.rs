@@ -22,7 +22,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("initrd", &["etc", "formats", "sys"]),
         ("store", &["formats", "sys"]),
         ("net", &["formats", "store", "sys"]),
-        ("compose", &["formats", "net", "store", "sys"]),
+        ("compose", &["etc", "formats", "net", "store", "sys"]),
         ("host", &["etc", "formats", "net", "store", "sys"]),
     ])
 }

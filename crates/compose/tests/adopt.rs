@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
-use elea_compose::config::adopt::{self, Adoption, Found, Local, Owned};
+use elea_compose::config::adopt::{self, Adoption};
 use elea_compose::config::{self, Content};
+use elea_etc::{Found, Local, Owned};
 use elea_sys::root::Root;
 use std::fs;
 use std::path::PathBuf;

@@ -13,6 +13,7 @@ mod compare;
 mod edits;
 mod entry;
 mod late;
+mod local;
 mod owner;
 mod plan;
 
@@ -20,6 +21,7 @@ pub use apply::apply;
 pub use compare::{Difference, differences};
 pub use edits::{Change, Edit, edits, text};
 pub use late::{Seen, late, seen};
+pub use local::{Found, Local, Owned, locals};
 pub use plan::{Plan, Report, plan};
 
 use elea_sys::PathError;

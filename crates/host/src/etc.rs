@@ -1,10 +1,8 @@
 //! The machine's edits of `/etc`: `elea etc diff`, `elea etc adopt`, `elea etc reset`.
 
-pub mod local;
-
 use crate::error::Error;
 use crate::machine::Machine;
-use elea_etc::{Change, Edit, Report, Sides};
+use elea_etc::{Change, Edit, Local, Report, Sides};
 use elea_formats::booted::Etc;
 use elea_formats::state::{State, is_in};
 use elea_sys::At as _;
@@ -78,6 +76,32 @@ pub fn diff(machine: &Machine) -> Result<EtcDiff, Error> {
         machine: own,
         report: report(&machine.generation(number)),
     })
+}
+
+/// The edits of the running generation at or below these paths (all, if there are none), with what stands there. Files
+/// are read up to `largest` bytes.
+pub fn locals(machine: &Machine, paths: &[String], largest: u64) -> Result<Vec<Local>, Error> {
+    let diff = diff(machine)?;
+    let chosen: Vec<Edit> = if paths.is_empty() {
+        diff.edits
+    } else {
+        // Who names the machine's own files is told why they are not taken.
+        let mut all = diff.edits;
+        all.extend(diff.machine);
+        let mut chosen = Vec::new();
+        for path in paths {
+            let found = below(&all, path);
+            if found.is_empty() {
+                return Err(Error::NoEdit(wanted(path).to_owned()));
+            }
+            chosen.extend(found.into_iter().cloned());
+        }
+        chosen.sort_by(|a, b| a.path.cmp(&b.path));
+        chosen.dedup();
+        chosen
+    };
+    let etc = Root::open(Path::new("/etc"))?;
+    Ok(elea_etc::locals(&etc, &chosen, largest)?)
 }
 
 /// The edits without the places at which the initrd shows what is kept, and the folders that it made for them.

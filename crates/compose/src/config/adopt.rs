@@ -10,6 +10,7 @@ mod units;
 mod write;
 
 use super::{Config, Findings, Setting};
+use elea_etc::{Found, Local, Owned};
 use elea_sys::PathError;
 use elea_sys::root::Root;
 use serde::Serialize;
@@ -20,43 +21,6 @@ use std::path::{Path, PathBuf};
 pub const SCHEMA: &str = "elea.etc-adopt/1";
 /// A file of `/etc` that is taken is never larger, in bytes.
 pub const LARGEST: u64 = 16 << 20;
-
-/// What a machine has at a path of `/etc` and its image has not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// The absolute path.
-    pub path: String,
-    /// What stands there.
-    pub found: Found,
-    /// Whether the image has nothing there.
-    pub is_new: bool,
-}
-
-/// What stands there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// A file.
-    File(Vec<u8>, Owned),
-    /// A symbolic link to this target.
-    Link(String),
-    /// A folder.
-    Folder(Owned),
-    /// Nothing: the image's is removed.
-    Gone,
-    /// What a config cannot say, in words.
-    Other(String),
-}
-
-/// Mode, owner and group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
-    /// The permission bits.
-    pub mode: u32,
-    /// The user's name, or its number.
-    pub owner: String,
-    /// The group's name, or its number.
-    pub group: String,
-}
 
 /// What is written, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

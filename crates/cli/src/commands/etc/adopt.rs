@@ -5,7 +5,7 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::options;
 use crate::text::Lines as _;
 use elea_compose::config::adopt::{self, AdoptError, Adoption, LARGEST};
-use elea_host::etc::local::{self, locals};
+use elea_host::etc::locals;
 use elea_sys::root::Root;
 use std::path::PathBuf;
 
@@ -29,7 +29,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let config = context.config(&args.config)?;
     let machine = context.machine("elea etc adopt")?;
     let edits = locals(&machine, &args.paths, LARGEST)?;
-    let edits: Vec<adopt::Local> = edits.into_iter().map(plain).collect();
     let image = Root::open(machine.lower()?)?;
     let failed = |error: AdoptError| match error {
         AdoptError::Wrong(errors) => context.config_errors(&errors),
@@ -48,25 +47,6 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     // What was asked for by name and is not in the config is a failure.
     let asked = !args.paths.is_empty() && !done.refused.is_empty();
     Ok(if asked { Code::Failed } else { Code::Done })
-}
-
-fn plain(edit: local::Local) -> adopt::Local {
-    let owned = |owned: local::Owned| adopt::Owned {
-        mode: owned.mode,
-        owner: owned.owner,
-        group: owned.group,
-    };
-    adopt::Local {
-        path: edit.path,
-        is_new: edit.is_new,
-        found: match edit.found {
-            local::Found::File(bytes, of) => adopt::Found::File(bytes, owned(of)),
-            local::Found::Link(target) => adopt::Found::Link(target),
-            local::Found::Folder(of) => adopt::Found::Folder(owned(of)),
-            local::Found::Gone => adopt::Found::Gone,
-            local::Found::Other(what) => adopt::Found::Other(what),
-        },
-    }
 }
 
 fn lines(done: &Adoption) -> String {

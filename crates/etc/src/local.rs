@@ -1,9 +1,7 @@
 //! What stands at the places of local edits, as a config can say it.
 
-use super::diff;
-use crate::error::Error;
-use crate::machine::Machine;
-use elea_etc::{Change, Edit};
+use crate::edits::text;
+use crate::{Change, Edit};
 use elea_sys::root::Root;
 use elea_sys::{At as _, PathError};
 use rustix::fs::FileType;
@@ -54,36 +52,15 @@ pub struct Owned {
     pub group: String,
 }
 
-/// The edits of the running generation at or below these paths (all, if there are none), with what stands there. Files
-/// are read up to `largest` bytes.
-pub fn locals(machine: &Machine, paths: &[String], largest: u64) -> Result<Vec<Local>, Error> {
-    let diff = diff(machine)?;
-    let chosen: Vec<Edit> = if paths.is_empty() {
-        diff.edits
-    } else {
-        // Who names the machine's own files is told why they are not taken.
-        let mut all = diff.edits;
-        all.extend(diff.machine);
-        let mut chosen = Vec::new();
-        for path in paths {
-            let found = super::below(&all, path);
-            if found.is_empty() {
-                return Err(Error::NoEdit(super::wanted(path).to_owned()));
-            }
-            chosen.extend(found.into_iter().cloned());
-        }
-        chosen.sort_by(|a, b| a.path.cmp(&b.path));
-        chosen.dedup();
-        chosen
-    };
-    let root = Root::open(Path::new("/etc"))?;
+/// What stands at these edits in `etc`, whose accounts give the names. Files are read up to `largest` bytes.
+pub fn locals(etc: &Root, edits: &[Edit], largest: u64) -> Result<Vec<Local>, PathError> {
     let names = Names {
-        users: names(&root, "passwd")?,
-        groups: names(&root, "group")?,
+        users: names(etc, "passwd")?,
+        groups: names(etc, "group")?,
     };
-    chosen
+    edits
         .iter()
-        .map(|edit| local(&root, edit, &names, largest))
+        .map(|edit| local(etc, edit, &names, largest))
         .collect()
 }
 
@@ -107,7 +84,7 @@ fn names(root: &Root, file: &str) -> Result<BTreeMap<u32, String>, PathError> {
     Ok(out)
 }
 
-fn local(root: &Root, edit: &Edit, names: &Names, largest: u64) -> Result<Local, Error> {
+fn local(root: &Root, edit: &Edit, names: &Names, largest: u64) -> Result<Local, PathError> {
     let relative = Path::new(OsStr::from_bytes(&edit.path));
     let found = if edit.change == Change::Deleted {
         Found::Gone
@@ -117,13 +94,13 @@ fn local(root: &Root, edit: &Edit, names: &Names, largest: u64) -> Result<Local,
         stands(root, relative, names, largest)?
     };
     Ok(Local {
-        path: format!("/etc/{}", elea_etc::text(&edit.path)),
+        path: format!("/etc/{}", text(&edit.path)),
         found,
         is_new: edit.change == Change::Added,
     })
 }
 
-fn stands(root: &Root, path: &Path, names: &Names, largest: u64) -> Result<Found, Error> {
+fn stands(root: &Root, path: &Path, names: &Names, largest: u64) -> Result<Found, PathError> {
     let kind = match root.kind(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Gone),
         kind => kind?,
