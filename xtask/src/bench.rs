@@ -5,6 +5,7 @@ mod build;
 mod config;
 mod import;
 mod layers;
+mod live;
 mod measure;
 mod peer;
 mod plain;
@@ -24,8 +25,8 @@ use std::path::PathBuf;
 const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 
 /// What can be measured alone, in the order of the document.
-const PARTS: [&str; 7] = [
-    "import", "build", "config", "fetch", "layers", "boot", "sizes",
+const PARTS: [&str; 8] = [
+    "import", "build", "config", "live", "fetch", "layers", "boot", "sizes",
 ];
 
 /// The part that has a document of its own.
@@ -141,6 +142,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     if options.wants("config") {
         talk::headline("reading a large config");
         keep("config", &config::reads(&works, rounds)?)?;
+    }
+    if options.wants("live") {
+        talk::headline("the plan of a live switch");
+        keep("live", &live::plans(&folder, rounds)?)?;
     }
     if options.wants("fetch") {
         talk::headline("bytes fetched");
