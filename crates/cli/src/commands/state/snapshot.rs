@@ -69,9 +69,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             .collect(),
         ..super::restore::about(&machine, "elea state snapshot")
     };
-    let services: &dyn Services = match args.live {
-        true => &Nobody,
-        false => services(&machine),
+    let services = if args.live {
+        &Nobody as &dyn Services
+    } else {
+        services(&machine)
     };
     let made = snapshot::take(&kept, &args.paths, about, services)?;
     context.show(&made, |made: &Snapshot| {
