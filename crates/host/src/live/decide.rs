@@ -64,6 +64,7 @@ pub fn plan_units(
         new,
         live,
         replaced,
+        stop_with: BTreeMap::new(),
         done: BTreeMap::new(),
     };
     let mut changed = Vec::new();
@@ -75,6 +76,12 @@ pub fn plan_units(
         let ours = Units::owns(&active.fragment);
         if ours && !matches!(name.kind(), Kind::Device | Kind::Scope) {
             plan.look_at(name, &mut changed)?;
+        }
+    }
+    for (name, _) in live.running() {
+        for stopped in old.stops_with(name) {
+            let names = plan.stop_with.entry(stopped).or_default();
+            names.insert(name.to_owned());
         }
     }
     for change in changed {
@@ -111,6 +118,8 @@ struct Decisions<'a> {
     new: &'a Units,
     live: &'a Live,
     replaced: &'a BTreeMap<String, String>,
+    /// The running units that stop with a unit, one step far.
+    stop_with: BTreeMap<String, BTreeSet<String>>,
     done: BTreeMap<(Verb, String), (String, Need)>,
 }
 
@@ -292,7 +301,7 @@ impl Decisions<'_> {
                     self.unset(verb, &unit);
                 }
                 let old = self.old.unit(&unit);
-                self.removed(&name, old.as_ref(), "it is not enabled any more");
+                self.removed(&name, old.as_deref(), "it is not enabled any more");
             }
         }
     }
@@ -305,7 +314,7 @@ impl Decisions<'_> {
             let dependents = self.stopped_with(&unit);
             let kept = dependents.iter().find_map(|dependent| {
                 let name = Name::parse(dependent).ok()?;
-                let (needs, _) = self.protected(&name, self.old.unit(dependent).as_ref())?;
+                let (needs, _) = self.protected(&name, self.old.unit(dependent).as_deref())?;
                 Some((dependent.clone(), needs))
             });
             if let Some((dependent, needs)) = kept {
@@ -347,13 +356,9 @@ impl Decisions<'_> {
         let mut found = BTreeSet::new();
         let mut open = vec![unit.to_owned()];
         while let Some(stopped) = open.pop() {
-            for (name, _) in self.live.running() {
-                if name != unit
-                    && !found.contains(name)
-                    && self.old.stops_with(name).contains(&stopped)
-                {
-                    found.insert(name.to_owned());
-                    open.push(name.to_owned());
+            for name in self.stop_with.get(&stopped).into_iter().flatten() {
+                if name != unit && found.insert(name.clone()) {
+                    open.push(name.clone());
                 }
             }
         }

@@ -2,7 +2,9 @@
 
 use super::files::{Entry, FOLDERS, Files, canonical};
 use elea_formats::unit::{Error, Kind, Name, Unit};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// The longest chain of links that is followed.
 const MAX_LINKS: usize = 8;
@@ -13,6 +15,8 @@ pub struct Units {
     files: Files,
     /// Other names of units: alias → the name it stands for.
     aliases: BTreeMap<String, String>,
+    /// Units that were read, by name: a plan asks for the same ones again and again.
+    read: RefCell<BTreeMap<String, Option<Rc<Unit>>>>,
 }
 
 /// What a name stands for.
@@ -75,7 +79,11 @@ impl Units {
                 }
             }
         }
-        Self { files, aliases }
+        Self {
+            files,
+            aliases,
+            read: RefCell::default(),
+        }
     }
 
     /// The name under which the manager knows a unit.
@@ -136,11 +144,16 @@ impl Units {
     }
 
     /// A unit, if the name is one's; one that cannot be read is none.
-    pub fn unit(&self, name: &str) -> Option<Unit> {
-        match self.get(name) {
-            Ok(Found::Defined(definition)) => Some(definition.unit),
-            _ => None,
+    pub fn unit(&self, name: &str) -> Option<Rc<Unit>> {
+        if let Some(unit) = self.read.borrow().get(name) {
+            return unit.clone();
         }
+        let unit = match self.get(name) {
+            Ok(Found::Defined(definition)) => Some(Rc::new(definition.unit)),
+            _ => None,
+        };
+        self.read.borrow_mut().insert(name.to_owned(), unit.clone());
+        unit
     }
 
     fn fragment(&self, name: &str) -> Fragment<'_> {

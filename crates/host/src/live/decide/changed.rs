@@ -106,9 +106,9 @@ impl Decisions<'_> {
         services.retain(|service| self.live.runs(service));
         for service in &services {
             let unit = self.new.unit(service).or_else(|| self.old.unit(service));
-            let keeps = unit.as_ref().and_then(refuses);
+            let keeps = unit.as_deref().and_then(refuses);
             let parsed = Name::parse(service).ok();
-            let protected = parsed.and_then(|name| self.protected(&name, unit.as_ref()));
+            let protected = parsed.and_then(|name| self.protected(&name, unit.as_deref()));
             if let Some((needs, why)) = protected {
                 self.skip(
                     socket,
