@@ -86,7 +86,7 @@ pub enum JournalError {
     Disk(#[from] PathError),
     /// Damage that no crash explains.
     #[error(
-        "line {line} of /elea/state/{JOURNAL} is damaged: {why}; `elea rollback` or a reboot gives a known state"
+        "line {line} of /elea/state/{JOURNAL} is damaged: {why}; a reboot gives the configuration that was last kept, and puts the journal away"
     )]
     Damaged {
         /// The line, from 1.
@@ -161,6 +161,11 @@ impl<'a> Journal<'a> {
                     last = common.record;
                 }
                 Err(_) if torn(&text[whole..], line) => break,
+                // Of an earlier boot nothing is left to be done about it.
+                Err(_) if its.as_deref().is_some_and(|its| its != boot) => {
+                    journal.entries.clear();
+                    return Ok(journal);
+                }
                 Err(why) => return Err(JournalError::Damaged { line: at + 1, why }),
             }
             whole += line.len();
@@ -194,6 +199,13 @@ impl<'a> Journal<'a> {
         disk.sync_folder("")?;
         journal.entries.push(entry);
         Ok(journal)
+    }
+
+    /// Puts one away whose first line, which names its boot, cannot be read: at the beginning of a boot, when none is of
+    /// this one.
+    pub(super) fn put_away(disk: &dyn Disk) -> Result<(), PathError> {
+        disk.rename(JOURNAL, BEFORE)?;
+        disk.sync_folder("live")
     }
 
     fn replace(&self, text: &[u8]) -> Result<(), PathError> {

@@ -611,5 +611,10 @@ pub fn settle(machine: &Machine) -> Result<Option<Ended>, Error> {
 /// The same at the beginning of a boot.
 pub fn close(machine: &Machine) -> Result<Option<Ended>, Error> {
     let _claimed = machine.claim_only(Duration::ZERO)?;
+    let disk = disk(machine);
+    let boot = machine.booted().map_or("", |booted| &booted.boot_id);
+    if let Err(JournalError::Damaged { line: 1, .. }) = Journal::load(&disk, boot) {
+        Journal::put_away(&disk)?;
+    }
     settle(machine)
 }

@@ -440,4 +440,16 @@ fn members_that_are_not_known_are_ignored_and_other_objects_are_damage() {
         matches!(error, JournalError::Damaged { line: 2, .. }),
         "{error}"
     );
+    // Another boot has nothing to do with it; one that does not say whose it is is put away when a boot begins.
+    let other = Journal::load(&folder, "other").unwrap();
+    assert!(other.state().is_over());
+    let text = written(&folder, &[r#"{"a":1}"#, r#"{"record":"kept"}"#]);
+    let error = Journal::load(&folder, "other").unwrap_err();
+    assert!(
+        matches!(error, JournalError::Damaged { line: 1, .. }),
+        "{error}"
+    );
+    Journal::put_away(&folder).unwrap();
+    assert!(Journal::load(&folder, "other").unwrap().state().is_over());
+    assert_eq!(std::fs::read(dir.path().join(BEFORE)).unwrap(), text);
 }
