@@ -137,9 +137,14 @@ pub(super) fn reload(plan: &HomePlan) -> (Option<String>, Vec<String>) {
         }
     };
     run(&["stop", "--no-block"], &asked.stop);
+    // What failed as it was may run as it is: after a rollback it does. Nothing else that does not run is started.
+    let (failed, _) = look(&asked.changed);
+    let failed: BTreeSet<&str> = failed.iter().map(String::as_str).collect();
+    run(&["reset-failed"], &failed);
     run(&["daemon-reload"], &BTreeSet::new());
     run(&["try-restart", "--no-block"], &asked.changed);
-    run(&["start", "--no-block"], &asked.start);
+    let start = asked.start.union(&failed).copied().collect();
+    run(&["start", "--no-block"], &start);
     let units: BTreeSet<&str> = asked.start.union(&asked.changed).copied().collect();
     let (failed, busy) = settle(&units);
     if !busy.is_empty() {
@@ -170,6 +175,9 @@ fn settle(units: &BTreeSet<&str>) -> (Vec<String>, Vec<String>) {
 
 /// Which of some units failed, and which have a job.
 fn look(units: &BTreeSet<&str>) -> (Vec<String>, Vec<String>) {
+    if units.is_empty() {
+        return (Vec::new(), Vec::new());
+    }
     let shown = Command::new("systemctl")
         .args(["--user", "show", "--property=ActiveState,Job", "--"])
         .args(units)

@@ -85,6 +85,11 @@ fn a_manager_starts_restarts_and_stops_and_failures_are_told() {
     let plan = apply(&folder, vec![good(2000), bad, worse]);
     assert_eq!(plan.failed, ["bad.service", "worse.service"], "{plan:?}");
     assert!(command_of("good.service").ends_with("sleep 2000"));
+    // What failed is mended.
+    let mended = unit("bad.service", "[Service]\nExecStart=sleep 3000");
+    let plan = apply(&folder, vec![good(2000), mended]);
+    assert_eq!(plan.failed, [""; 0], "{plan:?}");
+    assert_eq!(state("bad.service"), "active");
     // Not enabled any more, and gone.
     let mut other = good(2000);
     other.enable = false;
