@@ -15,6 +15,8 @@ pub struct Units {
     files: Files,
     /// Other names of units: alias → the name it stands for.
     aliases: BTreeMap<String, String>,
+    /// The same the other way round, through all links: what a unit is called, too.
+    also: BTreeMap<String, Vec<String>>,
     /// Units that were read, by name: a plan asks for the same ones again and again.
     read: RefCell<BTreeMap<String, Option<Rc<Unit>>>>,
 }
@@ -79,11 +81,19 @@ impl Units {
                 }
             }
         }
-        Self {
+        let mut units = Self {
             files,
             aliases,
+            also: BTreeMap::new(),
             read: RefCell::default(),
+        };
+        let mut also: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for alias in units.aliases.keys() {
+            let names = also.entry(units.canonical(alias).to_owned()).or_default();
+            names.push(alias.clone());
         }
+        units.also = also;
+        units
     }
 
     /// The name under which the manager knows a unit.
@@ -100,8 +110,8 @@ impl Units {
 
     /// Other names of a unit.
     pub fn aliases<'a>(&'a self, name: &str) -> Vec<&'a str> {
-        let aliases = self.aliases.keys().map(String::as_str);
-        aliases.filter(|a| self.canonical(a) == name).collect()
+        let also = self.also.get(name);
+        also.into_iter().flatten().map(String::as_str).collect()
     }
 
     /// Whether a path is one of a unit's file that belongs to a configuration.
@@ -186,10 +196,8 @@ impl Units {
     fn inherits(&self, name: &Name) -> Vec<String> {
         let mut names = name.inherits();
         let kind = names.pop().unwrap_or_default();
-        for alias in self.aliases.keys() {
-            if self.canonical(alias) == name.as_str()
-                && let Ok(alias) = Name::parse(alias)
-            {
+        for alias in self.aliases(name.as_str()) {
+            if let Ok(alias) = Name::parse(alias) {
                 let inherited = alias.inherits();
                 let new = inherited.into_iter().filter(|n| *n != kind);
                 let new: Vec<_> = new.filter(|n| !names.contains(n)).collect();
@@ -240,8 +248,9 @@ impl Units {
             return BTreeSet::new();
         };
         let mut by_name: BTreeMap<&str, bool> = BTreeMap::new();
+        let names = self.inherits(&parsed);
         for folder in FOLDERS {
-            for name in self.inherits(&parsed) {
+            for name in &names {
                 for (link, entry) in self.files.list(&format!("{folder}/{name}.{kind}")) {
                     let masked = *entry == Entry::Link("/dev/null".into());
                     by_name.entry(link).or_insert(masked);
