@@ -1,9 +1,8 @@
 //! The programs of this repository, built for use.
 
 use crate::{Result, show, workspace};
-use elea_testkit::{Error, run};
-use std::fs;
-use std::path::{Path, PathBuf};
+use elea_testkit::run;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Where the programs are.
@@ -20,21 +19,15 @@ impl Programs {
     pub(crate) fn identity(&self) -> Result<String> {
         run(Command::new("sha256sum").args([&self.elea, &self.initrd]))
     }
-
-    /// Puts both into one folder, as [`READY`] wants them.
-    pub(crate) fn together(&self, folder: &Path) -> Result<PathBuf> {
-        let fail = |e| Error::other(format!("cannot write {}: {e}", folder.display()));
-        fs::create_dir_all(folder).map_err(fail)?;
-        fs::copy(&self.elea, folder.join("elea")).map_err(fail)?;
-        fs::copy(&self.initrd, folder.join("elea-initrd")).map_err(fail)?;
-        Ok(folder.to_owned())
-    }
 }
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A folder with both, ready: nothing is built then.
 pub(crate) const READY: &str = "ELEA_PROGRAMS";
+
+/// Names another profile than `release`, with its folder.
+pub(crate) const PROFILE: &str = "ELEA_PROFILE";
 
 /// Builds both; quick where nothing changed.
 pub(crate) fn build() -> Result<Programs> {
@@ -45,17 +38,19 @@ pub(crate) fn build() -> Result<Programs> {
         });
     }
     let target = target_folder();
-    show(cargo().args(["build", "--release", "--quiet", "-p", "elea-cli"]))?;
+    let profile = std::env::var(PROFILE).unwrap_or_else(|_| "release".into());
+    let build = ["build", "--quiet", "--profile", &profile];
+    show(cargo().args(build).args(["-p", "elea-cli"]))?;
     // Process 1 of an initramfs that holds nothing else: no shared libraries there.
     show(
         cargo()
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(["build", "--release", "--quiet", "-p", "elea-initrd"])
-            .args(["--target", TARGET]),
+            .args(build)
+            .args(["-p", "elea-initrd", "--target", TARGET]),
     )?;
     Ok(Programs {
-        elea: target.join("release/elea"),
-        initrd: target.join(TARGET).join("release/elea-initrd"),
+        elea: target.join(&profile).join("elea"),
+        initrd: target.join(TARGET).join(&profile).join("elea-initrd"),
     })
 }
 

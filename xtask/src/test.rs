@@ -5,7 +5,7 @@ use crate::{Result, judges, packages, show, talk, vm, workspace};
 use elea_testkit::{Error, bound};
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
     };
     // It takes longest, so it begins first, with what it installs: linking that and emulating a processor take one core
     // each, and what follows has the other.
-    let demo = machines.then(|| Beside::begin("demo", &["demo"], None));
+    let demo = machines.then(|| Beside::begin("demo", &["demo"]));
     headline("the oracle: the reference reader and writer of images");
     show(cargo().current_dir(workspace().join("oracle")).args([
         "build",
@@ -63,12 +63,11 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
         return Ok(());
     };
     headline("the tests have ended; the demo and scenarios go on");
-    let programs = programs::build()?.together(&target_folder().join("tested"))?;
     let within = BUDGET.saturating_sub(begun.elapsed()).as_secs().to_string();
     let work = target_folder().join("vm").display().to_string();
     let options = ["vm", "--work", &work, "--begin-within", &within];
     let scenarios = [&options[..], &vm::TESTED].concat();
-    let scenarios = Beside::begin("scenarios", &scenarios, Some(&programs))?;
+    let scenarios = Beside::begin("scenarios", &scenarios)?;
     let (status, _) = demo.end("the demo, as it went beside the tests")?;
     if status.success() {
         count.passed += 1;
@@ -94,8 +93,8 @@ struct Beside {
 }
 
 impl Beside {
-    /// Begins a command of this program, with what is tested in this folder if it is there.
-    fn begin(name: &str, words: &[&str], programs: Option<&Path>) -> Result<Self> {
+    /// Begins a command of this program, which builds what is tested.
+    fn begin(name: &str, words: &[&str]) -> Result<Self> {
         let said = target_folder().join(format!("{name}.log"));
         let program = std::env::current_exe();
         let program = program.map_err(|e| Error::other(format!("cannot find xtask: {e}")))?;
@@ -103,7 +102,7 @@ impl Beside {
         let log = File::create(&said).map_err(fail)?;
         // An emulated processor has one thread, and everything waits for it; root alone may put it first.
         let child = bound("nice")
-            .envs(programs.map(|folder| (programs::READY, folder)))
+            .env(programs::PROFILE, "tested")
             .args(["-n", "-10"])
             .arg(program)
             .args(words)
