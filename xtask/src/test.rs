@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that CI runs after the lints.
+//! `cargo xtask test`: everything that CI runs after the formatting, lints included.
 
 use crate::programs::{self, cargo, target_folder};
 use crate::{Result, judges, packages, show, talk, vm, workspace};
@@ -42,9 +42,10 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
         let seconds = begun.elapsed().as_secs();
         talk::headline(&format!("{what} ({seconds} s since the beginning)"));
     };
-    // It takes longest, so it begins first, with what it installs: linking that and emulating a processor take one core
-    // each, and what follows has the other.
+    // It takes longest, so it begins first, with what it installs; what follows has what it leaves of the processors.
     let demo = machines.then(|| Beside::begin("demo", &["demo"]));
+    headline("the lints");
+    lints()?;
     headline("the oracle: the reference reader and writer of images");
     show(cargo().current_dir(workspace().join("oracle")).args([
         "build",
@@ -83,6 +84,25 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
         return Err(Error::other(format!("the scenarios ended with {status}")));
     }
     Ok(())
+}
+
+/// What must not even warn: the code, then its documentation.
+fn lints() -> Result<()> {
+    let lint = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+    ];
+    show(cargo().args(lint).args(["--", "-D", "warnings"]))?;
+    let document = ["doc", "--workspace", "--no-deps", "--locked", "--quiet"];
+    show(
+        cargo()
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .args(document)
+            .arg("--document-private-items"),
+    )
 }
 
 /// A part that goes on beside another one: a guest has one processor, and the machine more. What it says is
