@@ -166,6 +166,19 @@ fn next(trial: &Trial) -> Result<u64> {
     Ok(status["next"].as_u64().unwrap_or(0))
 }
 
+/// Restarts the machine: what was applied last is what boots, and is good.
+fn boots_next(trial: &mut Trial) -> Result<()> {
+    let kept = next(trial)?;
+    trial.mark();
+    let running = trial.guest.reboot_to("1.0", BOOT)?;
+    trial.arrived();
+    trial.check(
+        running.generation == kept,
+        &format!("{running:?} instead of {kept}"),
+    )?;
+    trial.guest.wait_committed(BOOT)
+}
+
 fn apply(stage: &mut Stage, name: &str) -> Result<Told> {
     let mut trial = stage.trial(name, Base::First)?;
     let works = &stage.works;

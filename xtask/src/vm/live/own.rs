@@ -1,6 +1,6 @@
 //! A machine changes its own configuration, by itself.
 
-use super::{config, look, next};
+use super::{boots_next, config, look};
 use crate::Result;
 use crate::guest::BOOT;
 use crate::vm::stage::{Base, Stage, Told, Trial};
@@ -102,15 +102,7 @@ pub(super) fn own(stage: &mut Stage, name: &str) -> Result<Told> {
         "elea apply b.toml --locked",
     )?;
 
-    let kept = next(&trial)?;
-    trial.mark();
-    let running = trial.guest.reboot_to("1.0", BOOT)?;
-    trial.arrived();
-    trial.check(
-        running.generation == kept,
-        &format!("{running:?} instead of {kept}"),
-    )?;
-    trial.guest.wait_committed(BOOT)?;
+    boots_next(&mut trial)?;
     let end = trial.guest.ask("cat /etc/hello.conf /run/watch.conf")?;
     trial.check(end == "b\nb\n", &format!("after the restart: {end}"))?;
     trial.told(

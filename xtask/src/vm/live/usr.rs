@@ -1,6 +1,6 @@
 //! A package is usable without a restart: `elea apply --live-usr`.
 
-use super::{BAD, look, must, next, publish};
+use super::{BAD, boots_next, look, must, publish};
 use crate::Result;
 use crate::guest::BOOT;
 use crate::vm::stage::{Base, Stage, Told, Trial};
@@ -90,15 +90,7 @@ pub(super) fn live_usr(stage: &mut Stage, name: &str) -> Result<Told> {
     must(&trial, &third, "--live-usr", 0)?;
     has_tree(&trial, true)?;
     has_modules(&trial)?;
-    let kept = next(&trial)?;
-    trial.mark();
-    let running = trial.guest.reboot_to("1.0", BOOT)?;
-    trial.arrived();
-    trial.check(
-        running.generation == kept,
-        &format!("{running:?} instead of {kept}"),
-    )?;
-    trial.guest.wait_committed(BOOT)?;
+    boots_next(&mut trial)?;
     let ran = trial.guest.run("tree --version")?;
     trial.check(ran.ok(), "the package is not there after the restart")?;
     let mounts = trial.guest.ask("grep -c ' /usr ' /proc/mounts || true")?;
