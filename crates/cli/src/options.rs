@@ -148,6 +148,7 @@ impl Inputs {
                 Some(names) => lock::Update::Only(names.to_vec()),
             },
             fresh: false,
+            clock_ahead: std::time::Duration::ZERO,
             elea: given(&self.elea, places::this_program)?,
             initrd: given(&self.initrd, places::initrd_program)?,
         })

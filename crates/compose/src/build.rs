@@ -10,7 +10,7 @@ use crate::finish::{self, clean, times};
 use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package, Staged};
 use crate::overlay;
-use crate::program;
+use crate::program::{self, Clock};
 use crate::ramdisk;
 use crate::source;
 use crate::steps::{Kept, Kind, Steps};
@@ -125,7 +125,8 @@ pub fn build(
     let manifest = store.seal(tree, Form::Os1, &origin)?;
     progress.finish();
     // A file that changed meanwhile may be in the image or not.
-    if Known::of(config, lock, options)? == known
+    if options.clock_ahead.is_zero()
+        && Known::of(config, lock, options)? == known
         && let Some(known) = Known::of(config, &new_lock, options)?
     {
         known.note(&manifest.image)?;
@@ -171,6 +172,7 @@ impl Build<'_> {
         let steps = Steps {
             store: self.store,
             fresh: self.options.fresh,
+            keeps: self.options.clock_ahead.is_zero(),
             source: Path::new(source::HERE),
         };
         let stages = self.lock.staged();
@@ -243,7 +245,7 @@ impl Build<'_> {
         let room = bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
         let mut nodes = match below {
             None => ramdisk::inside(&work.join("tree"), room, || {
-                bootstrap::tree(work, packages, *epoch, self.log, self.progress)?;
+                bootstrap::tree(work, packages, self.clock(*epoch), self.log, self.progress)?;
                 Ok(self.store.import_dir(&work.join("tree"), self.progress)?)
             })?,
             Some(below) => self.add(work, packages, *epoch, below)?,
@@ -256,6 +258,13 @@ impl Build<'_> {
         Ok(nodes)
     }
 
+    fn clock(&self, epoch: i64) -> Clock {
+        Clock {
+            epoch,
+            ahead: self.options.clock_ahead,
+        }
+    }
+
     /// Adds packages to a kept tree.
     fn add(
         &self,
@@ -264,7 +273,7 @@ impl Build<'_> {
         epoch: i64,
         below: &Kept,
     ) -> Result<Nodes, Error> {
-        let install = || stage::install(work, packages, epoch, self.log, self.progress);
+        let install = || stage::install(work, packages, self.clock(epoch), self.log, self.progress);
         match overlay::changed(self.store, below, work, install, self.progress)? {
             Ok(nodes) => return Ok(nodes),
             Err(why) => {

@@ -181,6 +181,7 @@ mod tests {
                 locked: true,
                 update: lock::Update::Keep,
                 fresh: false,
+                clock_ahead: std::time::Duration::ZERO,
                 elea: at("elea"),
                 initrd: at("initrd"),
             };

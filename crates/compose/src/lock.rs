@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The value of `schema`.
 pub const SCHEMA: &str = "elea.lock/1";
@@ -118,6 +119,9 @@ pub struct Options {
     pub update: Update,
     /// Whether packages are unpacked and configured anew, though a tree of them is kept.
     pub fresh: bool,
+    /// By how much later the time is that programs of packages see than the machine's. What is made at another time is
+    /// not kept for later builds.
+    pub clock_ahead: Duration,
     /// The program `elea` that goes into the image.
     pub elea: PathBuf,
     /// The static program `elea-initrd` that becomes the initrd.

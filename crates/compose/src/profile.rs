@@ -11,6 +11,7 @@ use crate::debian;
 use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
 use crate::lock::{self, Asked, Error, Lock, Options, Package};
+use crate::program::Clock;
 use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::root::Root;
@@ -146,7 +147,11 @@ pub fn make(
         cache.fill(&packages, archives, options.locked, &log, progress)?;
         progress.start("prepare packages", None, Unit::Items);
         bootstrap::repository(&work.join("packages"), &packages, &cache, &log, progress)?;
-        bootstrap::tree(work, &packages, lock.epoch, &log, progress)?;
+        let clock = Clock {
+            epoch: lock.epoch,
+            ahead: options.clock_ahead,
+        };
+        bootstrap::tree(work, &packages, clock, &log, progress)?;
         let (from, to) = (work.join("tree"), folder.join("tree"));
         fs::rename(&from, &to).at("rename into place", &to)?;
     }

@@ -2,7 +2,7 @@
 
 mod sandbox;
 
-pub(crate) use sandbox::Sandbox;
+pub(crate) use sandbox::{Clock, Sandbox};
 
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};

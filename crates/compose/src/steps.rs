@@ -57,6 +57,8 @@ pub(crate) struct Steps<'s> {
     pub(crate) store: &'s Store,
     /// Whether everything is made, whatever is kept.
     pub(crate) fresh: bool,
+    /// Whether what is made is kept for later builds.
+    pub(crate) keeps: bool,
     /// What the image of this system was made of: the folder that is in it. Whoever made what runs here can be believed.
     pub(crate) source: &'s Path,
 }
@@ -99,8 +101,11 @@ impl Steps<'_> {
             ..Origin::default()
         };
         let made = self.store.seal(tree, Form::Raw, &origin)?;
-        self.store.set_ref(&name, &made.image)?;
-        self.forget(kind, &name)?;
+        // Without a name it stays as long as the lease of this build.
+        if self.keeps {
+            self.store.set_ref(&name, &made.image)?;
+            self.forget(kind, &name)?;
+        }
         Ok(Kept {
             name: short,
             image: made.image,
@@ -255,6 +260,7 @@ mod tests {
         let steps = Steps {
             store: &store,
             fresh: false,
+            keeps: true,
             source: Path::new("/nonexistent"),
         };
         assert_eq!(take(&steps, KIND, "a"), 1);
@@ -271,11 +277,19 @@ mod tests {
             ..steps
         };
         assert_eq!(take(&fresh, newer, "a"), 4);
+        // What is made at another time is not kept.
+        let elsewhere = Steps {
+            keeps: false,
+            ..steps
+        };
+        assert_eq!(take(&elsewhere, KIND, "c"), 5);
+        assert_eq!(take(&elsewhere, KIND, "c"), 6);
+        assert_eq!(take(&steps, newer, "a"), 6);
         // Without its image it is made again.
         for (name, _) in store.refs().unwrap() {
             store.remove_ref(&name).unwrap();
         }
-        assert_eq!(take(&steps, newer, "a"), 5);
+        assert_eq!(take(&steps, newer, "a"), 7);
     }
 
     #[test]
@@ -288,6 +302,7 @@ mod tests {
         let steps = |store| Steps {
             store,
             fresh: false,
+            keeps: true,
             source: &source,
         };
         let input = serde_json::json!("input");

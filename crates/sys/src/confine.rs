@@ -51,26 +51,26 @@ const GIVING: [libc::c_long; 9] = [
 
 /// `AUDIT_ARCH_*` of calls that are looked at; those of other kinds (32 bits) do not exist for the program.
 #[cfg(target_arch = "x86_64")]
-const ARCHITECTURE: u32 = 0xC000_003E;
+pub(crate) const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
-const ARCHITECTURE: u32 = 0xC000_00B7;
+pub(crate) const ARCHITECTURE: u32 = 0xC000_00B7;
 
 /// Where `struct seccomp_data` has the number of the call and its architecture, in bytes.
-const NUMBER: u32 = 0;
-const KIND: u32 = 4;
+pub(crate) const NUMBER: u32 = 0;
+pub(crate) const KIND: u32 = 4;
 /// Numbers from here on are those of x32.
 const X32: u32 = 0x4000_0000;
 
-const LOAD: u16 = 0x20;
-const EQUAL: u16 = 0x15;
+pub(crate) const LOAD: u16 = 0x20;
+pub(crate) const EQUAL: u16 = 0x15;
 const AT_LEAST: u16 = 0x35;
-const RETURN: u16 = 0x06;
+pub(crate) const RETURN: u16 = 0x06;
 
 /// Makes calls that reach past name spaces fail for a program and all that it starts, as if the kernel had
 /// none of them (`ENOSYS`). It gets no privileges by any program that it starts, unless the caller is root.
 pub fn refuse_calls(command: &mut Command) {
     let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    install(command, filter(&REFUSED, refuse, refuse));
+    before_start(command, filter(&REFUSED, refuse, refuse));
 }
 
 /// Lets a program, and all that it starts, believe that it gave files and itself to others, while nothing
@@ -78,49 +78,43 @@ pub fn refuse_calls(command: &mut Command) {
 pub fn pretend_owners(command: &mut Command) {
     // No error is success.
     let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-    install(command, filter(&GIVING, libc::SECCOMP_RET_ERRNO, refuse));
+    before_start(command, filter(&GIVING, libc::SECCOMP_RET_ERRNO, refuse));
 }
 
-fn install(command: &mut Command, filter: Vec<libc::sock_filter>) {
-    let is_root = rustix::process::geteuid().is_root();
-    let install = move || {
-        if !is_root {
-            // SAFETY: a flag of this process is set; no memory is touched. Safe between fork and exec.
-            let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-            if result != 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        let program = libc::sock_fprog {
-            len: u16::try_from(filter.len()).unwrap_or(u16::MAX),
-            filter: filter.as_ptr().cast_mut(),
-        };
-        // SAFETY: `program` names `filter`, which lives as long as this closure; the kernel copies it during the
-        // call. `prctl` is safe to call between fork and exec.
-        let result = unsafe {
-            libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            )
-        };
-        if result == 0 {
-            return Ok(());
-        }
-        Err(io::Error::last_os_error())
-    };
+fn before_start(command: &mut Command, filter: Vec<libc::sock_filter>) {
     // SAFETY: between fork and exec the closure allocates nothing and takes no lock.
-    unsafe { command.pre_exec(install) };
+    unsafe { command.pre_exec(move || install(&filter)) };
+}
+
+/// Sets a filter for this process and all that it starts. Safe between fork and exec.
+pub(crate) fn install(filter: &[libc::sock_filter]) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        // SAFETY: a flag of this process is set; no memory is touched.
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).unwrap_or(u16::MAX),
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: `program` names `filter`, which outlives the call; the kernel copies it.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
 }
 
 /// A filter with an `answer` to these calls, and one to calls of other kinds.
 fn filter(calls: &[libc::c_long], answer: u32, strange: u32) -> Vec<libc::sock_filter> {
-    let step = |code, if_so, if_not, k| libc::sock_filter {
-        code,
-        jt: if_so,
-        jf: if_not,
-        k,
-    };
     let count = u8::try_from(calls.len()).unwrap_or(u8::MAX);
     let mut steps = vec![
         step(LOAD, 0, 0, KIND),
@@ -137,6 +131,16 @@ fn filter(calls: &[libc::c_long], answer: u32, strange: u32) -> Vec<libc::sock_f
     steps.push(step(RETURN, 0, 0, answer));
     steps.push(step(RETURN, 0, 0, strange));
     steps
+}
+
+/// A step of a filter; `if_so` and `if_not` are how many steps are passed over then.
+pub(crate) const fn step(code: u16, if_so: u8, if_not: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code,
+        jt: if_so,
+        jf: if_not,
+        k,
+    }
 }
 
 #[cfg(test)]

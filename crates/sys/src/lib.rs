@@ -3,6 +3,7 @@
 //! This is the only crate with `unsafe` code. It knows nothing of Elea's formats.
 
 pub mod behind;
+pub mod clock;
 pub mod confine;
 pub mod device;
 pub mod disk;

@@ -16,6 +16,7 @@ use elea_store::Store;
 use elea_sys::progress::Progress;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Make an image from a config: packages, files, users, services
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Make everything anew, whatever is kept of earlier builds
     #[arg(long)]
     fresh: bool,
+    /// Let packages' programs see a time so many seconds later, and keep nothing of it for later builds
+    #[arg(long, value_name = "SECONDS", requires = "fresh", hide = true)]
+    clock_ahead: Option<u32>,
     /// Write it out too: disk:FILE, oci:DIR:TAG or tar:FILE
     #[arg(short, long = "output", value_name = "TO")]
     outputs: Vec<Reference>,
@@ -71,6 +75,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let bars = context.bars();
     let mut options = args.inputs.options(context)?;
     options.fresh = args.fresh;
+    options.clock_ahead = Duration::from_secs(args.clock_ahead.unwrap_or(0).into());
     let before = lock::load(&config)?;
     let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {

@@ -3,7 +3,7 @@
 use super::cache::{Cache, stop_if_asked};
 use super::{control, deb};
 use crate::lock::{Error, Package};
-use crate::program;
+use crate::program::{self, Clock};
 use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
@@ -105,11 +105,11 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), Error> {
 }
 
 /// Makes the tree of packages as `tree` in `work`, from a [`repository`] of them that is `packages` there; the programs
-/// in it take `time` for now.
+/// in it are told the time by `clock`.
 pub(crate) fn tree(
     work: &Path,
     packages: &[&Package],
-    time: i64,
+    clock: Clock,
     log: &Path,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -144,7 +144,7 @@ pub(crate) fn tree(
         } else {
             "mkdir -p -m 0755 /mnt/tree\n"
         },
-        time,
+        clock,
     }
     .command(&arguments);
     let database = work.join("tree/var/lib/dpkg/info");

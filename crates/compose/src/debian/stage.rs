@@ -1,7 +1,7 @@
 //! More packages in a tree, by apt and dpkg, without network.
 
 use crate::lock::{Error, Package};
-use crate::program;
+use crate::program::{self, Clock};
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
 use std::ffi::OsStr;
@@ -42,11 +42,11 @@ const INSTALL: &str =
     "apt-get -q --error-on=any update && exec apt-get -q --no-remove install -- \"$@\"";
 
 /// Installs packages in the tree that is `tree` in `work`, from a [`repository`](super::bootstrap::repository) of them
-/// that is `packages` there; their programs take `time` for now.
+/// that is `packages` there; their programs are told the time by `clock`.
 pub(crate) fn install(
     work: &Path,
     packages: &[&Package],
-    time: i64,
+    clock: Clock,
     log: &Path,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
@@ -82,7 +82,7 @@ pub(crate) fn install(
     let command = program::Sandbox {
         work,
         prepare: PREPARE,
-        time,
+        clock,
     }
     .command(&all);
     program::run(command, "apt", log, progress)?;

@@ -30,7 +30,10 @@ pub(super) fn run(
     let command = program::Sandbox {
         work: job.work,
         prepare: PREPARE,
-        time: job.lock.epoch,
+        clock: program::Clock {
+            epoch: job.lock.epoch,
+            ahead: job.options.clock_ahead,
+        },
     }
     .command(&all);
     program::run(command, "util-linux", job.log, job.progress)?;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::program::Sandbox;
+use crate::program::{Clock, Sandbox};
 use crate::{program, written};
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
@@ -7,6 +7,7 @@ use elea_store::Origin;
 use elea_sys::progress::Silent;
 use std::ffi::OsStr;
 use std::process::Command;
+use std::time::Duration;
 
 /// What a kept tree has.
 const OLD: &str = r"
@@ -107,7 +108,10 @@ impl Place {
         let command = Sandbox {
             work,
             prepare: "",
-            time: 17,
+            clock: Clock {
+                epoch: 17,
+                ahead: Duration::ZERO,
+            },
         };
         let command = command.command(&["/bin/sh", "-c", script].map(OsStr::new));
         program::run(command, "util-linux", &work.join("log"), &Silent)?;

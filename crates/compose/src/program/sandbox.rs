@@ -4,6 +4,7 @@ use super::program;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 /// Where programs have no network, no device, no path, process, name, key and clock of the machine, and die with us.
 ///
@@ -19,8 +20,16 @@ pub(crate) struct Sandbox<'a> {
     pub(crate) work: &'a Path,
     /// Lines of shell that run first, as root of the machine: no program of a package may have a part in them.
     pub(crate) prepare: &'a str,
-    /// The time that they take for now, in seconds since 1970.
-    pub(crate) time: i64,
+    pub(crate) clock: Clock,
+}
+
+/// What programs are told of the time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    /// What they are to take for now, in seconds since 1970.
+    pub(crate) epoch: i64,
+    /// By how much later what the kernel tells those that ask it all the same is than the machine's clock.
+    pub(crate) ahead: Duration,
 }
 
 impl Sandbox<'_> {
@@ -47,8 +56,12 @@ impl Sandbox<'_> {
             .args(["/bin/sh", "-c", &script, "sh"])
             .arg(self.work)
             .args(arguments)
-            .env("SOURCE_DATE_EPOCH", self.time.to_string())
+            .env("SOURCE_DATE_EPOCH", self.clock.epoch.to_string())
             .env("TMPDIR", "/tmp");
+        // First: who traces is not in there.
+        if !self.clock.ahead.is_zero() {
+            elea_sys::clock::ahead(&mut command, self.clock.ahead);
+        }
         elea_sys::confine::refuse_calls(&mut command);
         if !is_root {
             elea_sys::confine::pretend_owners(&mut command);

@@ -20,6 +20,8 @@ struct Shown {
     /// What the second build gave.
     again: Digest,
     same: bool,
+    /// By how many seconds the second build's packages saw a later time; 0 where they could not.
+    clock_ahead: u64,
     /// What differs.
     changes: Vec<Change>,
 }
@@ -39,9 +41,13 @@ pub(super) fn run(
     context: &Context,
 ) -> Outcome {
     let name = format!("elea-check:{}", std::process::id());
+    let mut clock_ahead = 0;
     let printed = elsewhere::run(
         &places::this_program()?,
-        |place| words(config, options, place, &name, context),
+        |place| {
+            clock_ahead = place.clock_ahead.as_secs();
+            words(config, options, place, &name, context)
+        },
         options,
         &context.bars(),
     );
@@ -56,6 +62,7 @@ pub(super) fn run(
         image: *image,
         again,
         same: again == *image,
+        clock_ahead,
         changes: if again == *image {
             Vec::new()
         } else {
@@ -64,8 +71,13 @@ pub(super) fn run(
     };
     context.show(&shown, |s| {
         if s.same {
+            let clock = if s.clock_ahead == 0 {
+                " but by the same clock"
+            } else {
+                ""
+            };
             format!(
-                "{}\nbuilt twice, in different circumstances, and no file differs\n",
+                "{}\nbuilt twice, in different circumstances{clock}, and no file differs\n",
                 s.image
             )
         } else {
@@ -101,6 +113,10 @@ fn words(
         words.extend(["--store".into(), absolute(store)]);
     }
     words.extend(["--json", "build", "--locked", "--fresh", "--name", name].map(OsString::from));
+    let seconds = place.clock_ahead.as_secs();
+    if seconds > 0 {
+        words.extend(["--clock-ahead".into(), seconds.to_string().into()]);
+    }
     if let Some(special) = &config.special {
         words.extend(["--specialisation".into(), special.into()]);
     }

@@ -58,6 +58,7 @@ impl<'a> Packages<'a> {
                     Some(names) => lock::Update::Only(names.to_vec()),
                 },
                 fresh: false,
+                clock_ahead: std::time::Duration::ZERO,
                 elea: places::this_program()?,
                 initrd: PathBuf::new(),
             },

@@ -10,6 +10,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Stdio;
 
+const CLOCK: Clock = Clock {
+    epoch: 17,
+    ahead: Duration::ZERO,
+};
+
 /// Whether a sandbox can be tried here.
 fn can_try() -> bool {
     let root = rustix::process::geteuid().is_root();
@@ -36,7 +41,7 @@ fn a_sandbox_has_its_own_place() {
     let command = Sandbox {
         work: &work,
         prepare: "touch /mnt/tree/first\n",
-        time: 17,
+        clock: CLOCK,
     }
     .command(&["/bin/sh", "-c", script].map(OsStr::new));
     let printed = run(command, "util-linux", &dir.path().join("log"), &Silent).unwrap();
@@ -62,6 +67,40 @@ fn a_sandbox_has_its_own_place() {
     assert!(!mounts.contains(&*work.to_string_lossy()), "{mounts}");
 }
 
+/// A package of which a script writes the year into a file, and every program of it sees another one.
+#[test]
+fn a_script_of_a_package_sees_another_time() {
+    if !can_try() {
+        return;
+    }
+    let year = |ahead: Duration| {
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+        let work = dir.path();
+        package(
+            work,
+            "#!/bin/sh\ndate +%Y > /year\nperl -e 'print((gmtime)[5] + 1900)' > /perl\n",
+        );
+        let clock = Clock { ahead, ..CLOCK };
+        let command = Sandbox {
+            work,
+            prepare: SYSTEM,
+            clock,
+        }
+        .command(&INSTALL.map(OsStr::new));
+        run(command, "dpkg", &work.join("log"), &Silent).unwrap();
+        let read = |name: &str| {
+            let text = fs::read_to_string(work.join("tree").join(name)).unwrap();
+            text.trim().parse::<u32>().unwrap()
+        };
+        let year = read("year");
+        assert_eq!(read("perl"), year);
+        year
+    };
+    let here = year(Duration::ZERO);
+    let ahead = year(Duration::from_hours(400 * 24));
+    assert!([1, 2].contains(&(ahead - here)), "{here} {ahead}");
+}
+
 /// Gives up after a time: what is tried ends before it, or never.
 struct Patience(std::time::Instant);
 
@@ -85,7 +124,7 @@ fn without_a_namespace_of_users_it_ends_and_says_so() {
         work: dir.path(),
         // As it does in a chroot, or where a setting forbids it.
         prepare: "unshare() { echo 'unshare: not permitted' >&2; return 1; }\n",
-        time: 17,
+        clock: CLOCK,
     }
     .command(&["/bin/true"].map(OsStr::new));
     let log = dir.path().join("log");
@@ -171,10 +210,19 @@ impl Drop for Bait {
     }
 }
 
+/// Installs it.
+const INSTALL: [&str; 5] = [
+    "dpkg",
+    "--force-depends",
+    "--root=/mnt/tree",
+    "--install",
+    "/mnt/packages/probe.deb",
+];
+
 const PROBE: &str = include_str!("probe.pl");
 
-/// A package whose script runs the probe, and a tree that dpkg can install it in.
-fn package(work: &Path, arguments: &[String]) {
+/// A package with a script, and a tree that dpkg can install it in.
+fn package(work: &Path, script: &str) {
     let (source, packages) = (work.join("probe"), work.join("packages"));
     fs::create_dir_all(source.join("DEBIAN")).unwrap();
     for folder in [
@@ -191,10 +239,6 @@ fn package(work: &Path, arguments: &[String]) {
     let control = "Package: probe\nVersion: 1\nArchitecture: all\nMaintainer: x <x@localhost>\nDescription: x\n";
     fs::write(source.join("DEBIAN/control"), control).unwrap();
     fs::write(source.join("opt-probe.pl"), PROBE).unwrap();
-    let script = format!(
-        "#!/bin/sh\nperl /opt-probe.pl {} > /report 2> /words\n",
-        arguments.join(" ")
-    );
     let postinst = source.join("DEBIAN/postinst");
     fs::write(&postinst, script).unwrap();
     for path in [source.clone(), source.join("DEBIAN"), postinst] {
@@ -255,24 +299,21 @@ fn a_script_of_a_package_finds_no_way_out() {
 
     let work = bait.dir.path().join("work");
     fs::create_dir(&work).unwrap();
-    package(&work, &bait.arguments);
+    let script = format!(
+        "#!/bin/sh\nperl /opt-probe.pl {} > /report 2> /words\n",
+        bait.arguments.join(" ")
+    );
+    package(&work, &script);
     let (name, null) = (
         rustix::system::uname(),
         fs::metadata("/dev/null").unwrap().st_mode(),
     );
-    let words = [
-        "dpkg",
-        "--force-depends",
-        "--root=/mnt/tree",
-        "--install",
-        "/mnt/packages/probe.deb",
-    ];
     let command = Sandbox {
         work: &work,
         prepare: SYSTEM,
-        time: 17,
+        clock: CLOCK,
     }
-    .command(&words.map(OsStr::new));
+    .command(&INSTALL.map(OsStr::new));
     run(command, "dpkg", &work.join("log"), &Silent).unwrap();
     let report = fs::read_to_string(work.join("tree/report")).unwrap();
     let words = fs::read_to_string(work.join("tree/words")).unwrap();

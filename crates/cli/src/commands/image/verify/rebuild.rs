@@ -65,6 +65,7 @@ pub(super) fn run(reference: &Reference, inputs: &Inputs, context: &Context) -> 
         locked: inputs.locked,
         update: Update::Keep,
         fresh: true,
+        clock_ahead: std::time::Duration::ZERO,
         // Those of the image are taken.
         elea: PathBuf::new(),
         initrd: PathBuf::new(),
