@@ -26,7 +26,7 @@ pub(crate) struct Sandbox<'a> {
 /// What programs are told of the time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
-    /// What they are to take for now, in seconds since 1970.
+    /// `SOURCE_DATE_EPOCH`: the present of programs that ask for it, in seconds since 1970.
     pub(crate) epoch: i64,
     /// By how much later what the kernel tells those that ask it all the same is than the machine's clock.
     pub(crate) ahead: Duration,
