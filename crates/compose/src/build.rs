@@ -10,6 +10,7 @@ use crate::finish::{self, clean, times};
 use crate::known::Known;
 use crate::lock::{Error, Lock, Options, Package, Staged};
 use crate::overlay;
+use crate::own::Programs;
 use crate::program::{self, Clock};
 use crate::ramdisk;
 use crate::source;
@@ -95,7 +96,8 @@ pub fn build(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Built, Error> {
-    let known = Known::of(config, lock, options)?;
+    let programs = Programs::of(options)?;
+    let known = Known::of(config, lock, options, &programs)?;
     let image = known.as_ref().filter(|_| !options.fresh);
     if let Some(image) = image.and_then(|known| known.image(store)) {
         return Ok(Built {
@@ -112,6 +114,7 @@ pub fn build(
         lock,
         store,
         options,
+        programs: &programs,
         work: work.path(),
         log: &work.path().join("log"),
         progress,
@@ -126,8 +129,9 @@ pub fn build(
     progress.finish();
     // A file that changed meanwhile may be in the image or not.
     if options.clock_ahead.is_zero()
-        && Known::of(config, lock, options)? == known
-        && let Some(known) = Known::of(config, &new_lock, options)?
+        && programs.are_same()?
+        && Known::of(config, lock, options, &programs)? == known
+        && let Some(known) = Known::of(config, &new_lock, options, &programs)?
     {
         known.note(&manifest.image)?;
     }
@@ -158,6 +162,7 @@ struct Build<'a> {
     lock: &'a Lock,
     store: &'a Store,
     options: &'a Options,
+    programs: &'a Programs,
     work: &'a Path,
     log: &'a Path,
     progress: &'a dyn Progress,
@@ -194,11 +199,11 @@ impl Build<'_> {
         let job = finish::Job {
             config: self.config,
             lock: self.lock,
-            options: self.options,
             store: self.store,
             steps,
             packages: inputs.to_string(),
             parts: RefCell::new(part.into_iter().collect()),
+            programs: self.programs,
             work: self.work,
             log: self.log,
             loader: &loader,

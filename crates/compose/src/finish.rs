@@ -23,7 +23,8 @@ mod units;
 mod var;
 
 use crate::config::Config;
-use crate::lock::{Error, Lock, Options};
+use crate::lock::{Error, Lock};
+use crate::own::Programs;
 use crate::steps::{Part, Steps};
 use elea_store::Store;
 use elea_sys::progress::Progress;
@@ -35,13 +36,14 @@ use tree::Tree;
 pub(crate) struct Job<'a> {
     pub(crate) config: &'a Config,
     pub(crate) lock: &'a Lock,
-    pub(crate) options: &'a Options,
     pub(crate) store: &'a Store,
     pub(crate) steps: Steps<'a>,
     /// The digest of the image of the packages' tree.
     pub(crate) packages: String,
     /// The results of steps that the image is made of, as they come.
     pub(crate) parts: RefCell<Vec<Part>>,
+    /// Elea's own programs.
+    pub(crate) programs: &'a Programs,
     /// A folder for temporary files.
     pub(crate) work: &'a Path,
     pub(crate) log: &'a Path,

@@ -6,6 +6,7 @@
 
 use crate::config::{Config, Content};
 use crate::lock::{self, Error, Lock, Options};
+use crate::own::Programs;
 use crate::render;
 use elea_formats::digest::{Digest, Sha256};
 use elea_store::Store;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Changes when the same inputs give another image.
-const VERSION: &str = "elea.known-build/2";
+const VERSION: &str = "elea.known-build/3";
 /// How many builds are remembered.
 const MOST: usize = 64;
 
@@ -33,17 +34,21 @@ impl Known {
         config: &Config,
         lock: &Lock,
         options: &Options,
+        programs: &Programs,
     ) -> Result<Option<Self>, Error> {
         let Ok(shown) = serde_json::to_string(config) else {
             return Ok(None);
         };
         let mut files = BTreeMap::new();
-        for path in sources(config).chain([options.elea.clone(), options.initrd.clone()]) {
+        for path in sources(config) {
             let content = fs::read(&path).at("read", &path)?;
             let Ok(name) = path.into_os_string().into_string() else {
                 return Ok(None);
             };
             files.insert(name, Sha256::of(&content).to_string());
+        }
+        for program in programs.both() {
+            files.insert(program.place.to_owned(), program.sha256.to_string());
         }
         // A template's text is of the file and of variables, which are no part of what is shown.
         let filled: Vec<&String> = config.templates.values().map(|t| &t.text).collect();
@@ -209,7 +214,8 @@ mod tests {
 
         fn known(&self) -> Known {
             let config = crate::config::load(&self.folder.path().join("c.toml")).unwrap();
-            Known::of(&config, &self.lock, &self.options)
+            let programs = Programs::of(&self.options).unwrap();
+            Known::of(&config, &self.lock, &self.options, &programs)
                 .unwrap()
                 .unwrap()
         }

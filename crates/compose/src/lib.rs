@@ -13,6 +13,7 @@ pub mod initrd;
 mod known;
 pub mod lock;
 mod overlay;
+mod own;
 pub mod preflight;
 pub mod profile;
 mod program;

@@ -4,6 +4,7 @@
 use crate::build::{self, Built};
 use crate::config::{self, Config, Content, File};
 use crate::lock::{self, Error, Lock, Options};
+use crate::own::{ELEA, INITRD, Said};
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::tree::{Content as Node, Tree};
 use elea_store::Store;
@@ -21,11 +22,8 @@ pub(crate) const HERE: &str = "/usr/lib/elea/source";
 /// Names in there.
 const CONFIG: &str = "elea.json";
 const LOCK: &str = "elea.lock";
-const BUILDER: &str = "builder.json";
+pub(crate) const BUILDER: &str = "builder.json";
 const FILES: &str = "files";
-/// The programs of Elea in an image.
-const ELEA: &str = "usr/bin/elea";
-const INITRD: &str = "usr/lib/elea/elea-initrd";
 /// Bounds in bytes: of a config or lock, of one file, of all, and of a program.
 const MAX_TEXT: u64 = 16 << 20;
 const MAX_FILE: u64 = 256 << 20;
@@ -41,20 +39,28 @@ pub struct Builder {
     pub schema: String,
     /// The version of the program that built it.
     pub elea: String,
+    /// What Elea's own programs in the image are, by their paths in it; an older one does not say it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub programs: BTreeMap<String, Said>,
 }
 
 impl Builder {
-    /// This program.
+    /// This program; it has not said yet what the programs of the image are.
     pub fn this() -> Self {
         Self {
             schema: "elea.builder/1".into(),
             elea: env!("CARGO_PKG_VERSION").into(),
+            programs: BTreeMap::new(),
         }
     }
 }
 
 /// The files of [`FOLDER`] by their paths in it.
-pub(crate) fn gather(config: &Config, lock: &Lock) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+pub(crate) fn gather(
+    config: &Config,
+    lock: &Lock,
+    builder: &Builder,
+) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let mut out = BTreeMap::new();
     let mut config = config.clone();
     // One system at a time is built.
@@ -88,7 +94,7 @@ pub(crate) fn gather(config: &Config, lock: &Lock) -> Result<BTreeMap<String, Ve
     {
         system.remove("timezone");
     }
-    let builder = serde_json::to_value(Builder::this()).map_err(cannot)?;
+    let builder = serde_json::to_value(builder).map_err(cannot)?;
     out.insert(CONFIG.into(), format!("{json:#}\n").into_bytes());
     out.insert(BUILDER.into(), format!("{builder:#}\n").into_bytes());
     out.insert(LOCK.into(), lock::encode(lock).into_bytes());

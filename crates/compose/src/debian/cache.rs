@@ -212,7 +212,7 @@ pub(crate) fn stop_if_asked(progress: &dyn Progress) -> Result<(), Error> {
 }
 
 /// The SHA-256 of a file's content.
-fn sha256(path: &Path) -> Result<Sha256, PathError> {
+pub(crate) fn sha256(path: &Path) -> Result<Sha256, PathError> {
     let mut file = File::open(path).at("open", path)?;
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 17];

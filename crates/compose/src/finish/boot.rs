@@ -1,7 +1,7 @@
 //! What a machine boots from the image: kernel, initrd, loader, and the program `elea`.
 
 use super::Job;
-use super::tree::{ROOT, Tree};
+use super::tree::Tree;
 use crate::initrd::{self, Drivers};
 use crate::lock::Error;
 use crate::program;
@@ -9,7 +9,6 @@ use crate::steps::Kind;
 use elea_formats::digest::Sha256;
 use elea_formats::tree::{Content, DirId, Leaf, Meta, Node, Tree as Nodes};
 use elea_formats::version;
-use elea_sys::At as _;
 use elea_sys::root::Root;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,13 +42,8 @@ pub(super) struct Payload {
 
 /// Installs `elea`, and `elea-initrd` for the images that are built on the machine itself.
 pub(super) fn programs(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
-    let programs = [
-        (&job.options.elea, "usr/bin/elea"),
-        (&job.options.initrd, "usr/lib/elea/elea-initrd"),
-    ];
-    for (path, place) in programs {
-        let program = std::fs::read(path).at("read", path)?;
-        tree.put_as(place, &program, 0o755, ROOT)?;
+    for program in job.programs.both() {
+        tree.put_program(job.store, program)?;
     }
     Ok(())
 }
@@ -65,21 +59,20 @@ pub(super) fn payload(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<Payload, Err
     ] {
         tree.copy(&from, &format!("{folder}/{to}"))?;
     }
-    let path = &job.options.initrd;
-    let init = std::fs::read(path).at("read", path)?;
+    let init = &job.programs.initrd;
     let drivers = Drivers {
         usual: job.config.kernel.usual_drivers,
         more: job.config.kernel.drivers.clone(),
     };
     let inputs = serde_json::json!({
         "release": release,
-        "init": Sha256::of(&init).to_string(),
+        "init": init.sha256.to_string(),
         "usual": drivers.usual,
         "more": drivers.more,
         "modules": fingerprint(tree.nodes(), &folder).to_string(),
     });
     let made = job.steps.take(INITRD_STEP, &inputs, || {
-        match initrd::build(job.store, tree.nodes(), &release, &init, &drivers) {
+        match initrd::build(job.store, tree.nodes(), &release, &init.read()?, &drivers) {
             Err(initrd::Error::Missing { names, .. }) => Err(missing(job, &release, names)),
             result => one_file(job, &result?),
         }

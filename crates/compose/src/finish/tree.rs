@@ -4,6 +4,7 @@
 //! the time of the lock.
 
 use crate::lock::Error;
+use crate::own::Program;
 use elea_formats::tree::{Content, DirId, Leaf, Meta, Node, Time, Tree as Nodes};
 use elea_store::{Draft, Store};
 
@@ -209,6 +210,15 @@ impl<'s> Tree<'s> {
             content: self.draft.content(content)?,
         };
         self.place(path, &leaf)
+    }
+
+    /// One of Elea's own programs, where images have it.
+    pub(super) fn put_program(&mut self, store: &Store, program: &Program) -> Result<(), Error> {
+        let leaf = Leaf {
+            meta: self.meta(0o755, ROOT),
+            content: program.content(store, &self.draft)?,
+        };
+        self.place(program.place, &leaf)
     }
 
     /// A file of root's that all may read, of a content that the store has.

@@ -118,7 +118,7 @@ fn what_an_image_brings_is_the_same_again_when_it_is_built_from_that() {
     let dir = tempfile::tempdir().unwrap();
     let config = written(dir.path());
     let lock = lock(&config);
-    let gathered = gather(&config, &lock).unwrap();
+    let gathered = gather(&config, &lock, &Builder::this()).unwrap();
     let text = String::from_utf8_lossy(&gathered[super::CONFIG]);
     assert!(!text.contains(&*dir.path().to_string_lossy()), "{text}");
     let contents: Vec<&[u8]> = gathered.values().map(Vec::as_slice).collect();
@@ -133,7 +133,7 @@ fn what_an_image_brings_is_the_same_again_when_it_is_built_from_that() {
         source.programs,
         [Sha256::of(b"elea"), Sha256::of(b"initrd")]
     );
-    let again = gather(&source.config, &source.lock).unwrap();
+    let again = gather(&source.config, &source.lock, &Builder::this()).unwrap();
     assert_eq!(
         again.keys().collect::<Vec<_>>(),
         gathered.keys().collect::<Vec<_>>()
@@ -151,7 +151,7 @@ fn what_an_image_brings_is_the_same_again_when_it_is_built_from_that() {
 fn what_makes_no_sense_in_an_image_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let config = written(dir.path());
-    let gathered = gather(&config, &lock(&config)).unwrap();
+    let gathered = gather(&config, &lock(&config), &Builder::this()).unwrap();
     let store = Store::init(&dir.path().join("store")).unwrap();
     let refused = |change: &dyn Fn(&mut Files)| {
         let mut files = whole(&gathered);
