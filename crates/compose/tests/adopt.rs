@@ -303,46 +303,131 @@ fn secrets_and_what_is_not_the_configs_are_refused() {
 }
 
 #[test]
-fn what_another_file_says_is_changed_there() {
+fn what_an_imported_file_says_is_changed_there() {
     let bench = Bench::new(&format!(
-        "imports = [\"more.toml\"]\n{}",
+        "imports = [\"more.toml\", \"deep\"]\n{}",
+        CONFIG.replace("hostname = \"old\"    # its name\n", "")
+    ));
+    let more = "# More.\nsystem.hostname = \"there\" # the name\nsysctl.\"kernel.a.b\" = 1\n\
+                files.\"/etc/there\".content = \"x\"\n[default.system]\ntimezone = \"Etc/UTC\"\n";
+    fs::write(bench.path("more.toml"), more).unwrap();
+    fs::create_dir(bench.path("deep")).unwrap();
+    fs::write(
+        bench.path("deep/a.toml"),
+        "[files.\"/etc/copied\"]\nsource = \"copied\"\n[kernel]\nmodules = [\"loop\"]\n",
+    )
+    .unwrap();
+    fs::write(bench.path("deep/copied"), "old\n").unwrap();
+    let before = bench.text();
+    let own = "# From [sysctl] of the config.\nkernel.a.b = 2\n";
+    let done = bench.adopt(&[
+        file("/etc/hostname", "here\n"),
+        file("/etc/there", "here\n"),
+        file("/etc/sysctl.d/60-elea.conf", own),
+        file("/etc/copied", "new\n"),
+        file("/etc/modules-load.d/fuse.conf", "fuse\n"),
+    ]);
+    assert_eq!(done.refused, []);
+    assert_eq!(
+        bench.text(),
+        before,
+        "nothing is said in the config's own file"
+    );
+    let there = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
+    let expected = more
+        .replace("\"there\" #", "\"here\" #")
+        .replace("\"kernel.a.b\" = 1", "\"kernel.a.b\" = 2")
+        .replace("content = \"x\"", "content = \"\"\"\nhere\n\"\"\"");
+    assert_eq!(there("more.toml"), expected);
+    assert!(there("deep/a.toml").contains("modules = [\"loop\", \"fuse\"]"));
+    assert_eq!(there("deep/copied"), "new\n");
+    let file_of = |path: &str| {
+        let one = done.adopted.iter().find(|one| one.path == path).unwrap();
+        one.files.clone()
+    };
+    assert_eq!(file_of("/etc/hostname"), [bench.path("more.toml")]);
+    assert_eq!(
+        file_of("/etc/modules-load.d/fuse.conf"),
+        [bench.path("deep/a.toml")]
+    );
+    // What is only a default there is said in the config's own file.
+    bench.adopt(&[link("/etc/localtime", "../usr/share/zoneinfo/Europe/Rome")]);
+    let config = config::load(&bench.path("elea.toml")).unwrap();
+    assert_eq!(config.system.timezone, "Europe/Rome");
+    assert_eq!(config.system.hostname, "here");
+    assert!(bench.text().contains("Europe/Rome"));
+}
+
+#[test]
+fn what_two_files_say_is_changed_in_both() {
+    let bench = Bench::new(&format!("imports = [\"more.toml\"]\n{CONFIG}"));
+    let more = "system.hostname = \"old\"\nservices.disable = [\"cups.service\"]\n";
+    fs::write(bench.path("more.toml"), more).unwrap();
+    let cups = "[Install]\nWantedBy=multi-user.target\n";
+    bench.image("usr/lib/systemd/system/cups.service", cups);
+    let done = bench.adopt(&[
+        file("/etc/hostname", "new\n"),
+        link("/etc/systemd/system/cups.service", "/dev/null"),
+    ]);
+    assert_eq!(done.adopted[0].files.len(), 2);
+    let config = config::load(&bench.path("elea.toml")).unwrap();
+    assert_eq!(config.system.hostname, "new");
+    assert_eq!(config.services.mask, ["cups.service"]);
+    assert_eq!(config.services.disable, ["ssh.service"]);
+}
+
+#[test]
+fn what_is_said_elsewhere_or_otherwise_is_changed_by_hand() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let shared = elsewhere.path().join("shared.toml");
+    fs::write(
+        &shared,
+        "system.hostname = \"there\"\nfiles.\"/etc/x\".content = \"x\"\n",
+    )
+    .unwrap();
+    let bench = Bench::new(&format!(
+        "imports = [{:?}, \"more.toml\"]\n{}",
+        shared,
         CONFIG.replace("hostname = \"old\"    # its name\n", "")
     ));
     fs::write(
         bench.path("more.toml"),
-        "system.hostname = \"there\"\nsysctl.\"kernel.a.b\" = 1\nfiles.\"/etc/there\".content = \"x\"\n[default.system]\ntimezone = \"Etc/UTC\"\n",
+        "[[when]]\narch = \"amd64\"\napply.system.locale = \"de_DE.UTF-8\"\n[force.system]\ntimezone = \"Etc/UTC\"\n",
     )
     .unwrap();
-    assert!(refused(&bench, file("/etc/hostname", "here\n")).contains("more.toml:1"));
-    assert!(refused(&bench, file("/etc/there", "here\n")).contains("more.toml:3"));
-    let own = "# From [sysctl] of the config.\nkernel.a.b = 2\n";
-    assert!(refused(&bench, file("/etc/sysctl.d/60-elea.conf", own)).contains("more.toml:2"));
-    // What is only a default there is said here.
-    bench.adopt(&[link("/etc/localtime", "../usr/share/zoneinfo/Europe/Rome")]);
-    let config = config::load(&bench.path("elea.toml")).unwrap();
-    assert_eq!(config.system.timezone, "Europe/Rome");
+    let said = refused(&bench, file("/etc/hostname", "here\n"));
+    assert!(said.contains("shared.toml:1"), "{said}");
+    assert!(refused(&bench, file("/etc/x", "here\n")).contains("shared.toml:2"));
+    let said = refused(&bench, file("/etc/locale.conf", "LANG=C.UTF-8\n"));
+    assert!(said.contains("more.toml:3"), "{said}");
+    let said = refused(
+        &bench,
+        link("/etc/localtime", "../usr/share/zoneinfo/Europe/Rome"),
+    );
+    assert!(said.contains("more.toml:5"), "{said}");
 }
 
 #[test]
 fn lines_that_make_no_config_are_not_written() {
-    // Another file has the unit in the other list.
-    let bench = Bench::new(&format!("imports = [\"more.toml\"]\n{CONFIG}"));
-    fs::write(
-        bench.path("more.toml"),
-        "services.enable = [\"cups.service\"]\n",
-    )
-    .unwrap();
+    // Another file, which is not this config's to change, has the unit in the other list.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let shared = elsewhere.path().join("shared.toml");
+    fs::write(&shared, "services.enable = [\"cups.service\"]\n").unwrap();
+    let bench = Bench::new(&format!("imports = [{shared:?}]\n{CONFIG}"));
     let before = bench.text();
     let edits = [
         file("/etc/deep/er/x", "x"),
         link("/etc/systemd/system/cups.service", "/dev/null"),
     ];
-    let error = bench.plan(&edits).apply().unwrap_err();
+    // It is known before anything is written, so `--dry-run` says it too.
+    let config = config::load(&bench.path("elea.toml")).unwrap();
+    let image = Root::open(&bench.dir.path().join("image")).unwrap();
+    let error = adopt::plan(&config, &edits, &image).unwrap_err();
     assert!(error.to_string().contains("two lists"), "{error}");
     assert_eq!(bench.text(), before);
     assert!(!bench.path("files").exists());
     let names = fs::read_dir(bench.path("")).unwrap().count();
-    assert_eq!(names, 2);
+    assert_eq!(names, 1);
     // A copy that is somebody else's is not written over.
     fs::create_dir_all(bench.path("files/etc")).unwrap();
     fs::write(bench.path("files/etc/x"), "mine").unwrap();

@@ -1,20 +1,23 @@
 //! Local edits of `/etc` taken into the config: a key where one says the same for certain, else a copy of the file
 //! beside the config and an entry of `[files]`.
 //!
-//! [`plan()`] decides and writes nothing; [`Plan::apply`] writes the copies, then the config, which is read anew before it
-//! gets its name. Secrets are refused: an image is for everybody to read.
+//! What is said already is changed where it is said, in the config's own file or in one that it imports from its folder; what
+//! is new goes into the config's own. [`plan()`] decides, reads the result as a whole and writes nothing; [`Plan::apply`]
+//! writes the copies, then the texts that name them. Secrets are refused: an image is for everybody to read.
 
 mod decide;
 mod edit;
+mod layout;
 mod units;
 mod write;
 
+use super::load::{self, Instead};
 use super::{Config, Findings, Setting};
 use elea_etc::{Found, Local, Owned};
 use elea_sys::PathError;
 use elea_sys::root::Root;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The value of `schema`.
@@ -42,6 +45,8 @@ pub struct Adoption {
 pub struct Adopted {
     /// The path below `/etc`.
     pub path: String,
+    /// The files of the config that say it.
+    pub files: Vec<PathBuf>,
     /// What says it, as TOML; empty where another line does.
     pub lines: Vec<String>,
     /// The copy of it, relative to the config's folder.
@@ -84,8 +89,8 @@ pub enum AdoptError {
 pub struct Plan {
     /// What a person is told.
     pub shown: Adoption,
-    /// The config's new text; none if it stays.
-    text: Option<String>,
+    /// The new texts of the config and of what it imports, of those that change.
+    texts: BTreeMap<PathBuf, String>,
     /// Files beside the config, relative to its folder.
     copies: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -118,11 +123,7 @@ pub fn plan(config: &Config, edits: &[Local], image: &Root) -> Result<Plan, Adop
     if path.extension().is_some_and(|e| e == "json") {
         return Err(AdoptError::Json(path.clone()));
     }
-    let source = config.sources.iter().find(|source| source.path == *path);
-    let text = source
-        .map(|source| source.text.as_str())
-        .unwrap_or_default();
-    let mut document = edit::Document::parse(path, text)?;
+    let mut documents = edit::Documents::of(config)?;
     let mut plan = Plan {
         shown: Adoption {
             schema: SCHEMA,
@@ -131,7 +132,7 @@ pub fn plan(config: &Config, edits: &[Local], image: &Root) -> Result<Plan, Adop
             refused: Vec::new(),
             dry_run: true,
         },
-        text: None,
+        texts: BTreeMap::new(),
         copies: Vec::new(),
     };
     let decisions = decide::Decide::new(config, edits, image);
@@ -141,14 +142,15 @@ pub fn plan(config: &Config, edits: &[Local], image: &Root) -> Result<Plan, Adop
         let taken = match decisions.of(local) {
             Take::Refuse(why) => Err(why),
             Take::Covered => Ok((Vec::new(), None)),
-            Take::Values(values) => document.values(config, &values).map(|lines| (lines, None)),
+            Take::Values(values) => documents.values(config, &values).map(|lines| (lines, None)),
             Take::File if is_plain_folder(local) => {
                 folders.push(local.path.clone());
                 continue;
             }
-            Take::File => document.file(config, local),
+            Take::File => documents.file(config, local),
         };
-        plan.note(&local.path, taken, &mut told);
+        let files = documents.take_changed();
+        plan.note(&local.path, taken, files, &mut told);
     }
     // A folder with nothing of its own is made with what is in it.
     for path in folders {
@@ -160,21 +162,38 @@ pub fn plan(config: &Config, edits: &[Local], image: &Root) -> Result<Plan, Adop
             .iter()
             .any(|one| one.path.starts_with(&below));
         let taken = match local {
-            Some(local) if !has => document.file(config, local),
+            Some(local) if !has => documents.file(config, local),
             _ => Ok((Vec::new(), None)),
         };
-        plan.note(&path, taken, &mut told);
+        let files = documents.take_changed();
+        plan.note(&path, taken, files, &mut told);
     }
     plan.shown.adopted.sort_by(|a, b| a.path.cmp(&b.path));
-    let new = document.text();
-    plan.text = (new != text).then_some(new);
+    plan.texts = documents.texts();
+    plan.check(config)?;
     Ok(plan)
 }
 
 type Taken = Result<(Vec<String>, Option<(PathBuf, Vec<u8>)>), String>;
 
 impl Plan {
-    fn note(&mut self, path: &str, taken: Taken, told: &mut BTreeSet<String>) {
+    /// Reads the config whole with its new texts, as if they and the copies were there.
+    fn check(&self, config: &Config) -> Result<(), AdoptError> {
+        if self.texts.is_empty() {
+            return Ok(());
+        }
+        let copies = self.copies.iter();
+        let instead = Instead {
+            texts: self.texts.clone(),
+            files: copies
+                .map(|(name, _)| load::beside(&config.path, name))
+                .collect(),
+        };
+        let read = load::load_instead(&config.path, instead);
+        read.map(|_| ()).map_err(AdoptError::Wrong)
+    }
+
+    fn note(&mut self, path: &str, taken: Taken, files: Vec<PathBuf>, told: &mut BTreeSet<String>) {
         let path = path.to_owned();
         match taken {
             Err(why) => self.shown.refused.push(Refused { path, why }),
@@ -188,6 +207,7 @@ impl Plan {
                 self.copies.extend(copy);
                 self.shown.adopted.push(Adopted {
                     path,
+                    files,
                     lines,
                     copy: name,
                 });

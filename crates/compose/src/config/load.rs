@@ -43,6 +43,25 @@ pub fn load(path: &Path) -> Result<Config, Findings> {
     }
 }
 
+/// What a config would be read as, before it is written.
+#[derive(Debug, Default)]
+pub(super) struct Instead {
+    /// Other texts of files that are read.
+    pub(super) texts: BTreeMap<PathBuf, String>,
+    /// Files that will be there to be copied.
+    pub(super) files: BTreeSet<PathBuf>,
+}
+
+/// The same with other texts of some of its files.
+pub(super) fn load_instead(path: &Path, instead: Instead) -> Result<Config, Findings> {
+    let mut reader = Reader::new(MOVES);
+    reader.instead = instead;
+    match read_with(reader, path) {
+        (Some(config), found) if found.errors().is_empty() => Ok(config),
+        (_, found) => Err(found),
+    }
+}
+
 /// The same; of a config with errors too as much as makes sense, for others to look at.
 pub(crate) fn read(path: &Path) -> (Option<Config>, Findings) {
     read_by(path, MOVES)
@@ -57,7 +76,10 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
 }
 
 pub(super) fn read_by(path: &Path, moves: &'static [Move]) -> (Option<Config>, Findings) {
-    let mut reader = Reader::new(moves);
+    read_with(Reader::new(moves), path)
+}
+
+fn read_with(mut reader: Reader, path: &Path) -> (Option<Config>, Findings) {
     let mut parts = Parts::default();
     Files::default().read(&mut reader, path, None, "", &mut parts);
     let (base, specialisations) = evaluate(&mut reader, parts);
@@ -331,6 +353,8 @@ pub(super) fn read_file(
     let is_stdin = asked.is_none() && path == Path::new(STDIN);
     let text = if is_stdin {
         text(std::io::stdin().lock()).map_err(|why| (format!("cannot read stdin: {why}"), None))
+    } else if let Some(text) = reader.instead.texts.get(path) {
+        Ok(text.clone())
     } else {
         text_of(path)
     };
@@ -405,7 +429,7 @@ fn text_of(path: &Path) -> Result<String, (String, Option<String>)> {
 }
 
 /// A path as the file `config` means it: relative to its folder.
-pub(super) fn beside(config: &Path, name: &str) -> PathBuf {
+pub(super) fn beside(config: &Path, name: impl AsRef<Path>) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(name)
 }
 

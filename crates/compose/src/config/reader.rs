@@ -1,7 +1,7 @@
 //! Typed access to the tables of a config; whatever does not fit is noted, and reading goes on.
 
 use super::layers::Rank;
-use super::load::beside;
+use super::load::{Instead, beside};
 use super::moves::Move;
 use super::report::{Findings, Problem, Source, within};
 use super::value::{Node, Place, Table, Value, quoted};
@@ -36,6 +36,8 @@ pub(super) struct Reader {
     pub(super) vars: Table,
     /// The weight of what was written at a place.
     pub(super) ranks: BTreeMap<Place, Rank>,
+    /// What is read in the place of files.
+    pub(super) instead: Instead,
 }
 
 /// A table that is being read.

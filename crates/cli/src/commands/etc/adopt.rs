@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 /// Write what was changed in /etc into the config
 ///
-/// A change that a key stands for becomes that key; another file is copied beside the config,
-/// with an entry for it. Comments and layout of the config stay. Secrets are refused.
+/// A change that a key stands for becomes that key, where it is said: in the config, or in a file of its folder that it
+/// imports. Another file is copied beside the config, with an entry for it. Comments and layout stay. Secrets are refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Paths, with or without /etc; a folder stands for all in it [default: all that is changed]
@@ -64,7 +64,14 @@ fn lines(done: &Adoption) -> String {
             out.line(format!("{}: said by another line", one.path));
             continue;
         }
-        out.line(format!("{}: {} {says}", one.path, done.config.display()));
+        let files = one.files.iter().map(|file| file.display().to_string());
+        let files: Vec<String> = files.collect();
+        let files = if files.is_empty() {
+            done.config.display().to_string()
+        } else {
+            files.join(" and ")
+        };
+        out.line(format!("{}: {files} {says}", one.path));
         for line in &one.lines {
             out.line(format!("    {line}"));
         }

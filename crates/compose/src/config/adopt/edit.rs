@@ -1,30 +1,87 @@
-//! The text of the config, changed where it must be: comments, order and layout stay.
+//! The texts of the config and of what it imports, changed where they must be: comments, order and layout stay.
 
 use super::super::{Config, Content, Rank, Setting, quoted};
+use super::layout::{add, set, take_out};
 use super::{AdoptError, Found, Local, NewValue, Owned, Taken, folder, place};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
-use toml_edit::{Array, DocumentMut, Item, RawString, Table, TableLike, Value};
+use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
 /// Where copies are, beside the config.
 const COPIES: &str = "files";
+/// The keys of a file's entry that say what stands there.
+const KINDS: [&str; 4] = ["content", "source", "symlink", "directory"];
 
-/// The config's own file.
+/// Why a layer of the config counts that is an imported file.
+const IMPORTED: &str = "imported";
+
+/// A file that may be changed.
 #[derive(Debug)]
-pub(super) struct Document(DocumentMut);
+struct Document {
+    path: PathBuf,
+    /// As it was read.
+    was: String,
+    text: DocumentMut,
+}
 
-impl Document {
-    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, AdoptError> {
-        let parsed = text
-            .parse()
-            .map_err(|e: toml_edit::TomlError| AdoptError::Edit {
+/// The config's own file, and then those that it imports, as far as they lie below its folder.
+#[derive(Debug)]
+pub(super) struct Documents {
+    all: Vec<Document>,
+    /// Which of them were changed for the edit that is looked at.
+    changed: BTreeSet<usize>,
+}
+
+impl Documents {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// The config's own file cannot be edited. An imported one that cannot is left alone.
+    pub(super) fn of(config: &Config) -> Result<Self, AdoptError> {
+        let document = |path: &Path, was: &str| -> Result<_, toml_edit::TomlError> {
+            Ok(Document {
                 path: path.to_owned(),
-                why: e.message().to_owned(),
-            });
-        parsed.map(Self)
+                text: was.parse()?,
+                was: was.to_owned(),
+            })
+        };
+        let own = config.sources.iter().find(|s| s.path == config.path);
+        let own = own.map(|source| source.text.as_str()).unwrap_or_default();
+        let own = document(&config.path, own).map_err(|e| AdoptError::Edit {
+            path: config.path.clone(),
+            why: e.message().to_owned(),
+        })?;
+        let base = fs::canonicalize(folder(&config.path)).ok();
+        let is_below = |path: &Path| {
+            let real = fs::canonicalize(path).ok();
+            matches!((&base, real), (Some(base), Some(real)) if real.starts_with(base))
+        };
+        let others = config.sources.iter().filter(|source| {
+            let toml = source.path.extension().is_some_and(|e| e == "toml");
+            source.path != config.path && toml && is_below(&source.path)
+        });
+        let others = others.filter_map(|source| document(&source.path, &source.text).ok());
+        Ok(Self {
+            all: std::iter::once(own).chain(others).collect(),
+            changed: BTreeSet::new(),
+        })
     }
 
-    pub(super) fn text(&self) -> String {
-        self.0.to_string()
+    /// The new texts of those that are other than they were.
+    pub(super) fn texts(&self) -> BTreeMap<PathBuf, String> {
+        let all = self.all.iter();
+        all.map(|one| (one.path.clone(), one.text.to_string(), &one.was))
+            .filter(|(_, text, was)| text != *was)
+            .map(|(path, text, _)| (path, text))
+            .collect()
+    }
+
+    /// The files that were changed since this was asked last.
+    pub(super) fn take_changed(&mut self) -> Vec<PathBuf> {
+        let changed = std::mem::take(&mut self.changed);
+        let path = |number: usize| self.all[number].path.clone();
+        changed.into_iter().map(path).collect()
     }
 
     /// Sets values; the lines that say them.
@@ -43,18 +100,20 @@ impl Document {
             let Some((key, tables)) = path.split_last() else {
                 continue;
             };
-            let table = self.table(tables)?;
             let shown = match value {
                 NewValue::One(setting) => {
                     let value = to_value(setting);
-                    set(table, key, value.clone());
+                    self.set(tables, key, &value, 0)?;
                     value.to_string()
                 }
                 NewValue::Item(item, others) => {
                     for other in *others {
-                        take_out(table, other, item);
+                        self.take_out(tables, other, item);
                     }
-                    add(table, key, item)?;
+                    // Lists of several files are joined: it goes where there is one, first of all the config's own.
+                    let number = self.having(path).next().unwrap_or(0);
+                    add(self.all[number].table(tables)?, key, item)?;
+                    self.changed.insert(number);
                     format!("[{}]", Value::from(item.as_str()))
                 }
             };
@@ -68,6 +127,46 @@ impl Document {
         Ok(lines)
     }
 
+    /// The numbers of the files that have a table or key.
+    fn having<'a>(&'a self, path: &'a [String]) -> impl Iterator<Item = usize> + 'a {
+        let all = self.all.iter().enumerate();
+        all.filter(|(_, one)| one.get(path).is_some())
+            .map(|(number, _)| number)
+    }
+
+    /// Sets a value wherever it is said, or else in one file.
+    fn set(
+        &mut self,
+        tables: &[String],
+        key: &str,
+        value: &Value,
+        otherwise: usize,
+    ) -> Result<(), String> {
+        let mut path = tables.to_vec();
+        path.push(key.to_owned());
+        let mut numbers: Vec<usize> = self.having(&path).collect();
+        if numbers.is_empty() {
+            numbers.push(otherwise);
+        }
+        for number in numbers {
+            set(self.all[number].table(tables)?, key, value.clone());
+            self.changed.insert(number);
+        }
+        Ok(())
+    }
+
+    /// Takes an item out of a list wherever it is said.
+    fn take_out(&mut self, tables: &[String], key: &str, item: &str) {
+        for (number, one) in self.all.iter_mut().enumerate() {
+            if one.get(tables).is_some()
+                && let Ok(table) = one.table(tables)
+                && take_out(table, key, item)
+            {
+                self.changed.insert(number);
+            }
+        }
+    }
+
     /// Makes or changes the entry of a file; the lines that say it, and the copy.
     pub(super) fn file(&mut self, config: &Config, local: &Local) -> Taken {
         let path = &local.path;
@@ -75,7 +174,8 @@ impl Document {
         let is_said = config
             .said_keys()
             .any(|key| key.starts_with(&format!("files.{}.", quoted(path))));
-        if is_said && self.get(&name).is_none() {
+        let having: Vec<usize> = self.having(&name).collect();
+        if is_said && having.is_empty() {
             let key = format!("files.{path:?}");
             let origin = super::super::value::place_of(&config.places, &key)
                 .and_then(|at| config.origin_of(at));
@@ -84,14 +184,25 @@ impl Document {
                 .unwrap_or_default();
             return Err(format!("`[{key}]` is said at {at}: change it there"));
         }
-        match self.get(&name).and_then(Item::as_table_like) {
-            Some(_) => self.changed(config, local, &name),
+        // That which says what stands there, if several say something of it.
+        let says = |number: &&usize| {
+            let entry = self.all[**number].get(&name).and_then(Item::as_table_like);
+            entry.is_some_and(|entry| KINDS.iter().any(|kind| entry.get(kind).is_some()))
+        };
+        match having.iter().find(says).or(having.first()) {
+            Some(number) => self.changed_file(config, local, &name, *number),
             None => self.new_file(config, local),
         }
     }
 
     /// A file that the config has: its content goes where it comes from.
-    fn changed(&mut self, config: &Config, local: &Local, name: &[String]) -> Taken {
+    fn changed_file(
+        &mut self,
+        config: &Config,
+        local: &Local,
+        name: &[String],
+        number: usize,
+    ) -> Taken {
         let path = &local.path;
         let head = format!("[files.{path:?}]");
         let said = config.files.get(path).map(|file| &file.content);
@@ -105,7 +216,7 @@ impl Document {
                 if text != old {
                     let value = Value::from(text);
                     lines.push(format!("content = {}", value.to_string().trim()));
-                    set(self.table(name)?, "content", value);
+                    self.set(name, "content", &value, number)?;
                 }
             }
             (Found::File(bytes, _), Some(Content::Copy(source))) => {
@@ -126,7 +237,7 @@ impl Document {
             (Found::Link(target), Some(Content::Link(_))) => {
                 let value = Value::from(target.as_str());
                 lines.push(format!("symlink = {}", value.to_string().trim()));
-                set(self.table(name)?, "symlink", value);
+                self.set(name, "symlink", &value, number)?;
             }
             (Found::Folder(_), Some(Content::Folder)) => {}
             _ => return Err(other()),
@@ -134,7 +245,6 @@ impl Document {
         if let (Found::File(_, owned) | Found::Folder(owned), Some(file)) =
             (&local.found, config.files.get(path))
         {
-            let table = self.table(name)?;
             let now = Owned {
                 mode: file.mode,
                 owner: file.owner.clone(),
@@ -142,7 +252,7 @@ impl Document {
             };
             for (key, value) in differing(owned, &now) {
                 lines.push(format!("{key} = {value:?}"));
-                set(table, key, Value::from(value));
+                self.set(name, key, &Value::from(value), number)?;
             }
         }
         Ok((lines, copy))
@@ -188,28 +298,31 @@ impl Document {
         let lines = std::iter::once(head)
             .chain(text.lines().map(str::to_owned))
             .collect();
-        let files = self.table(&["files".to_owned()])?;
+        self.changed.insert(0);
+        let files = self.all[0].table(&["files".to_owned()])?;
         entry.decor_mut().set_prefix("\n");
         files.insert(path, Item::Table(entry));
         Ok((lines, copy))
     }
 
-    /// Whether this file may say a value: nobody else must say it with as much weight.
+    /// Whether these files may say a value: nobody else must say it with as much weight.
     fn may_say(&self, config: &Config, path: &[String]) -> Result<(), String> {
         let key = path
             .iter()
             .map(|name| quoted(name))
             .collect::<Vec<_>>()
             .join(".");
-        let here = self.get(path).is_some();
+        let having: Vec<&Path> = self
+            .having(path)
+            .map(|number| self.all[number].path.as_path())
+            .collect();
         let strong = config
             .said(&key)
             .into_iter()
             .filter(|said| said.rank >= Rank::Plain);
         for said in strong {
-            let ours = here
-                && said.origin.file == config.path
-                && said.why.is_empty()
+            let ours = having.contains(&said.origin.file.as_path())
+                && (said.why.is_empty() || said.why == IMPORTED)
                 && said.rank == Rank::Plain;
             if !ours {
                 return Err(format!(
@@ -220,9 +333,11 @@ impl Document {
         }
         Ok(())
     }
+}
 
+impl Document {
     fn get(&self, path: &[String]) -> Option<&Item> {
-        let mut item = self.0.as_item();
+        let mut item = self.text.as_item();
         for name in path {
             item = item.as_table_like()?.get(name)?;
         }
@@ -231,7 +346,7 @@ impl Document {
 
     /// A table, made where it is absent.
     fn table(&mut self, path: &[String]) -> Result<&mut dyn TableLike, String> {
-        let mut at: &mut dyn TableLike = self.0.as_table_mut();
+        let mut at: &mut dyn TableLike = self.text.as_table_mut();
         let last = path.len().saturating_sub(1);
         for (number, name) in path.iter().enumerate() {
             if at.get(name).is_none() {
@@ -281,79 +396,4 @@ fn differing(owned: &Owned, from: &Owned) -> Vec<(&'static str, String)> {
         out.push(("group", owned.group.clone()));
     }
     out
-}
-
-/// Puts a value in the place of another, between the same comments.
-fn set(table: &mut dyn TableLike, key: &str, value: Value) {
-    match table.get_mut(key).and_then(Item::as_value_mut) {
-        Some(old) => {
-            let decor = old.decor().clone();
-            *old = value;
-            *old.decor_mut() = decor;
-        }
-        None => {
-            table.insert(key, Item::Value(value));
-        }
-    }
-}
-
-/// One more item of a list, laid out like the one before it.
-fn add(table: &mut dyn TableLike, key: &str, item: &str) -> Result<(), String> {
-    if table.get(key).is_none() {
-        table.insert(key, Item::Value(Value::Array(Array::new())));
-    }
-    let list = table.get_mut(key).and_then(Item::as_array_mut);
-    let list = list.ok_or_else(|| format!("`{key}` of the config is no list"))?;
-    if list.iter().any(|have| have.as_str() == Some(item)) {
-        return Ok(());
-    }
-    let before = list.iter().last().and_then(|last| {
-        let prefix = last.decor().prefix().and_then(RawString::as_str)?;
-        let indent = prefix.rsplit_once('\n')?.1.to_owned();
-        Some(indent)
-    });
-    let Some(indent) = before else {
-        list.push(item);
-        return Ok(());
-    };
-    // A comment behind the last item stays behind it.
-    let end = if list.trailing_comma() {
-        list.trailing().as_str().unwrap_or_default().to_owned()
-    } else {
-        let last = list.iter_mut().last();
-        let suffix = last.map(|last| {
-            let text = last
-                .decor()
-                .suffix()
-                .and_then(RawString::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            last.decor_mut().set_suffix("");
-            text
-        });
-        suffix.unwrap_or_default()
-    };
-    let comments = end.trim_end();
-    let mut value = Value::from(item);
-    value
-        .decor_mut()
-        .set_prefix(format!("{comments}\n{indent}"));
-    list.push_formatted(value);
-    list.set_trailing("\n");
-    list.set_trailing_comma(true);
-    Ok(())
-}
-
-/// Takes an item out of a list that has it.
-fn take_out(table: &mut dyn TableLike, key: &str, item: &str) {
-    let Some(list) = table.get_mut(key).and_then(Item::as_array_mut) else {
-        return;
-    };
-    let at = list.iter().position(|have| have.as_str() == Some(item));
-    if let Some(at) = at {
-        list.remove(at);
-    }
-    if list.is_empty() {
-        table.remove(key);
-    }
 }

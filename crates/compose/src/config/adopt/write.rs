@@ -1,4 +1,4 @@
-//! Writing what was planned: copies first, then the config that names them.
+//! Writing what was planned: copies first, then the texts that name them.
 
 use super::{AdoptError, Adoption, Plan, folder};
 use elea_sys::root::Root;
@@ -7,10 +7,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 impl Plan {
-    /// Writes it. The config is read whole with its new lines before it gets its name; if they do not fit, new copies are
-    /// removed again and nothing has changed.
+    /// Writes it. All new texts are on the disk before the first of them gets its name; if that fails, new copies are removed
+    /// again and nothing has changed.
     pub fn apply(self) -> Result<Adoption, AdoptError> {
         let path = fs::canonicalize(&self.shown.config).at("find", &self.shown.config)?;
         let base = folder(&path);
@@ -19,7 +20,7 @@ impl Plan {
         let mut new = Vec::new();
         let mut old = Vec::new();
         for (name, bytes) in &self.copies {
-            // A file that the config copies already is changed once the new text is known to be right.
+            // A file that the config copies already is changed with the texts.
             if root.exists(name) {
                 old.push((name, bytes));
                 continue;
@@ -27,15 +28,24 @@ impl Plan {
             write(&root, name, bytes, &like)?;
             new.push(name.clone());
         }
-        if let Some(text) = &self.text {
-            let checked = config(&path, text, &like);
-            if checked.is_err() {
+        let texts = self.texts.iter().map(|(path, text)| prepare(path, text));
+        let texts: Vec<Prepared> = match texts.collect() {
+            Ok(texts) => texts,
+            Err(error) => {
                 undo(&root, &new);
+                return Err(error);
             }
-            checked?;
-        }
+        };
         for (name, bytes) in old {
             write(&root, name, bytes, &like)?;
+        }
+        for one in texts {
+            let path = one.path;
+            one.file
+                .persist(&path)
+                .map_err(|e| e.error)
+                .at("rename into place", &path)?;
+            durable::sync_folder(folder(&path))?;
         }
         Ok(Adoption {
             dry_run: false,
@@ -67,28 +77,32 @@ fn own(root: &Root, name: &Path, like: &fs::Metadata) -> Result<(), PathError> {
     }
 }
 
-/// Puts a text in the place of the config's, if it is a config.
-fn config(path: &Path, text: &str, like: &fs::Metadata) -> Result<(), AdoptError> {
-    let base = folder(path);
+/// A text that waits for its name.
+struct Prepared {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+/// Writes a text beside the file whose place it is to take, which it is like.
+fn prepare(path: &Path, text: &str) -> Result<Prepared, AdoptError> {
+    let path = fs::canonicalize(path).at("find", path)?;
+    let like = fs::metadata(&path).at("look at", &path)?;
+    let base = folder(&path);
     let mut file = tempfile::Builder::new()
         .prefix(".adopt-")
         .suffix(".toml")
         .tempfile_in(base)
         .at("create a file in", base)?;
-    file.write_all(text.as_bytes()).at("write", path)?;
-    super::super::load(file.path()).map_err(AdoptError::Wrong)?;
+    file.write_all(text.as_bytes()).at("write", &path)?;
     let kept = file.as_file().set_permissions(like.permissions());
-    kept.at("set the mode of", path)?;
+    kept.at("set the mode of", &path)?;
     let owned = std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid()));
     match owned {
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {}
-        result => result.at("own", path)?,
+        result => result.at("own", &path)?,
     }
-    file.as_file().sync_all().at("sync", path)?;
-    file.persist(path)
-        .map_err(|e| e.error)
-        .at("rename into place", path)?;
-    Ok(durable::sync_folder(base)?)
+    file.as_file().sync_all().at("sync", &path)?;
+    Ok(Prepared { file, path })
 }
 
 fn undo(root: &Root, new: &[PathBuf]) {

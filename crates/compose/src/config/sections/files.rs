@@ -105,6 +105,9 @@ fn entry(reader: &mut Reader, fields: &mut Fields, path: &Located<String>) -> Op
 
 pub(super) fn readable(reader: &mut Reader, text: &Located<String>) -> Option<PathBuf> {
     let path = reader.resolve(text);
+    if reader.instead.files.contains(&path) {
+        return Some(path);
+    }
     let wrong = match std::fs::metadata(&path) {
         Err(e) => e.to_string(),
         Ok(found) if !found.is_file() => "it is no file".into(),
