@@ -209,3 +209,46 @@ fn a_key_may_be_behind_a_password() {
     assert_eq!(with("secret", sign).0, Some(0));
     elea.good("image verify oci:layout:1.0 --key a.pub");
 }
+
+#[test]
+fn an_image_takes_its_specialisations_along() {
+    let elea = Elea::new();
+    let Some((_registry, reference)) = pushed(&elea) else {
+        return;
+    };
+    let import = |folder: &str, name: &str, specialisations: serde_json::Value| {
+        elea.tree(folder);
+        let path = elea.path(&format!("{folder}/usr/lib/elea/release.json"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let release = serde_json::json!({
+            "schema": "elea.release/1", "name": "hello", "version": "2.0", "architecture": "amd64", "title": folder,
+            "kernel": "", "initrds": [], "loader": "", "loader_version": "", "specialisations": specialisations,
+        });
+        fs::write(path, release.to_string()).unwrap();
+        elea.json(&format!("image import dir:{folder} --name {name}"))["image"].clone()
+    };
+    let quiet = import("quiet", "hello:2.0+quiet", serde_json::json!({}));
+    import("main", "hello:2.0", serde_json::json!({ "quiet": quiet }));
+    let said = elea.json(&format!("image push hello:2.0 {reference} --sign a.key"));
+    assert_eq!(said["specialisations"], serde_json::json!(["quiet"]));
+    let pull = format!("--store other image pull {reference} --key a.pub");
+    let said = elea.json(&pull);
+    assert_eq!(said["specialisations"]["quiet"], quiet);
+    let other = elea.json("--store other image show hello:stable+quiet");
+    assert_eq!(other["image"], quiet);
+    let shown = elea.good("--store other image show hello:stable");
+    let line = shown.lines().find(|line| line.starts_with("beside it"));
+    let expected = format!(" quiet {}", quiet.as_str().unwrap());
+    assert!(line.unwrap().ends_with(&expected), "{shown}");
+    // A release with nonsense in it is none.
+    let bad = serde_json::json!({ "a\noptions init=/bin/sh": quiet });
+    elea.tree("bad");
+    let path = elea.path("bad/usr/lib/elea/release.json");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let text = fs::read_to_string(elea.path("main/usr/lib/elea/release.json")).unwrap();
+    let mut release: serde_json::Value = serde_json::from_str(&text).unwrap();
+    release["specialisations"] = bad;
+    fs::write(path, release.to_string()).unwrap();
+    let import = "image import dir:bad --name hello:bad";
+    elea.bad(import, 1, &["no name of a specialisation"]);
+}

@@ -9,6 +9,7 @@ pub use prefix::Prefix;
 
 use super::sha256_text;
 use crate::digest::Sha256;
+use crate::release::is_specialisation;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -119,7 +120,7 @@ impl FromStr for Reference {
                 "the transport `{later}` is not supported by this version"
             ))),
             // A place with a `/` is a registry's or a file's, never a tag.
-            name if check_tag(place).is_ok() => store_name(name)
+            name if is_version(place) => store_name(name)
                 .map(|name| Self::Store(format!("{name}:{place}")))
                 .map_err(fail),
             other => Err(fail(format!(
@@ -308,6 +309,14 @@ fn check_tag(tag: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What stands behind the colon of a name in the store: a tag, with `+NAME` for a specialisation.
+fn is_version(text: &str) -> bool {
+    match text.split_once('+') {
+        Some((tag, name)) => check_tag(tag).is_ok() && is_specialisation(name),
+        None => check_tag(text).is_ok(),
+    }
+}
+
 /// Names in the store: parts of letters, digits and `._+-@~`, divided by `/`, none of them hidden.
 fn store_name(name: &str) -> Result<String, String> {
     let good =
@@ -353,6 +362,7 @@ mod tests {
             "hello/2.0",
             "hello:2.0",
             "team/hello:2.0-rc1",
+            "hello:2.0+quiet",
             HEX,
         ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
