@@ -9,6 +9,7 @@ use elea_host::choose;
 use elea_net::{Options, Registries};
 use elea_store::export::Compression;
 use elea_store::trust::{Keys, Places, Policy, PublicKey, Rules};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -151,6 +152,7 @@ impl Inputs {
             clock_ahead: std::time::Duration::ZERO,
             elea: given(&self.elea, places::this_program)?,
             initrd: given(&self.initrd, places::initrd_program)?,
+            specialisations: BTreeMap::new(),
         })
     }
 }

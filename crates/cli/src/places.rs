@@ -8,6 +8,7 @@ use elea_formats::oci::reference::{Reference, Target};
 use elea_formats::table::{Room, Slab};
 use elea_formats::tree::Tree;
 use elea_formats::{dump, erofs};
+use elea_net::{Beside, Pulled};
 use elea_store::trust::{Candidate, Policy, Verdict, judge};
 use elea_store::{Lease, Origin, Store};
 use elea_sys::progress::Progress;
@@ -194,11 +195,13 @@ pub(crate) fn keep(file: tempfile::NamedTempFile, path: &Path) -> Outcome<()> {
 pub(crate) struct Found {
     pub(crate) image: Digest,
     pub(crate) verdict: Verdict,
-    /// Keeps a fetched image from being collected while it is used.
-    _lease: Option<Lease>,
+    /// The specialisations that it names and that the store has now, too.
+    pub(crate) beside: Vec<(String, Digest)>,
+    /// Keep what was fetched from being collected while it is used.
+    _leases: Vec<Lease>,
 }
 
-/// An image of the store, or one that is fetched into it, that the policy accepts.
+/// An image of the store, or one that is fetched into it with its specialisations, that the policy accepts.
 ///
 /// An image that was made in this store (built, or imported from a folder or tar file) needs
 /// no signature; one that came from elsewhere is judged by those it came with.
@@ -212,18 +215,51 @@ pub(crate) fn image(
     let Reference::Store(name) = reference else {
         let offer = elea_net::check(reference, store, options, policy, None, progress)?;
         let pulled = elea_net::pull(&offer, store, options, policy, None, progress)?;
+        let found = with_beside(reference, &pulled, store, options, policy, progress)?;
+        let beside = found.iter().map(|(name, p)| (name.clone(), p.image.image));
         return Ok(Found {
             image: pulled.image.image,
             verdict: offer.verdict,
-            _lease: Some(pulled.lease),
+            beside: beside.collect(),
+            _leases: found
+                .into_iter()
+                .map(|(_, pulled)| pulled.lease)
+                .chain([pulled.lease])
+                .collect(),
         });
     };
     let image = store.resolve(name)?;
+    let release = store.image(&image)?.release;
+    let beside = release.into_iter().flat_map(|r| r.specialisations);
     Ok(Found {
         image,
         verdict: local(store, &image, policy)?,
-        _lease: None,
+        beside: beside
+            .filter(|(_, image)| store.image(image).is_ok())
+            .collect(),
+        _leases: Vec::new(),
     })
+}
+
+/// Fetches the specialisations that an image names.
+pub(crate) fn with_beside(
+    reference: &Reference,
+    image: &Pulled,
+    store: &Store,
+    options: &elea_net::Options,
+    policy: &Policy,
+    progress: &dyn Progress,
+) -> Outcome<Vec<(String, Pulled)>> {
+    let Some(release) = &image.image.release else {
+        return Ok(Vec::new());
+    };
+    let beside =
+        elea_net::check_beside(reference, release, store, options, policy, None, progress)?;
+    let pull = |one: Beside| {
+        let pulled = elea_net::pull(&one.offer, store, options, policy, None, progress)?;
+        Ok((one.name, pulled))
+    };
+    beside.into_iter().map(pull).collect()
 }
 
 /// What vouches for an image, wherever it is.

@@ -142,6 +142,7 @@ mod tests {
             clock_ahead: Duration::ZERO,
             elea: at("elea"),
             initrd: at("initrd"),
+            specialisations: std::collections::BTreeMap::new(),
         };
         fs::create_dir_all(at("cache/bases")).unwrap();
         fs::create_dir_all(&options.cache).unwrap();

@@ -59,7 +59,8 @@ impl Known {
             files,
             filled,
             authorities,
-            lock::encode(lock)
+            lock::encode(lock),
+            options.specialisations,
         ]);
         let key = Sha256::of(inputs.to_string().as_bytes());
         let folder = options.cache.parent().unwrap_or(Path::new("."));
@@ -189,6 +190,7 @@ mod tests {
                 clock_ahead: std::time::Duration::ZERO,
                 elea: at("elea"),
                 initrd: at("initrd"),
+                specialisations: BTreeMap::new(),
             };
             for (name, text) in [
                 ("a", "a"),
@@ -245,6 +247,10 @@ mod tests {
         }
         place.lock.users.insert("ada".into(), 1000);
         assert!(!seen.contains(&place.known()), "the lock");
+        seen.push(place.known());
+        let image = Digest::from(Sha256::of(b"image"));
+        place.options.specialisations.insert("quiet".into(), image);
+        assert!(!seen.contains(&place.known()), "a specialisation");
         // A comment is nothing that an image has.
         let last = place.known();
         let text = fs::read_to_string(place.folder.path().join("c.toml")).unwrap();

@@ -13,13 +13,13 @@ pub use changes::{Change, Changes, changes};
 pub use file::{Loaded, encode, load, parse, path_of, save};
 pub(crate) use file::{read as load_at, save_at};
 pub(crate) use resolve::{Asked, settle};
-pub use resolve::{fetch, request, resolve, to_fetch};
+pub use resolve::{fetch, request, resolve, resolve_beside, to_fetch};
 pub use stages::{Stage, Staged};
 pub use update::Update;
 
 use crate::config;
 use crate::program::ProgramError;
-use elea_formats::digest::Sha256;
+use elea_formats::digest::{Digest, Sha256};
 use elea_sys::PathError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,6 +126,8 @@ pub struct Options {
     pub elea: PathBuf,
     /// The static program `elea-initrd` that becomes the initrd.
     pub initrd: PathBuf,
+    /// The images of its specialisations, which the image names.
+    pub specialisations: BTreeMap<String, Digest>,
 }
 
 impl Options {

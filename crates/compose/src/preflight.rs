@@ -10,6 +10,7 @@ mod verified;
 pub use room::Room;
 
 use crate::config::{self, Config, Findings, Found};
+use crate::lock::request;
 use std::path::Path;
 
 /// What is going to be done.
@@ -47,6 +48,13 @@ pub fn preflight(path: &Path, purpose: Purpose<'_>) -> Result<Config, Findings> 
         let of_special = units::files(special);
         if of_special != of_units {
             found = found.and(special.found(units::look(&of_special, purpose.kept)));
+        }
+        // One that asks the same of archives has the system's lock.
+        if request(special) != request(&config) {
+            let mut of_lock = Vec::new();
+            let lock = lock::look(special, purpose, &mut of_lock);
+            accounts::look(special, lock.as_ref(), &mut of_lock);
+            found = found.and(special.found(of_lock));
         }
     }
     let lock = lock::look(&config, purpose, &mut more);

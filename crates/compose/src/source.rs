@@ -160,6 +160,8 @@ pub struct Source {
     lock: Lock,
     elea: PathBuf,
     initrd: PathBuf,
+    /// The images that it names, each of which is built again by itself.
+    specialisations: BTreeMap<String, Digest>,
     /// It has the files.
     _folder: tempfile::TempDir,
 }
@@ -266,6 +268,11 @@ impl Source {
             lock,
             elea,
             initrd,
+            specialisations: store
+                .image(image)?
+                .release
+                .map(|release| release.specialisations)
+                .unwrap_or_default(),
             _folder: folder,
         })
     }
@@ -281,6 +288,7 @@ impl Source {
         let options = Options {
             elea: self.elea.clone(),
             initrd: self.initrd.clone(),
+            specialisations: self.specialisations.clone(),
             fresh: true,
             ..options.clone()
         };

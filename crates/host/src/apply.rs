@@ -8,6 +8,7 @@ use elea_formats::generation::{MAX_PAYLOAD, Payload};
 use elea_formats::oplog::{self, Event, Record};
 use elea_sys::PathError;
 use elea_sys::disk::Disk;
+use std::collections::BTreeMap;
 
 /// Room that is left free on `$BOOT` beside the payloads, for entries and the loader.
 const BOOT_RESERVE: u64 = 1 << 20;
@@ -129,7 +130,9 @@ pub fn check_room<'a>(
     boot: &dyn Disk,
 ) -> Result<(), Error> {
     let mut needed: u64 = 0;
-    for payload in payloads {
+    // Several generations may have the same kernel.
+    let each: BTreeMap<Sha256, &Payload> = payloads.into_iter().map(|p| (p.sha256, p)).collect();
+    for payload in each.into_values() {
         let there = boot.size(&path_of(payload))?;
         if there != Some(payload.size) {
             needed = needed.saturating_add(payload.size);

@@ -2,6 +2,7 @@
 
 use crate::apply::NoPayloads;
 use crate::error::Error;
+use crate::live::specialise;
 use crate::machine::{Machine, now};
 use crate::plan::{self, Plan, Step};
 use crate::view::View;
@@ -97,11 +98,15 @@ fn change(
     let claimed = (!options.dry_run).then(|| machine.claim(options.wait));
     let _claimed = claimed.transpose()?;
     let locked = (!options.dry_run).then(|| machine.lock());
-    let _locked = locked.transpose()?;
+    let locked = locked.transpose()?;
     let plan = make(&machine.view()?)?;
     if !options.dry_run {
         match made(&plan) {
-            Some(generation) => machine.apply(&plan, &machine.payloads_of(generation.image))?,
+            Some(generation) => {
+                machine.apply(&plan, &machine.payloads_of(generation.image))?;
+                drop(locked);
+                specialise::put_named(machine, generation)?;
+            }
             None => machine.apply(&plan, &NoPayloads)?,
         }
     }

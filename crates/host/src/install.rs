@@ -81,6 +81,8 @@ pub struct Plan {
     pub needed: u64,
     /// The first generation.
     pub generation: Generation,
+    /// The specialisations that stand in the boot menu beside it.
+    pub specialisations: Vec<Generation>,
     /// Keys that the machine trusts besides those in its image, in PEM.
     pub keys: Vec<String>,
 }
@@ -116,7 +118,13 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
     if options.follow.is_some() {
         generation.source.clone_from(&options.follow);
     }
-    let objects = contents.objects.len() as u64;
+    let mut specialisations = Vec::new();
+    for ((name, beside), number) in contents.beside.iter().zip(generation.number + 1..) {
+        let mut one = beside.generation(&uuid, &options.arguments, now())?;
+        one.source.clone_from(&generation.source);
+        specialisations.push(one.beside(name, generation.number, number));
+    }
+    let objects = contents.all_objects();
     Ok(Plan {
         schema: SCHEMA,
         what: format!("install {} on {}", generation.title, target.path.display()),
@@ -127,10 +135,11 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
         filesystem: options.filesystem,
         filesystem_uuid: uuid,
         sealing: layout::sealing(options.filesystem),
-        objects,
-        bytes: contents.objects.values().sum(),
+        objects: objects.len() as u64,
+        bytes: objects.values().sum(),
         needed: layout::root_needs(contents, options.filesystem),
         generation,
+        specialisations,
         keys: options.keys.iter().map(PublicKey::to_pem).collect(),
     })
 }

@@ -21,7 +21,7 @@ mod plan;
 mod prepare;
 mod protect;
 mod report;
-mod specialise;
+pub(crate) mod specialise;
 mod stale;
 mod state;
 mod system;
@@ -44,7 +44,7 @@ pub use plan::{
 };
 pub use protect::Need;
 pub use report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
-pub use specialise::Beside;
+pub use specialise::{Beside, named};
 pub use stale::Stale;
 pub use state::{Active, Live, PROPERTIES};
 pub use system::{Etc, REVERT_TIMER, System, revert_timer};

@@ -6,6 +6,7 @@
 
 mod compare;
 mod report;
+mod specialise;
 
 pub use report::{Check, Found, Outcome, Release, Upgraded};
 
@@ -22,10 +23,11 @@ use crate::view::View;
 use compare::Known;
 use elea_formats::bls::Entry;
 use elea_formats::booted::{Booted, Etc};
+use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::{self, Source};
-use elea_net::Offer;
+use elea_net::{Beside, Offer, Pulled};
 use elea_store::trust::{Places, Policy, Rules, Running};
 use elea_sys::disk::Disk;
 use elea_sys::progress::Progress;
@@ -73,12 +75,13 @@ pub fn check(
     let view = machine.view()?;
     let look = Look::new(machine, &view, reference, options)?;
     let offer = look.offer(machine, progress);
-    progress.finish();
     look.keep(machine, &offer);
     let offer = offer?;
-    let mut check = look.report(&view, machine, &offer)?;
+    let beside = look.beside(machine, &offer, progress)?;
+    progress.finish();
+    let mut check = look.report(&view, machine, &offer, &beside)?;
     if let Outcome::Newer { .. } = check.outcome {
-        let room = apply::check_room(&offer.config.payloads, machine.boot()?);
+        let room = apply::check_room(specialise::payloads(&offer, &beside), machine.boot()?);
         check.obstacle = room.err().map(|e| e.to_string());
     }
     Ok(check)
@@ -116,7 +119,8 @@ fn bring(
     let offer = look.offer(machine, progress);
     look.keep(machine, &offer);
     let offer = offer?;
-    let check = look.report(&view, machine, &offer)?;
+    let beside = look.beside(machine, &offer, progress)?;
+    let check = look.report(&view, machine, &offer, &beside)?;
     let mut done = Upgraded::new(&check, options.dry_run);
     match &check.outcome {
         Outcome::FailedBefore { number, reason } => {
@@ -128,40 +132,39 @@ fn bring(
             });
         }
         Outcome::NothingNewer if reference.is_none() => {
-            progress.finish();
-            return Ok(done);
+            return look.complete(machine, look.base.number, &offer, &beside, done, progress);
         }
         Outcome::Staged { number } if reference.is_none() => {
-            progress.finish();
             done.number = Some(*number);
-            return Ok(done);
+            return look.complete(machine, *number, &offer, &beside, done, progress);
         }
-        _ => apply::check_room(&offer.config.payloads, machine.boot()?)?,
+        _ => apply::check_room(specialise::payloads(&offer, &beside), machine.boot()?)?,
     }
     if options.dry_run {
         progress.finish();
         return Ok(done);
     }
-    let store = machine.store()?;
-    let pulled = elea_net::pull(
-        &offer,
-        &store,
-        &look.net,
-        &look.policy,
-        Some(&look.running),
-        progress,
-    )?;
-    done.fetched = pulled.fetched;
-    done.layers_fetched = pulled.layers_fetched;
-    done.layers_reused = pulled.layers_reused;
-    stage(machine, &look, &pulled.image.image, done, progress)
+    let pulled = look.pull(machine, &offer, &mut done, progress)?;
+    let named = |release: &Option<release::Release>| {
+        let release = release.as_ref();
+        release.map(|release| release.specialisations.clone())
+    };
+    if named(&pulled.image.release) != named(&offer.release) {
+        let why = "the image names other specialisations than its config says";
+        return Err(Error::Release(why.into()));
+    }
+    // Their leases last until they are staged.
+    let others = look.pull_beside(machine, &beside, &mut done, progress)?;
+    let images = specialise::images(&others);
+    stage(machine, &look, &pulled.image.image, &images, done, progress)
 }
 
-/// Makes the generation of an image that is in the store, and stages it.
+/// Makes the generation of an image that is in the store, and stages it with its specialisations.
 fn stage(
     machine: &Machine,
     look: &Look,
-    image: &elea_formats::digest::Digest,
+    image: &Digest,
+    beside: &[(String, Digest)],
     mut done: Upgraded,
     progress: &dyn Progress,
 ) -> Result<Upgraded, Error> {
@@ -179,7 +182,7 @@ fn stage(
     if progress.cancelled() {
         return Err(Error::Cancelled);
     }
-    let _locked = machine.lock()?;
+    let locked = machine.lock()?;
     let view = machine.view()?;
     let generation = candidate::generation(
         &view,
@@ -190,6 +193,9 @@ fn stage(
     )?;
     let plan = plan::stage(&view, &generation, true, machine.number())?;
     machine.apply(&plan, &contents)?;
+    drop(locked);
+    done.specialisations =
+        specialise::put(machine, &generation, &contents.release.arguments, beside)?;
     progress.finish();
     let changed = changed(plan, false);
     done.number = changed.number;
@@ -203,10 +209,7 @@ fn stage(
 
 /// What the machine's edits of `/etc` would meet in another image. None for a system that
 /// does not run.
-fn preview(
-    machine: &Machine,
-    image: &elea_formats::digest::Digest,
-) -> Result<Option<elea_etc::Report>, Error> {
+fn preview(machine: &Machine, image: &Digest) -> Result<Option<elea_etc::Report>, Error> {
     // Of an ephemeral `/etc` nothing is carried.
     let is_carried = |booted: &Booted| booted.etc != Etc::Ephemeral;
     if !machine.booted().is_some_and(is_carried) {
@@ -247,6 +250,10 @@ impl Look {
     ) -> Result<Self, Error> {
         let number = machine.number().or_else(|| view.entries.good().next_back());
         let number = number.ok_or(Error::NotBooted)?;
+        // Who runs a specialisation follows what it stands beside.
+        let main = view.stands_beside(number);
+        let main = main.filter(|main| view.manifest(*main).is_some());
+        let number = main.unwrap_or(number);
         let base = view.manifest(number).ok_or(Error::Unknown(number))?.clone();
         let release = release_of(machine, &base)?;
         let follow = match reference {
@@ -290,7 +297,29 @@ impl Look {
         )?)
     }
 
-    fn report(&self, view: &View, machine: &Machine, offer: &Offer) -> Result<Check, Error> {
+    fn pull(
+        &self,
+        machine: &Machine,
+        offer: &Offer,
+        done: &mut Upgraded,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, Error> {
+        let running = Some(&self.running);
+        let store = machine.store()?;
+        let pulled = elea_net::pull(offer, &store, &self.net, &self.policy, running, progress)?;
+        done.fetched += pulled.fetched;
+        done.layers_fetched += pulled.layers_fetched;
+        done.layers_reused += pulled.layers_reused;
+        Ok(pulled)
+    }
+
+    fn report(
+        &self,
+        view: &View,
+        machine: &Machine,
+        offer: &Offer,
+        beside: &[Beside],
+    ) -> Result<Check, Error> {
         let known = Known {
             manifest: offer.manifest,
             image: offer.image,
@@ -308,6 +337,7 @@ impl Look {
             &self.base,
             &self.base_packages,
             offer,
+            beside,
             outcome,
         ))
     }

@@ -9,6 +9,8 @@ mod grow;
 mod lab;
 #[path = "install/refused.rs"]
 mod refused;
+#[path = "install/special.rs"]
+mod special;
 
 use elea_formats::bls::Entry;
 use elea_formats::digest::Sha256;

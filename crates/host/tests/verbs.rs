@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stderr, reason = "a test says why it is skipped")]
 
+#[path = "verbs/special.rs"]
+mod special;
 #[path = "verbs/state.rs"]
 mod state;
 #[path = "verbs/world.rs"]

@@ -207,6 +207,28 @@ pub enum NetError {
         /// The image that was made from the layers.
         made: String,
     },
+    /// Beside an image stands another one than it names.
+    #[error("{what} is the image {found}, and the specialisation {name} is {expected}")]
+    Beside {
+        /// The reference.
+        what: String,
+        /// The name of the specialisation.
+        name: String,
+        /// The image that is named.
+        expected: String,
+        /// The image that was found.
+        found: String,
+    },
+    /// A specialisation cannot be pushed along.
+    #[error(
+        "the image names the specialisation {name}, {image}, and that is not in this store; `elea build` makes it, `elea image pull` brings it"
+    )]
+    Absent {
+        /// Its name.
+        name: String,
+        /// Its image.
+        image: String,
+    },
     /// A layer's content is not what the config says.
     #[error(
         "layer sha256:{blob} of {what} unpacks to sha256:{actual}, and its config says sha256:{expected}; it was put together wrongly"
@@ -360,6 +382,7 @@ impl NetError {
             Self::Refused(_)
                 | Self::Digest { .. }
                 | Self::Image { .. }
+                | Self::Beside { .. }
                 | Self::Label { .. }
                 | Self::Layers { .. }
                 | Self::DiffId { .. }

@@ -7,6 +7,7 @@
 
 mod archive;
 mod auth;
+mod beside;
 mod chunked;
 mod error;
 mod fetch;
@@ -27,6 +28,7 @@ mod sink;
 mod source;
 mod stream;
 
+pub use beside::{Beside, check_beside, missing};
 pub use error::NetError;
 pub use look::look;
 pub use offer::{Offer, check};

@@ -101,6 +101,14 @@ pub fn check(
     })
 }
 
+impl Offer {
+    /// The layers that the store knows nothing of, with their sizes.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = (Sha256, u64)> {
+        let unknown = self.wanted.iter().filter(|one| one.recorded.is_none());
+        unknown.map(|one| (one.layer.digest, one.layer.size))
+    }
+}
+
 /// Bytes of layers, each once.
 fn size_of<'a>(layers: impl IntoIterator<Item = &'a Descriptor>) -> u64 {
     let mut seen = BTreeSet::new();

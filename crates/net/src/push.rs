@@ -1,5 +1,6 @@
 //! An image from the store into a registry or layout.
 
+use crate::beside;
 use crate::partial::Packing;
 use crate::sign::{add_signature, served};
 use crate::sink::Sink;
@@ -37,9 +38,12 @@ pub struct Pushed {
     pub present: u64,
     /// The id of the key that signed it, if one was given.
     pub signed_by: Option<Sha256>,
+    /// The names of the specialisations that stand beside it now.
+    pub specialisations: Vec<String>,
 }
 
-/// Writes an image as an OCI image: layers, config, signature, and last the tag.
+/// Writes an image as an OCI image: layers, config, signature, and last the tag. The specialisations that it names come
+/// before it, at tags of their own.
 ///
 /// The same image gives the same manifest, bit for bit; what is there is not uploaded again.
 pub fn push(
@@ -51,6 +55,30 @@ pub fn push(
     progress: &dyn Progress,
 ) -> Result<Pushed, NetError> {
     let _lease = store.lease(&format!("pushing {reference}"))?;
+    let (mut uploaded, mut present, mut specialisations) = (0, 0, Vec::new());
+    for (name, image, place) in beside::to_push(&store.image(image)?, store, reference)? {
+        let pushed = push_one(&image, store, &place, options, key, progress)?;
+        uploaded += pushed.uploaded;
+        present += pushed.present;
+        specialisations.push(name);
+    }
+    let pushed = push_one(image, store, reference, options, key, progress)?;
+    Ok(Pushed {
+        uploaded: pushed.uploaded + uploaded,
+        present: pushed.present + present,
+        specialisations,
+        ..pushed
+    })
+}
+
+fn push_one(
+    image: &Digest,
+    store: &Store,
+    reference: &Reference,
+    options: &Options,
+    key: Option<&PrivateKey>,
+    progress: &dyn Progress,
+) -> Result<Pushed, NetError> {
     let mut about = store.image(image)?;
     let tree = store.tree(image)?;
     // Machines have SHA-256, and so has what is sent to them.
@@ -78,6 +106,7 @@ pub fn push(
         uploaded: 0,
         present: 0,
         signed_by: None,
+        specialisations: Vec::new(),
     };
     upload(&sink, &packed, &mut pushed, progress)?;
     let size = config.len() as u64;

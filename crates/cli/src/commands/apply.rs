@@ -9,6 +9,7 @@ use crate::text::{self, Lines};
 use elea_compose::preflight::Room;
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
+use elea_formats::release::is_specialisation;
 use elea_host::live::{self, Applied, Effect, How, Need, Stale};
 use elea_host::{Error, Machine};
 use elea_store::Store;
@@ -55,8 +56,7 @@ fn parse_beside(text: &str) -> Result<(String, Reference), String> {
     let (name, reference) = text
         .split_once('=')
         .ok_or_else(|| format!("`{text}` is no NAME=REF"))?;
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(is_name) {
+    if !is_specialisation(name) {
         return Err(format!(
             "`{name}` is no name: letters, digits, `-`, `_` and `.`, at most 64"
         ));
@@ -167,30 +167,28 @@ fn images(args: &Args, machine: &Machine, store: &Store, context: &Context) -> O
         };
         let room = Some(&room);
         let made = build::image(&args.config, &args.inputs, store, keep, room, context)?;
-        let mut others = Vec::new();
-        // What is gone at the next boot needs no place in its menu.
-        for name in made.specialisations.iter().filter(|_| !args.test) {
-            let mut inputs = args.inputs.clone();
-            inputs.specialisation = Some(name.clone());
-            let other = build::image(&args.config, &inputs, store, keep, room, context)?;
-            others.push((name.clone(), other.image));
+        let mut beside = made.specialisations;
+        if args.test {
+            // What is gone at the next boot needs no place in its menu.
+            beside.clear();
         }
         return Ok(Images {
             main: made.image,
-            beside: Some(others),
+            beside: Some(beside.into_iter().collect()),
         });
     };
     let policy = args.trust.policy(&context.global.root)?;
     let net = args.network.options()?;
     let get = |reference| places::image(store, reference, &net, &policy, &context.bars());
-    let image = get(reference)?.image;
-    let mut others = Vec::new();
+    let main = get(reference)?;
+    // What is said takes the place of what the image says.
+    let mut others: BTreeMap<String, Digest> = main.beside.into_iter().collect();
     for (name, reference) in &args.beside {
-        others.push((name.clone(), get(reference)?.image));
+        others.insert(name.clone(), get(reference)?.image);
     }
     Ok(Images {
-        main: image,
-        beside: (!others.is_empty()).then_some(others),
+        main: main.image,
+        beside: (!others.is_empty()).then(|| others.into_iter().collect()),
     })
 }
 

@@ -5,16 +5,19 @@ mod check;
 use crate::commands::image::tar;
 use crate::context::Context;
 use crate::failure::{Code, Failure, Outcome};
+use crate::text::Lines as _;
 use crate::{options, places, text};
 use elea_compose::config::{Config, Findings};
+use elea_compose::family::{self, Family};
+use elea_compose::lock;
 use elea_compose::preflight::{Purpose, Room};
-use elea_compose::{build, lock};
 use elea_formats::digest::Digest;
 use elea_formats::oci::reference::Reference;
 use elea_host::install::{self, Contents, Target};
 use elea_store::Store;
 use elea_sys::progress::Progress;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +63,8 @@ struct Shown {
     lock: PathBuf,
     lock_changed: bool,
     outputs: Vec<String>,
+    /// The images of the specialisations by name.
+    specialisations: BTreeMap<String, Digest>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -76,25 +81,22 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     let mut options = args.inputs.options(context)?;
     options.fresh = args.fresh;
     options.clock_ahead = Duration::from_secs(args.clock_ahead.unwrap_or(0).into());
-    let before = lock::load(&config)?;
-    let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
+    let before = super::lock::Before::load(&config)?;
+    let locks = family::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
     if args.dry_run {
-        let to_fetch = lock::to_fetch(&resolved, &options)?;
-        return super::lock::show(&config, before.as_ref(), &resolved, to_fetch, true, context);
+        return super::lock::show(&config, &before, &locks, &options, true, context);
     }
     let store = context.store_or_new("elea build")?;
     let _lease = store.lease("elea build")?;
     // A build that fails later begins with the same packages.
-    if before.is_none_or(|b| !b.own || b.lock != resolved) {
-        lock::save(&config, &resolved)?;
-    }
-    let built = build::build(&config, &resolved, &store, &options, &bars)
+    family::save(&config, &locks)?;
+    let built = family::build(&config, &locks, &store, &options, &bars)
         .map_err(|e| context.build_error(e))?;
     let name = args.name.clone().unwrap_or_else(|| name_of(&config));
-    if built.lock_changed {
-        lock::save(&config, &built.lock)?;
-    }
-    store.set_ref(&name, &built.image)?;
+    keep(&config, &name, &store, &built)?;
+    let lock_changed = built.locks != locks;
+    let specialisations = images(&built);
+    let built = built.system;
     if args.check {
         return check::run(&config, &store, &built.image, &options, context);
     }
@@ -122,33 +124,61 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         files: built.manifest.files,
         bytes: built.manifest.bytes,
         lock: lock::path_of(&config),
-        lock_changed: built.lock_changed,
+        lock_changed,
         outputs: args.outputs.iter().map(ToString::to_string).collect(),
+        specialisations,
     };
     context.show(&shown, |s| {
-        format!(
+        let mut out = format!(
             "{}\n{}: {}, {}, {}\n",
             s.image,
             s.name,
             text::count(s.packages as u64, "package"),
             text::count(s.files, "file"),
             text::size(s.bytes)
-        )
+        );
+        for (special, image) in &s.specialisations {
+            out.line(format!("{}: {image}", beside(&s.name, special)));
+        }
+        out
     })
+}
+
+/// Writes the locks of a build, and names its images.
+fn keep(config: &Config, name: &str, store: &Store, built: &Family) -> Outcome<()> {
+    family::save(config, &built.locks)?;
+    for (special, image) in images(built) {
+        store.set_ref(&beside(name, &special), &image)?;
+    }
+    Ok(store.set_ref(name, &built.system.image)?)
+}
+
+/// The images of the specialisations.
+fn images(built: &Family) -> BTreeMap<String, Digest> {
+    let all = built.specialisations.iter();
+    all.map(|(name, built)| (name.clone(), built.image))
+        .collect()
+}
+
+/// What the specialisation of an image is called.
+pub(super) fn beside(name: &str, special: &str) -> String {
+    format!("{name}+{special}")
 }
 
 /// What the image of a config is called if nobody says.
 fn name_of(config: &Config) -> String {
-    let special = config.special.as_ref();
-    let special = special.map_or_else(String::new, |name| format!("+{name}"));
-    format!("{}:{}{special}", config.system.name, config.system.version)
+    let name = format!("{}:{}", config.system.name, config.system.version);
+    match &config.special {
+        Some(special) => beside(&name, special),
+        None => name,
+    }
 }
 
 /// What [`image`] made.
 pub(super) struct Made {
     pub(super) image: Digest,
-    /// The names of the config's specialisations; none of a specialisation.
-    pub(super) specialisations: Vec<String>,
+    /// The images of the config's specialisations; none of a specialisation.
+    pub(super) specialisations: BTreeMap<String, Digest>,
 }
 
 /// Builds a config into a store for a command that uses the image at once. Without `keep` neither the lock nor a name
@@ -157,7 +187,7 @@ pub(super) fn image(
     config: &Path,
     inputs: &options::Inputs,
     store: &Store,
-    keep: bool,
+    keeps: bool,
     room: Option<&Room>,
     context: &Context,
 ) -> Outcome<Made> {
@@ -168,22 +198,18 @@ pub(super) fn image(
     let config = context.checked_config(config, purpose, Findings::default())?;
     let bars = context.bars();
     let options = inputs.options(context)?;
-    let before = lock::load(&config)?;
-    let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
-    if keep && before.is_none_or(|b| !b.own || b.lock != resolved) {
-        lock::save(&config, &resolved)?;
+    let locks = family::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
+    if keeps {
+        family::save(&config, &locks)?;
     }
-    let built = build::build(&config, &resolved, store, &options, &bars)
+    let built = family::build(&config, &locks, store, &options, &bars)
         .map_err(|e| context.build_error(e))?;
-    if keep {
-        if built.lock_changed {
-            lock::save(&config, &built.lock)?;
-        }
-        store.set_ref(&name_of(&config), &built.image)?;
+    if keeps {
+        keep(&config, &name_of(&config), store, &built)?;
     }
     Ok(Made {
-        image: built.image,
-        specialisations: config.specialisation.into_keys().collect(),
+        image: built.system.image,
+        specialisations: images(&built),
     })
 }
 
@@ -227,7 +253,7 @@ fn disk(
     progress: &dyn Progress,
 ) -> Outcome<()> {
     let target = target(path)?;
-    let contents = Contents::load(store, image)?;
+    let contents = Contents::load_all(store, image, progress)?;
     let plan = install::plan(&contents, &target, &disk_options(context))?;
     install::apply(&plan, &contents, store.path(), &places::scratch(), progress)?;
     Ok(())

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     )?;
     let by = text::signers(found.verdict.keys(), found.verdict.rule());
     context.say(&format!("signed by {by}"));
-    let contents = Contents::load(&store, &found.image)?;
+    let contents = Contents::load_all(&store, &found.image, &bars)?;
     let plan = install::plan(&contents, &target, &options(args)?)?;
     if args.dry_run {
         return context.show(&plan, show);
@@ -83,10 +83,17 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     install::apply(&plan, &contents, store.path(), &places::scratch(), &bars)?;
     context.show(&plan, |plan| {
+        let beside = plan.specialisations.iter();
+        let beside =
+            beside.filter_map(|one| Some(format!(", {}", one.specialisation.as_ref()?.name)));
+        let beside: String = beside.collect();
+        let beside = beside.strip_prefix(", ");
+        let beside = beside.map(|names| format!(" (beside it in the boot menu: {names})"));
         format!(
-            "{} holds {}: {} in {}{}\n",
+            "{} holds {}{}: {} in {}{}\n",
             plan.target.path.display(),
             plan.generation.title,
+            beside.unwrap_or_default(),
             text::size(plan.bytes),
             text::count(plan.objects, "object"),
             match plan.sealing {
@@ -125,6 +132,11 @@ fn options(args: &Args) -> Outcome<install::Options> {
 
 fn show(plan: &Plan) -> String {
     let generation = &plan.generation;
+    let beside = plan.specialisations.iter();
+    let beside = beside.filter_map(|one| Some((&one.specialisation.as_ref()?.name, one.image)));
+    let beside: Vec<String> = beside
+        .map(|(name, image)| format!("{name} {image}"))
+        .collect();
     let partitions = plan.partitions.iter().map(|p| {
         let size = text::size(p.size);
         format!("{} {size} at {}", p.role.name(), p.start)
@@ -157,6 +169,7 @@ fn show(plan: &Plan) -> String {
         ),
         ("needs", Some(text::size(plan.needed))),
         ("image", Some(generation.image.to_string())),
+        ("beside it", (!beside.is_empty()).then(|| beside.join("\n"))),
         ("arguments", Some(generation.options.clone())),
         (
             "follows",

@@ -2,10 +2,13 @@
 
 use crate::context::Context;
 use crate::failure::Outcome;
+use crate::text::Lines as _;
 use crate::{options, text};
 use elea_compose::config::{Config, Findings};
-use elea_compose::lock::{self, Change, Changes, Loaded, Lock, Package};
+use elea_compose::family::{self, Locks};
+use elea_compose::lock::{self, Change, Changes, Loaded, Lock, Options, Package};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Pin the packages of a config and keep them: write its lock, and build nothing
@@ -24,12 +27,24 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Shown {
     schema: &'static str,
+    #[serde(flatten)]
+    system: Locked,
+    dry_run: bool,
+    /// The specialisations that have locks of their own.
+    specialisations: BTreeMap<String, Locked>,
+}
+
+/// What became of one lock.
+#[derive(Serialize)]
+struct Locked {
     lock: PathBuf,
     packages: usize,
     changes: Changes,
     /// Bytes of packages that are not kept yet.
     to_fetch: u64,
-    dry_run: bool,
+    /// Of a first lock everything would be new.
+    #[serde(skip)]
+    is_first: bool,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -39,57 +54,99 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         Findings::default(),
     )?;
     let options = args.inputs.options(context)?;
-    let before = lock::load(&config)?;
+    let before = Before::load(&config)?;
     let bars = context.bars();
-    let resolved = lock::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
-    let to_fetch = lock::to_fetch(&resolved, &options)?;
+    let locks = family::resolve(&config, &options, &bars).map_err(|e| context.build_error(e))?;
+    let shown = shown(&config, &before, &locks, &options, args.dry_run)?;
     if !args.dry_run {
-        lock::fetch(&config, &resolved, &options, &bars).map_err(|e| context.build_error(e))?;
-        lock::save(&config, &resolved)?;
+        for lock in locks.specialisations.values().chain([&locks.system]) {
+            lock::fetch(&config, lock, &options, &bars).map_err(|e| context.build_error(e))?;
+        }
+        family::save(&config, &locks)?;
     }
-    show(
-        &config,
-        before.as_ref(),
-        &resolved,
-        to_fetch,
-        args.dry_run,
-        context,
-    )
+    context.show(&shown, told)
+}
+
+/// The locks that were there.
+pub(super) struct Before {
+    system: Option<Loaded>,
+    specialisations: BTreeMap<String, Option<Loaded>>,
+}
+
+impl Before {
+    pub(super) fn load(config: &Config) -> Outcome<Self> {
+        let mut specialisations = BTreeMap::new();
+        for (name, special) in &config.specialisation {
+            specialisations.insert(name.clone(), lock::load(special)?);
+        }
+        Ok(Self {
+            system: lock::load(config)?,
+            specialisations,
+        })
+    }
 }
 
 /// Prints how many packages there are, and what is other than before.
 pub(super) fn show(
     config: &Config,
-    before: Option<&Loaded>,
-    lock: &Lock,
-    to_fetch: u64,
+    before: &Before,
+    locks: &Locks,
+    options: &Options,
     dry_run: bool,
     context: &Context,
 ) -> Outcome {
-    let old = before.map(|b| &b.lock);
-    let shown = Shown {
-        schema: "elea.lock-change/1",
-        lock: lock::path_of(config),
-        packages: lock.packages.len(),
-        changes: lock::changes(old, lock),
-        to_fetch,
-        dry_run,
+    context.show(&shown(config, before, locks, options, dry_run)?, told)
+}
+
+fn shown(
+    config: &Config,
+    before: &Before,
+    locks: &Locks,
+    options: &Options,
+    dry_run: bool,
+) -> Outcome<Shown> {
+    let one = |path: PathBuf, before: Option<&Loaded>, lock: &Lock| -> Outcome<Locked> {
+        Ok(Locked {
+            lock: path,
+            packages: lock.packages.len(),
+            changes: lock::changes(before.map(|b| &b.lock), lock),
+            to_fetch: lock::to_fetch(lock, options)?,
+            is_first: before.is_none(),
+        })
     };
-    context.show(&shown, |s| {
-        let path = s.lock.display();
-        let number = text::count(s.packages as u64, "package");
-        let fetch = match (s.to_fetch, s.dry_run) {
+    let mut specialisations = BTreeMap::new();
+    for (name, lock) in &locks.specialisations {
+        if lock.request != locks.system.request {
+            let old = before.specialisations.get(name).and_then(Option::as_ref);
+            let path = config.path.with_extension(format!("{name}.lock"));
+            specialisations.insert(name.clone(), one(path, old, lock)?);
+        }
+    }
+    Ok(Shown {
+        schema: "elea.lock-change/1",
+        system: one(lock::path_of(config), before.system.as_ref(), &locks.system)?,
+        dry_run,
+        specialisations,
+    })
+}
+
+fn told(s: &Shown) -> String {
+    let all = [&s.system].into_iter().chain(s.specialisations.values());
+    let mut out = String::new();
+    for one in all {
+        let path = one.lock.display();
+        let number = text::count(one.packages as u64, "package");
+        let fetch = match (one.to_fetch, s.dry_run) {
             (0, _) => "all kept".into(),
             (bytes, true) => format!("{} to fetch", text::size(bytes)),
             (bytes, false) => format!("{} fetched", text::size(bytes)),
         };
-        let mut out = format!("{path}: {number}, {fetch}\n");
-        // Of a first lock everything would be new.
-        if old.is_some() {
-            out.push_str(&list(&s.changes));
+        out.line(format!("{path}: {number}, {fetch}"));
+        if !one.is_first {
+            out.push_str(&list(&one.changes));
         }
-        out
-    })
+    }
+    out
 }
 
 /// What changed, one package a line, and a sum.

@@ -71,6 +71,12 @@ fn told(done: &Upgraded) -> String {
         out.line(format!("signed by {}", signers(&done.signed)));
         out.push_str(&packages(&done.packages));
     }
+    for one in &done.specialisations {
+        out.line(format!(
+            "generation {} in the boot menu: specialisation {}",
+            one.number, one.name
+        ));
+    }
     for path in &done.conflicts {
         out.line(format!(
             "{path}: changed here and by the release; this machine's is kept"
@@ -94,6 +100,10 @@ fn look(check: &Check) -> String {
                 text::size(check.fetch),
                 text::size(check.total)
             )),
+        ),
+        (
+            "beside it",
+            (!check.specialisations.is_empty()).then(|| check.specialisations.join(", ")),
         ),
         (
             "reboot",

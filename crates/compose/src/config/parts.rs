@@ -4,6 +4,7 @@
 use super::layers::{Layer, Rank};
 use super::reader::Reader;
 use super::value::{Field, Node, Place, Table, Value, quoted};
+use elea_formats::release::{MAX_SPECIALISATIONS as MOST, is_specialisation};
 use std::collections::BTreeMap;
 
 /// Everything that was read.
@@ -30,8 +31,6 @@ pub(super) struct Item {
     pub(super) table: Table,
 }
 
-/// A system has no more specialisations: each is a system of its own.
-const MOST: usize = 32;
 /// Names that only the top of a file knows.
 const OF_FILES: [&str; 6] = ["imports", "schema", "specialisation", "use", "vars", "when"];
 
@@ -60,6 +59,13 @@ impl Parts {
                 let what = format!("there are more than {MOST} specialisations");
                 reader.problem(Some(field.key), what, "one too many", None);
                 break;
+            }
+            if !is_specialisation(&name) {
+                let what = format!("`{name}` is no name of a specialisation");
+                let help =
+                    "letters, digits, `-`, `_` and `.`, at most 64: it stands in the boot menu";
+                reader.problem(Some(field.key), what, "this name", Some(help.into()));
+                continue;
             }
             let Some(table) = table_of(reader, &full, field.node) else {
                 continue;

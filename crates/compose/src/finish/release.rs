@@ -30,6 +30,7 @@ pub(super) fn write(job: &Job<'_>, tree: &mut Tree<'_>, payload: &Payload) -> Re
             .as_ref()
             .map(|update| update.source.clone()),
         packages: packages(&status),
+        specialisations: job.options.specialisations.clone(),
     };
     let mut text = serde_json::to_string_pretty(&release)
         .map_err(|e| Error::Tree(format!("the release cannot be written: {e}")))?;

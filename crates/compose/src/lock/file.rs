@@ -23,13 +23,17 @@ pub struct Loaded {
     pub own: bool,
 }
 
-/// The lock's file: beside the config, `elea.lock` for `elea.toml`, and `elea.NAME.lock` for its specialisation NAME.
+/// The lock's file: beside the config, `elea.lock` for `elea.toml`, and `elea.NAME.lock` for its specialisation NAME, unless
+/// that asks the same of archives as the lock of the system itself.
 pub fn path_of(config: &Config) -> PathBuf {
-    let extension = match &config.special {
-        Some(name) => format!("{name}.lock"),
-        None => "lock".to_owned(),
+    let system = config.path.with_extension("lock");
+    let Some(name) = &config.special else {
+        return system;
     };
-    config.path.with_extension(extension)
+    match read(&system) {
+        Ok(Some(lock)) if lock.request == super::request(config) => system,
+        _ => config.path.with_extension(format!("{name}.lock")),
+    }
 }
 
 /// The config's lock, or that of what it imports; none if there is none.

@@ -52,6 +52,33 @@ pub(crate) struct Asked<'a> {
 /// numbers that an older lock has are kept, but for what `options.update` moves and what that needs.
 /// Nothing is written beside the config; see [`super::save`].
 pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Lock, Error> {
+    asked(config, file::load(config)?, options, progress)
+}
+
+/// The lock of a specialisation of a system that has this lock: the same, if it asks the same of archives.
+pub fn resolve_beside(
+    special: &Config,
+    system: &Lock,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Lock, Error> {
+    if request(special) == system.request {
+        return Ok(system.clone());
+    }
+    let own = file::load(special)?.filter(|loaded| loaded.own);
+    let old = own.unwrap_or_else(|| file::Loaded {
+        lock: system.clone(),
+        own: false,
+    });
+    asked(special, Some(old), options, progress)
+}
+
+fn asked(
+    config: &Config,
+    old: Option<file::Loaded>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Lock, Error> {
     let asked = Asked {
         base: &config.base,
         system: &SYSTEM,
@@ -62,7 +89,6 @@ pub fn resolve(config: &Config, options: &Options, progress: &dyn Progress) -> R
         loader: Some(&config.loader),
         errors: &|found| config.errors(found),
     };
-    let old = file::load(config)?;
     settle(
         &asked,
         request(config),

@@ -11,7 +11,9 @@ use elea_formats::generation::{
 use elea_formats::release::{self, ImageManifest, Release};
 use elea_formats::tree::Tree;
 use elea_store::Store;
+use elea_sys::progress::Progress;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The largest `release.json` that is read, in bytes.
 const MAX_RELEASE: u64 = 16 << 20;
@@ -45,7 +47,9 @@ pub struct Contents {
     /// Every object of the image, its own file included, and of the layers, with its size in bytes.
     pub objects: BTreeMap<Digest, u64>,
     /// The kernel, then the initrds.
-    payloads: Vec<(Payload, Vec<u8>)>,
+    payloads: Vec<(Payload, Arc<Vec<u8>>)>,
+    /// Its specialisations with their names, if they are installed along.
+    pub beside: Vec<(String, Self)>,
 }
 
 impl Contents {
@@ -72,7 +76,7 @@ impl Contents {
                 sha256: Sha256::of(&content),
                 size: content.len() as u64,
             };
-            payloads.push((payload, content));
+            payloads.push((payload, Arc::new(content)));
         }
         let mut objects = store.objects_of(image)?;
         let mut layers = Vec::new();
@@ -89,7 +93,50 @@ impl Contents {
             image: manifest,
             release,
             payloads,
+            beside: Vec::new(),
         })
+    }
+
+    /// The same with the specialisations that the image names. Those that the store has not are left out, and said to be.
+    pub fn load_all(store: &Store, image: &Digest, progress: &dyn Progress) -> Result<Self, Error> {
+        let mut contents = Self::load(store, image)?;
+        for (name, image) in contents.release.specialisations.clone() {
+            if store.image(&image).is_err() {
+                progress.note(&format!(
+                    "the specialisation {name} is left out: its image {image} is not in the store"
+                ));
+                continue;
+            }
+            let mut one = Self::load(store, &image)?;
+            // Most have the same kernel.
+            for (payload, content) in &mut one.payloads {
+                let mut known = contents.all().flat_map(|known| &known.payloads);
+                if let Some((_, same)) = known.find(|(known, _)| known == payload) {
+                    *content = Arc::clone(same);
+                }
+            }
+            contents.beside.push((name, one));
+        }
+        Ok(contents)
+    }
+
+    /// These, and those beside it.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Self> {
+        let beside = self.beside.iter().map(|(_, contents)| contents);
+        std::iter::once(self).chain(beside)
+    }
+
+    /// Every object of all of it, each once.
+    pub(super) fn all_objects(&self) -> BTreeMap<Digest, u64> {
+        let all = self.all().flat_map(|contents| &contents.objects);
+        all.map(|(digest, size)| (*digest, *size)).collect()
+    }
+
+    /// Bytes of the kernels and initrds of all of it, each once.
+    pub(super) fn all_payloads(&self) -> u64 {
+        let all = self.all().flat_map(|contents| &contents.payloads);
+        let sizes: BTreeMap<Sha256, u64> = all.map(|(p, _)| (p.sha256, p.size)).collect();
+        sizes.values().sum()
     }
 
     /// The kernel and the initrds, in the order of loading, with their bytes.
@@ -138,8 +185,9 @@ impl Contents {
 
 impl Payloads for Contents {
     fn payload(&self, payload: &Payload) -> Result<Vec<u8>, apply::Error> {
-        let found = self.payloads.iter().find(|(known, _)| known == payload);
-        found.map(|(_, content)| content.clone()).ok_or_else(|| {
+        let mut all = self.all().flat_map(|contents| &contents.payloads);
+        let found = all.find(|(known, _)| known == payload);
+        found.map(|(_, content)| content.to_vec()).ok_or_else(|| {
             apply::Error::Source(format!("the image has no file {}", payload.sha256))
         })
     }

@@ -103,10 +103,10 @@ pub(super) fn sealed_blocks(size: u64) -> u64 {
 
 /// What the root takes at least, in bytes.
 pub(super) fn root_needs(contents: &Contents, filesystem: Filesystem) -> u64 {
-    let objects = contents.objects.values();
-    let blocks: u64 = objects.map(|size| sealed_blocks(*size)).sum();
+    let objects = contents.all_objects();
+    let blocks: u64 = objects.values().map(|size| sealed_blocks(*size)).sum();
     // Inodes and folders of the store: one inode of 256 bytes and one name for each.
-    let names = contents.objects.len() as u64 * 512 + (1 << 20);
+    let names = objects.len() as u64 * 512 + (1 << 20);
     let bytes = blocks * BLOCK as u64 + names;
     // ext4: inode tables are 1/64 of the partition, 1/100 is reserved. btrfs keeps metadata twice.
     let (metadata, room) = match filesystem {
@@ -135,7 +135,7 @@ pub(super) fn partitions(
     target: &Target,
     filesystem: Filesystem,
 ) -> Result<Vec<Partition>, Error> {
-    let payloads: u64 = contents.payloads().map(|(p, _)| p.size).sum();
+    let payloads = contents.all_payloads();
     let loader = contents.loader.len() as u64;
     let boot = BOOT.max(round_up(payloads * SETS + 3 * loader + (16 << 20)));
     let begin = ALIGN + boot;

@@ -1,5 +1,5 @@
 //! Both partitions as folders, before anything is written to the disk: the first generation
-//! staged as every later one is, and the store with this image alone.
+//! staged as every later one is, and the store with its image and specialisations alone.
 
 use super::contents::Contents;
 use super::error::Error;
@@ -86,12 +86,15 @@ impl Staged {
             state: &state,
             boot: &boot,
         };
-        let view = View::load(disks).map_err(|e| match e {
-            crate::view::Error::Path(e) => Error::Path(e),
-            other => Error::Staging(other.to_string()),
-        })?;
+        let view = load(disks)?;
         let first = plan::stage(&view, &plan.generation, false, None)?;
         apply::apply(&first, disks, context, contents)?;
+        if !plan.specialisations.is_empty() {
+            let beside = load(disks)?;
+            let of = plan.generation.number;
+            let beside = plan::specialise(&beside, of, &plan.specialisations, None);
+            apply::apply(&beside, disks, context, contents)?;
+        }
         staged.trust(&plan.keys)?;
         if plan.sealing == Sealing::FirstBoot {
             write(&elea.join("state/sealing"), b"")?;
@@ -140,14 +143,14 @@ impl Staged {
         // Whatever made them followed the caller's umask.
         open_modes(&self.root)?;
         let objects = to.join("objects");
-        let image = contents.image.image;
-        for digest in contents.objects.keys() {
+        let contained = contents.all_objects();
+        for digest in contained.keys() {
             let path = objects.join(digest.object_path());
             if let Some(parent) = path.parent() {
                 folder(parent.to_owned())?;
             }
         }
-        let total = contents.objects.values().sum();
+        let total = contained.values().sum();
         progress.start("copying objects", Some(total), Unit::Bytes);
         let sealed = plan.sealing == Sealing::Born;
         let copy = |digest: &Digest, size: u64| {
@@ -155,28 +158,40 @@ impl Staged {
             let (from, to) = (from.join("objects").join(&place), objects.join(&place));
             copy_object(digest, size, &from, &to, sealed, progress)
         };
-        copy_all(&contents.objects, &copy)?;
+        copy_all(&contained, &copy)?;
         if sealed {
             let path = |d: &Digest| format!("/elea/store/objects/{}", d.object_path());
-            let objects = contents.objects.iter();
-            self.sealed = objects
+            self.sealed = contained
+                .iter()
                 .map(|(digest, size)| (path(digest), *size))
                 .collect();
         }
         // Objects hold what the image hides from its users (`/etc/shadow`), so they are root's.
         set_mode(&objects, 0o700)?;
-        let link = to.join("images").join(image.to_string());
-        let target = format!("../objects/{}", image.object_path());
-        Ok(symlink(target, &link).at("create", &link)?)
+        for contents in contents.all() {
+            let image = contents.image.image;
+            let link = to.join("images").join(image.to_string());
+            let target = format!("../objects/{}", image.object_path());
+            symlink(target, &link).at("create", &link)?;
+        }
+        Ok(())
     }
+}
+
+/// What the folders say.
+fn load(disks: Disks<'_>) -> Result<View, Error> {
+    View::load(disks).map_err(|e| match e {
+        crate::view::Error::Path(e) => Error::Path(e),
+        other => Error::Staging(other.to_string()),
+    })
 }
 
 /// Whether there is room for both partitions' content in `staging`, and, if the disk is a file, for
 /// it where that is.
 fn check_room(plan: &Plan, contents: &Contents, staging: &Path) -> Result<(), Error> {
-    let sizes = contents.objects.values().copied();
-    let objects = sizes.map(sealed_blocks).sum::<u64>() * BLOCK as u64;
-    let payloads: u64 = contents.payloads().map(|(p, _)| p.size).sum();
+    let objects = contents.all_objects();
+    let objects = objects.into_values().map(sealed_blocks).sum::<u64>() * BLOCK as u64;
+    let payloads = contents.all_payloads();
     let loaders = (contents.loader.len() * LOADERS.len()) as u64;
     let disk = objects + payloads + loaders + ROOM;
     // btrfs is made in a file of its own first.
@@ -310,15 +325,17 @@ fn seal(file: &File, path: &Path, measured: &Measured) -> Result<(), PathError> 
     file.write_all_at(&block, descriptor).at("write", path)
 }
 
-/// Copies what the store keeps beside an image, and the records of its layers, which spare the
+/// Copies what the store keeps beside the images, and the records of their layers, which spare the
 /// next upgrade their download.
 fn copy_records(from: &Path, to: &Path, contents: &Contents) -> Result<(), PathError> {
     let (from, to) = (from.join("manifests"), to.join("manifests"));
-    let image = contents.image.image.to_string();
-    copy(&from.join(&image), &to.join(&image))?;
-    for layer in &contents.layers {
-        let place = Path::new("layers").join(layer.to_string());
-        copy(&from.join(&place), &to.join(&place))?;
+    for contents in contents.all() {
+        let image = contents.image.image.to_string();
+        copy(&from.join(&image), &to.join(&image))?;
+        for layer in &contents.layers {
+            let place = Path::new("layers").join(layer.to_string());
+            copy(&from.join(&place), &to.join(&place))?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::candidate::{self, FromImage};
 use crate::error::Error;
 use crate::install::Contents;
 use crate::machine::Machine;
+use crate::upgrade::release_of;
 use crate::view::View;
 use crate::{apply, plan};
 use elea_formats::digest::Digest;
@@ -20,7 +21,7 @@ pub struct Beside {
 }
 
 /// The generations that images would be beside `main`, whose release has these kernel arguments.
-pub(super) fn wanted(
+pub(crate) fn wanted(
     machine: &Machine,
     view: &View,
     main: &Generation,
@@ -44,8 +45,29 @@ pub(super) fn wanted(
         .map(Some)
 }
 
+/// The specialisations that an image names and the machine's store has.
+pub fn named(machine: &Machine, image: &Digest) -> Result<Vec<(String, Digest)>, Error> {
+    let store = machine.store()?;
+    let release = store.image(image)?.release;
+    let all = release.into_iter().flat_map(|r| r.specialisations);
+    Ok(all
+        .filter(|(_, image)| store.image(image).is_ok())
+        .collect())
+}
+
+/// Gives the specialisations of a generation's image their places in the menu beside it.
+pub(crate) fn put_named(machine: &Machine, of: &Generation) -> Result<(), Error> {
+    let images = named(machine, &of.image)?;
+    if !images.is_empty() {
+        let arguments = release_of(machine, of)?.arguments;
+        let wanted = wanted(machine, &machine.view()?, of, &arguments, Some(&images))?;
+        put(machine, of.number, wanted)?;
+    }
+    Ok(())
+}
+
 /// Their names and numbers.
-pub(super) fn shown(wanted: &[Generation]) -> Vec<Beside> {
+pub(crate) fn shown(wanted: &[Generation]) -> Vec<Beside> {
     let one = |one: &Generation| {
         Some(Beside {
             name: one.specialisation.as_ref()?.name.clone(),
@@ -74,7 +96,7 @@ pub(super) fn put_reserved(machine: &Machine, of: u64) -> Result<Vec<Beside>, Er
 }
 
 /// Makes the specialisations of generation `of` in the menu `wanted`, if that is given, and says what they are.
-pub(super) fn put(
+pub(crate) fn put(
     machine: &Machine,
     of: u64,
     wanted: Option<Vec<Generation>>,

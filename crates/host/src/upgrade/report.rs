@@ -1,6 +1,7 @@
 //! What an upgrade would bring, and what it did.
 
 use crate::diff::{Packages, package_changes};
+use crate::live::Beside;
 use crate::plan::Plan;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::Generation;
@@ -84,11 +85,13 @@ pub struct Check {
     pub offered: Release,
     /// Who vouches for it.
     pub signed: Found,
+    /// The specialisations that it would bring.
+    pub specialisations: Vec<String>,
     /// What differs between the packages.
     pub packages: Packages,
     /// Bytes to fetch, at most: of a layer with a table only the files that are missing come.
     pub fetch: u64,
-    /// Bytes of the whole image as it is stored there.
+    /// Bytes of the whole image as it is stored there, without its specialisations.
     pub total: u64,
     /// Whether a restart is needed to run it.
     pub reboot: bool,
@@ -113,6 +116,8 @@ pub struct Upgraded {
     pub signed: Found,
     /// The generation that boots next because of it.
     pub number: Option<u64>,
+    /// The specialisations that stand beside it in the boot menu because of it.
+    pub specialisations: Vec<Beside>,
     /// What differs between the packages.
     pub packages: Packages,
     /// Bytes that were fetched; with `dry_run`, that would be.
@@ -141,6 +146,7 @@ impl Upgraded {
             offered: check.offered.clone(),
             signed: check.signed.clone(),
             number: None,
+            specialisations: Vec::new(),
             packages: check.packages.clone(),
             fetched: if dry_run { check.fetch } else { 0 },
             layers_fetched: 0,
@@ -159,6 +165,7 @@ pub(super) fn check(
     base: &Generation,
     packages: &[Package],
     offer: &Offer,
+    beside: &[elea_net::Beside],
     outcome: Outcome,
 ) -> Check {
     let release = offer.release.as_ref();
@@ -189,7 +196,8 @@ pub(super) fn check(
         packages: release
             .map(|r| package_changes(packages, &r.packages))
             .unwrap_or_default(),
-        fetch: offer.missing,
+        specialisations: beside.iter().map(|one| one.name.clone()).collect(),
+        fetch: elea_net::missing(beside.iter().map(|one| &one.offer).chain([offer])),
         total: offer.total,
         reboot,
         obstacle: None,

@@ -6,6 +6,7 @@ use elea_formats::release::{Health, Release, Source};
 use elea_host::install::{Contents, Error, Options, Plan, Target, apply, plan};
 use elea_store::{Origin, Store};
 use elea_sys::progress::{Progress, Silent, Unit};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -58,6 +59,7 @@ pub(crate) fn release() -> Release {
             plain_http: false,
         }),
         packages: Vec::new(),
+        specialisations: BTreeMap::new(),
     }
 }
 
@@ -135,13 +137,18 @@ pub(crate) fn imported(release: &Release) -> (tempfile::TempDir, Store, Digest) 
     let dir = tempfile::tempdir_in(base).unwrap();
     tree(&dir.path().join("tree"), release);
     let store = Store::init(&dir.path().join("store")).unwrap();
-    let tree = store.import_dir(&dir.path().join("tree"), &Silent).unwrap();
+    let image = sealed(&store, &dir.path().join("tree"));
+    (dir, store, image)
+}
+
+/// The image of a tree.
+pub(crate) fn sealed(store: &Store, tree: &Path) -> Digest {
+    let tree = store.import_dir(tree, &Silent).unwrap();
     let origin = Origin {
         source: "dir:tree".into(),
         ..Origin::default()
     };
-    let image = store.seal(tree, Form::Os1, &origin).unwrap().image;
-    (dir, store, image)
+    store.seal(tree, Form::Os1, &origin).unwrap().image
 }
 
 /// Whether this test can run; says why not.

@@ -1,5 +1,6 @@
 //! A machine in a folder, and somebody who publishes releases for it in an OCI layout.
 
+use elea_formats::digest::Digest;
 use elea_formats::form::Form;
 use elea_formats::generation::Generation;
 use elea_formats::oci::reference::Reference;
@@ -12,6 +13,7 @@ use elea_host::plan;
 use elea_store::trust::{Algorithm, PrivateKey};
 use elea_store::{Origin, Store};
 use elea_sys::progress::Silent;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -49,6 +51,7 @@ fn release(version: &str, layout: &str) -> Release {
             plain_http: false,
         }),
         packages,
+        specialisations: BTreeMap::new(),
     }
 }
 
@@ -102,18 +105,17 @@ impl World {
     }
 
     pub(crate) fn reference(&self) -> String {
-        format!("oci:{}:stable", self.dir.path().join("layout").display())
+        format!("oci:{}:stable", self.layout().display())
     }
 
-    pub(crate) fn import(
-        &self,
-        store: &Store,
-        version: &str,
-        more: &[(&str, &str)],
-    ) -> elea_formats::digest::Digest {
-        let tree = self.dir.path().join(format!("tree-{version}"));
+    pub(crate) fn import(&self, store: &Store, version: &str, more: &[(&str, &str)]) -> Digest {
+        self.import_release(store, &release(version, &self.reference()), more)
+    }
+
+    fn import_release(&self, store: &Store, release: &Release, more: &[(&str, &str)]) -> Digest {
+        let version = release.version.as_str();
+        let tree = self.dir.path().join("tree");
         let _ = fs::remove_dir_all(&tree);
-        let release = release(version, &self.reference());
         let put = |path: &str, content: &[u8]| {
             let path = tree.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -124,7 +126,7 @@ impl World {
         };
         put(
             elea_formats::release::PATH,
-            &serde_json::to_vec(&release).unwrap(),
+            &serde_json::to_vec(release).unwrap(),
         );
         put(&release.kernel, "kernel ".repeat(4000).as_bytes());
         put(&release.initrds[0], version.repeat(9000).as_bytes());
@@ -142,13 +144,40 @@ impl World {
         store.seal(tree, Form::Os1, &origin).unwrap().image
     }
 
+    /// The image of a version in a store, with specialisations of these names.
+    pub(crate) fn import_with(&self, store: &Store, version: &str, beside: &[&str]) -> Digest {
+        let mut main = release(version, &self.reference());
+        for name in beside {
+            let mut one = release(version, &self.reference());
+            one.title = format!("Tiny {version} ({name})");
+            one.arguments.push((*name).to_owned());
+            let image = self.import_release(store, &one, &[("etc/special", name)]);
+            main.specialisations.insert((*name).to_owned(), image);
+        }
+        self.import_release(store, &main, &[])
+    }
+
+    /// Publishes a version with specialisations.
+    pub(crate) fn publish_with(&self, version: &str, beside: &[&str]) {
+        let image = self.import_with(&self.publisher, version, beside);
+        self.push(&image, Some(&self.key));
+    }
+
+    fn push(&self, image: &Digest, key: Option<&PrivateKey>) {
+        let reference: Reference = self.reference().parse().unwrap();
+        let options = elea_net::Options::default();
+        elea_net::push(image, &self.publisher, &reference, &options, key, &Silent).unwrap();
+    }
+
     /// Publishes a version under the tag that the machine follows.
     pub(crate) fn publish(&self, version: &str, signed: bool) {
         let image = self.import(&self.publisher, version, &[]);
-        let reference: Reference = self.reference().parse().unwrap();
-        let key = signed.then_some(&self.key);
-        let options = elea_net::Options::default();
-        elea_net::push(&image, &self.publisher, &reference, &options, key, &Silent).unwrap();
+        self.push(&image, signed.then_some(&self.key));
+    }
+
+    /// The folder of the layout that the machine follows.
+    pub(crate) fn layout(&self) -> PathBuf {
+        self.dir.path().join("layout")
     }
 
     pub(crate) fn manifest(&self, number: u64) -> Generation {

@@ -8,6 +8,7 @@ use elea_net::{NetError, Offer, Options, Pulled, check, pull};
 use elea_store::trust::{Algorithm, Keys, Policy, PrivateKey, PublicKey, Rules, Running};
 use elea_store::{Origin, Store};
 use elea_sys::progress::{Progress, Silent, Unit};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,27 @@ impl Place {
         let root = self.path(&format!("tree-{name}-{version}-{epoch}"));
         write_system(&root, name, version, epoch);
         self.import(&root)
+    }
+
+    /// The same with specialisations that it names: the small system of another title for each of these names.
+    pub(crate) fn specialised(&self, version: &str, names: &[&str]) -> ImageManifest {
+        let make = |folder: &str, title: &str, specialisations| {
+            let root = self.path(&format!("tree-{folder}-{version}"));
+            write_system(&root, "hello", version, 0);
+            let release = Release {
+                title: title.into(),
+                specialisations,
+                ..release("hello", version, 0)
+            };
+            let path = root.join(elea_formats::release::PATH);
+            fs::write(&path, serde_json::to_vec(&release).unwrap()).unwrap();
+            let time = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            let file = fs::File::open(&path).unwrap();
+            file.set_modified(time).unwrap();
+            self.import(&root)
+        };
+        let one = |name: &&str| ((*name).to_owned(), make(name, name, BTreeMap::new()).image);
+        make("main", "Hello", names.iter().map(one).collect())
     }
 
     pub(crate) fn import(&self, root: &Path) -> ImageManifest {
@@ -212,6 +234,7 @@ pub(crate) fn release(name: &str, version: &str, epoch: u64) -> Release {
         health: Health::default(),
         update: None,
         packages: Vec::new(),
+        specialisations: BTreeMap::new(),
     }
 }
 

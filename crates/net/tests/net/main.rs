@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod beside;
 mod cosign;
 mod docker_registry;
 mod environment;

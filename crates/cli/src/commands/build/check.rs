@@ -51,9 +51,12 @@ pub(super) fn run(
         options,
         &context.bars(),
     );
-    // The image stays until `elea store gc`, so that it can be looked at.
-    if store.refs()?.contains_key(&name) {
-        store.remove_ref(&name)?;
+    // The images stay until `elea store gc`, so that they can be looked at.
+    let beside = super::beside(&name, "");
+    for known in store.refs()?.into_keys() {
+        if known == name || known.starts_with(&beside) {
+            store.remove_ref(&known)?;
+        }
     }
     let printed = printed.map_err(|e| context.build_error(e))?;
     let again = serde_json::from_slice::<Printed>(&printed)?.image;

@@ -9,6 +9,7 @@ use elea_compose::lock::{self, Lock};
 use elea_compose::profile;
 use elea_formats::digest::Sha256;
 use elea_host::home::{Error, Home};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which versions of packages are taken.
@@ -61,6 +62,7 @@ impl<'a> Packages<'a> {
                 clock_ahead: std::time::Duration::ZERO,
                 elea: places::this_program()?,
                 initrd: PathBuf::new(),
+                specialisations: BTreeMap::new(),
             },
             bars: context.bars(),
             home,

@@ -1,13 +1,16 @@
 //! `elea image pull`.
 
+use crate::commands::build;
 use crate::context::Context;
 use crate::failure::{Code, Outcome};
 use crate::options::{Network, Trust};
+use crate::text::Lines as _;
 use crate::{places, text};
-use elea_formats::digest::Sha256;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_formats::release::ImageManifest;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Fetch an image that a trusted key signed
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,8 @@ struct Shown {
     signed_by: Vec<Sha256>,
     /// What decided that it may be taken.
     rule: String,
+    /// The images of the specialisations by name.
+    specialisations: BTreeMap<String, Digest>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -56,6 +61,21 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let pulled = elea_net::pull(&offer, &store, &options, &policy, None, &bars)?;
     let name = args.name.clone().or_else(|| places::name_of(&args.from));
+    let beside = places::with_beside(&args.from, &pulled, &store, &options, &policy, &bars)?;
+    let mut specialisations = BTreeMap::new();
+    let (mut fetched, mut layers) = (
+        pulled.fetched,
+        [pulled.layers_fetched, pulled.layers_reused],
+    );
+    for (special, one) in &beside {
+        if let Some(name) = &name {
+            store.set_ref(&build::beside(name, special), &one.image.image)?;
+        }
+        specialisations.insert(special.clone(), one.image.image);
+        fetched += one.fetched;
+        layers[0] += one.layers_fetched;
+        layers[1] += one.layers_reused;
+    }
     if let Some(name) = &name {
         store.set_ref(name, &pulled.image.image)?;
     }
@@ -64,13 +84,14 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         rule: offer.verdict.rule().into(),
         names: name.into_iter().collect(),
         image: pulled.image,
-        fetched: pulled.fetched,
-        layers_fetched: pulled.layers_fetched,
-        layers_reused: pulled.layers_reused,
+        fetched,
+        layers_fetched: layers[0],
+        layers_reused: layers[1],
+        specialisations,
     };
     context.show(&shown, |s| {
         let layers = s.layers_fetched + s.layers_reused;
-        format!(
+        let mut out = format!(
             "{}\n{}: {} fetched in {} of {}\nsigned by {}\n",
             s.image.image,
             s.names.join(", "),
@@ -78,6 +99,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
             s.layers_fetched,
             text::count(layers as u64, "layer"),
             text::signers(&s.signed_by, &s.rule),
-        )
+        );
+        for (name, image) in &s.specialisations {
+            out.line(format!("specialisation {name}: {image}"));
+        }
+        out
     })
 }

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::options::{Network, Packing};
+use crate::text::Lines as _;
 use crate::{password, text};
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
@@ -43,6 +44,8 @@ struct Shown {
     present: u64,
     /// The id of the key that signed.
     signed_by: Option<Sha256>,
+    /// The names of the specialisations that went along.
+    specialisations: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
@@ -81,9 +84,10 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         uploaded: pushed.uploaded,
         present: pushed.present,
         signed_by: pushed.signed_by,
+        specialisations: pushed.specialisations,
     };
     context.show(&shown, |s| {
-        format!(
+        let mut out = format!(
             "{}\n{}: {} uploaded, {} there already; {}\n",
             s.manifest,
             text::count(s.layers as u64, "layer"),
@@ -93,6 +97,13 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
                 || "not signed".into(),
                 |key| format!("signed by {}", key.short())
             ),
-        )
+        );
+        if !s.specialisations.is_empty() {
+            out.line(format!(
+                "with the specialisations {}",
+                s.specialisations.join(", ")
+            ));
+        }
+        out
     })
 }

@@ -3,10 +3,12 @@
 use crate::context::Context;
 use crate::failure::Outcome;
 use crate::text;
+use elea_formats::digest::Digest;
 use elea_formats::release::{ImageManifest, Release};
 use elea_formats::sbom;
 use elea_store::Store;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Show what is known of an image
 #[derive(Debug, clap::Args)]
@@ -100,6 +102,10 @@ fn facts(shown: &Shown, packages: bool) -> String {
             "follows",
             release.and_then(|r| Some(r.update.as_ref()?.reference.clone())),
         ),
+        (
+            "beside it",
+            release.and_then(|r| some(specialisations(&r.specialisations))),
+        ),
         ("packages", release.map(|r| r.packages.len().to_string())),
     ]);
     if let Some(release) = release.filter(|_| packages) {
@@ -119,6 +125,12 @@ fn title(release: &Release) -> String {
         "{} {}, epoch {}, {} (“{}”)",
         release.name, release.version, release.epoch, release.architecture, release.title
     )
+}
+
+/// The specialisations that stand in the boot menu beside it, a line for each.
+fn specialisations(all: &BTreeMap<String, Digest>) -> String {
+    let lines = all.iter().map(|(name, image)| format!("{name} {image}"));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn health(release: &Release) -> String {

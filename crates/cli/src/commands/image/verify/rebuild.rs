@@ -10,6 +10,7 @@ use elea_formats::digest::{Digest, Sha256};
 use elea_formats::oci::reference::Reference;
 use elea_store::Change;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a rebuild takes beside the image.
@@ -69,6 +70,7 @@ pub(super) fn run(reference: &Reference, inputs: &Inputs, context: &Context) -> 
         // Those of the image are taken.
         elea: PathBuf::new(),
         initrd: PathBuf::new(),
+        specialisations: BTreeMap::new(),
     };
     let built = source.build(&store, &options, &context.bars());
     let again = built.map_err(|e| context.build_error(e))?.image;
