@@ -199,6 +199,7 @@ impl Build<'_> {
         let job = finish::Job {
             config: self.config,
             lock: self.lock,
+            options: self.options,
             store: self.store,
             steps,
             packages: inputs.to_string(),

@@ -23,7 +23,7 @@ mod units;
 mod var;
 
 use crate::config::Config;
-use crate::lock::{Error, Lock};
+use crate::lock::{Error, Lock, Options};
 use crate::own::Programs;
 use crate::steps::{Part, Steps};
 use elea_store::Store;
@@ -36,6 +36,7 @@ use tree::Tree;
 pub(crate) struct Job<'a> {
     pub(crate) config: &'a Config,
     pub(crate) lock: &'a Lock,
+    pub(crate) options: &'a Options,
     pub(crate) store: &'a Store,
     pub(crate) steps: Steps<'a>,
     /// The digest of the image of the packages' tree.
