@@ -150,6 +150,7 @@ impl Inputs {
             },
             fresh: false,
             clock_ahead: std::time::Duration::ZERO,
+            tools: None,
             elea: given(&self.elea, places::this_program)?,
             initrd: given(&self.initrd, places::initrd_program)?,
             specialisations: BTreeMap::new(),

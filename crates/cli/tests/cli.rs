@@ -12,6 +12,8 @@ mod described;
 mod help;
 #[path = "cli/home.rs"]
 mod home;
+#[path = "cli/home_foreign.rs"]
+mod home_foreign;
 #[path = "cli/home_packages.rs"]
 mod home_packages;
 #[path = "cli/images.rs"]

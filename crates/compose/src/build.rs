@@ -248,7 +248,9 @@ impl Build<'_> {
         let work = tempfile::tempdir_in(self.work).at("make a folder in", self.work)?;
         let work = work.path();
         let folder = work.join("packages");
-        let room = bootstrap::repository(&folder, packages, &cache, self.log, self.progress)?;
+        let tools = program::Tools::of(self.options);
+        let room =
+            bootstrap::repository(&folder, packages, &cache, &tools, self.log, self.progress)?;
         let mut nodes = match below {
             None => ramdisk::inside(&work.join("tree"), room, || {
                 bootstrap::tree(work, packages, self.clock(*epoch), self.log, self.progress)?;
@@ -297,10 +299,12 @@ impl Build<'_> {
     fn packages_of(&self, packages: &[&Package]) -> Result<Cache, Error> {
         let cache = Cache::open(&self.options.cache)?;
         let archives = || {
-            let mut archives = debian::archives(&self.config.base, &self.config.base.suite)?;
+            let mut archives =
+                debian::archives(&self.config.base, &self.config.base.suite, Path::new("/"))?;
             archives.extend(debian::archives(
                 &self.config.base,
                 &self.config.loader.suite,
+                Path::new("/"),
             )?);
             Ok(archives)
         };

@@ -170,6 +170,9 @@ pub struct Base {
     pub suite: String,
     /// The archive's URL; none is what the build machine itself uses.
     pub mirror: Option<String>,
+    /// An image in a registry, by its digest, whose apt resolves the packages of homes; none is the machine's own apt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tools: Option<String>,
     /// `amd64`.
     pub architecture: String,
     /// The archive's components: `main`.

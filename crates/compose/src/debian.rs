@@ -6,7 +6,7 @@
 pub(crate) mod apt;
 pub(crate) mod bootstrap;
 pub(crate) mod cache;
-mod deb;
+pub(crate) mod deb;
 pub(crate) mod sources;
 pub(crate) mod stage;
 pub(crate) mod version;
@@ -22,8 +22,9 @@ use std::path::Path;
 /// A file of sources is never larger, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// The archives of a suite: at the config's mirror, else where the build machine's own are.
-pub(crate) fn archives(base: &Base, suite: &str) -> Result<Vec<Archive>, Error> {
+/// The archives of a suite: at the config's mirror, else where those of the system in `root` are: the build machine's
+/// own at `/`.
+pub(crate) fn archives(base: &Base, suite: &str, root: &Path) -> Result<Vec<Archive>, Error> {
     let components = &base.components;
     if let Some(mirror) = &base.mirror {
         return Ok(vec![Archive {
@@ -32,7 +33,7 @@ pub(crate) fn archives(base: &Base, suite: &str) -> Result<Vec<Archive>, Error> 
             components: components.clone(),
         }]);
     }
-    let root = Root::open(Path::new("/"))?;
+    let root = Root::open(root)?;
     let text = |path: &Path| -> Option<String> {
         let bytes = root.read(path, LIMIT).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())

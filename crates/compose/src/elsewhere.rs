@@ -140,6 +140,7 @@ mod tests {
             update: Update::Keep,
             fresh: false,
             clock_ahead: Duration::ZERO,
+            tools: None,
             elea: at("elea"),
             initrd: at("initrd"),
             specialisations: std::collections::BTreeMap::new(),

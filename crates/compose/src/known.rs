@@ -188,6 +188,7 @@ mod tests {
                 update: lock::Update::Keep,
                 fresh: false,
                 clock_ahead: std::time::Duration::ZERO,
+                tools: None,
                 elea: at("elea"),
                 initrd: at("initrd"),
                 specialisations: BTreeMap::new(),

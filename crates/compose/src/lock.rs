@@ -14,6 +14,8 @@ pub use file::{Loaded, encode, load, parse, path_of, save};
 pub(crate) use file::{read as load_at, save_at};
 pub(crate) use resolve::{Asked, settle};
 pub use resolve::{fetch, request, resolve, resolve_beside, to_fetch};
+#[cfg(test)]
+pub(crate) use stages::tests as stages_for_tests;
 pub use stages::{Stage, Staged};
 pub use update::Update;
 
@@ -122,6 +124,8 @@ pub struct Options {
     /// By how much later the time is that programs of packages see than the machine's. What is made at another time is
     /// not kept for later builds.
     pub clock_ahead: Duration,
+    /// A tree of tools whose apt is asked instead of the machine's.
+    pub tools: Option<PathBuf>,
     /// The program `elea` that goes into the image.
     pub elea: PathBuf,
     /// The static program `elea-initrd` that becomes the initrd.
@@ -131,6 +135,14 @@ pub struct Options {
 }
 
 impl Options {
+    /// The system whose sources name archives: the tree of tools, else the machine.
+    pub(crate) fn system(&self) -> PathBuf {
+        match &self.tools {
+            Some(profile) => profile.join("tree"),
+            None => "/".into(),
+        }
+    }
+
     /// Where packages are kept for a store: beside it.
     pub fn cache_beside(store: &Path) -> PathBuf {
         store
@@ -228,6 +240,32 @@ pub enum Error {
         /// The names, each with the nearest one of the lock.
         names: Vec<(String, Option<String>)>,
     },
+    /// A package's file makes no sense.
+    #[error("the package {} is damaged: {why}; delete it to have it fetched anew", path.display())]
+    Deb {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// There is no apt, and no image that has it is named.
+    #[error(
+        "this machine has no apt, which finds the versions of packages; name an image that has it: [base] tools = \"registry:HOST/NAME@sha256:DIGEST\" (one of Debian's own will do)"
+    )]
+    NoApt,
+    /// An image of tools lacks one.
+    #[error(
+        "the image {image} has no {lacking}; `base.tools` must name one that has apt, dpkg and Debian's keys"
+    )]
+    Tools {
+        /// The image.
+        image: String,
+        /// The file that is not in it.
+        lacking: String,
+    },
+    /// An image cannot be fetched.
+    #[error(transparent)]
+    Net(#[from] elea_net::NetError),
     /// `--locked`, and a package is not kept here.
     #[error("{count} packages of the lock are not in {} (the first is {first}), and `--locked` fetches nothing; build once without it", cache.display())]
     NotKept {

@@ -3,19 +3,26 @@
 //! [`resolve`] pins them as packages of a system are, [`make`] has apt and dpkg install them in a tree of their own, and
 //! lays out what a session finds of it. `docs/formats/home.md` says what is where.
 
+mod grown;
+pub mod inside;
+mod install;
 mod offers;
+mod order;
+mod places;
+pub(crate) mod tools;
+mod unpack;
 
 use crate::build::work_folder;
 use crate::config::home::OneHome;
 use crate::debian;
-use crate::debian::bootstrap;
 use crate::debian::cache::Cache;
-use crate::lock::{self, Asked, Error, Lock, Options, Package};
-use crate::program::Clock;
+use crate::lock::{self, Asked, Error, Lock, Options, Package, Update};
+use crate::program;
 use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::root::Root;
 use elea_sys::{At as _, durable};
+use install::Install;
 use serde::Serialize;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -24,24 +31,7 @@ use std::path::{Path, PathBuf};
 /// What every profile has besides what is asked for: programs find a shell, and whom to trust.
 const SYSTEM: [&str; 2] = ["?essential", "ca-certificates"];
 /// Changes when a profile of the same packages is made in another way.
-const VERSION: u32 = 1;
-/// Files of `/etc` that are the machine's; a profile has a place for each.
-const MACHINES: [&str; 9] = [
-    "group",
-    "host.conf",
-    "hostname",
-    "hosts",
-    "localtime",
-    "machine-id",
-    "passwd",
-    "resolv.conf",
-    "timezone",
-];
-/// The same of `/var`: where some machines have their homes, and what programs pass on.
-const SHARED: [&str; 8] = [
-    "home", "log", "mail", "mnt", "opt", "roothome", "spool", "tmp",
-];
-
+const VERSION: u32 = 2;
 /// `profile.json`.
 #[derive(Serialize)]
 struct Record<'a> {
@@ -50,6 +40,8 @@ struct Record<'a> {
     asked: &'a [String],
     /// What is installed.
     packages: &'a [Package],
+    /// What the tree was after each stage of the lock.
+    stages: Vec<Sha256>,
     /// The programs that it offers, with where they are.
     programs: Vec<(String, String)>,
     /// What of the machine is in their places in the tree.
@@ -77,9 +69,11 @@ pub fn current(home: &OneHome, path: &Path) -> Result<Option<Lock>, Error> {
 }
 
 /// The lock for the packages of a home: the one at `path`, if it still fits, or a new one. Nothing is written there.
+/// A machine without apt asks that of the image that the config names, which is kept in the folder `kept`.
 pub fn resolve(
     home: &OneHome,
     path: &Path,
+    kept: &Path,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Lock, Error> {
@@ -94,7 +88,30 @@ pub fn resolve(
         errors: &|found| home.errors(found),
     };
     let old = lock::load_at(path)?.map(|lock| lock::Loaded { lock, own: true });
-    lock::settle(&asked, request(home), old, path, options, progress)
+    let request = request(home);
+    let fits = old.as_ref().is_some_and(|old| old.lock.request == request);
+    let is_asked = !(options.locked || fits && options.update == Update::Keep);
+    let mut options = options.clone();
+    if is_asked {
+        options.tools = tools_of(home, kept, &options, progress)?;
+        if options.tools.is_none() && program::require("apt-get", "apt").is_err() {
+            return Err(Error::NoApt);
+        }
+    }
+    lock::settle(&asked, request, old, path, &options, progress)
+}
+
+/// The tree of the image that has apt, if the config names one.
+fn tools_of(
+    home: &OneHome,
+    kept: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Option<PathBuf>, Error> {
+    let image = home.base.tools.as_deref();
+    image
+        .map(|image| tools::obtain(image, kept, options, progress))
+        .transpose()
 }
 
 /// Writes the lock.
@@ -118,104 +135,88 @@ fn request(home: &OneHome) -> Sha256 {
 
 /// What tells a profile from others.
 pub fn key(home: &OneHome, lock: &Lock) -> Sha256 {
-    let packages = lock.packages.iter();
-    let files = packages.map(|p| (&p.name, &p.version, p.sha256.to_string()));
     let all = serde_json::json!({
         "asked": home.home.packages,
-        "epoch": lock.epoch,
-        "packages": files.collect::<Vec<_>>(),
-        "version": VERSION,
+        "stages": grown::stages(lock, VERSION),
     });
     Sha256::of(all.to_string().as_bytes())
 }
 
 /// Makes a profile in `folder`, which is new and empty: `tree`, `bin`, `share`, `root` (where it is mounted) and
-/// `profile.json`.
+/// `profile.json`. Another profile beside it that begins in the same way is gone on from. `kept` is as for [`resolve`].
 pub fn make(
     home: &OneHome,
     lock: &Lock,
     folder: &Path,
+    kept: &Path,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<(), Error> {
-    let cache = Cache::open(&options.cache)?;
-    let packages: Vec<&Package> = lock.packages.iter().collect();
-    let archives = || debian::archives(&home.base, &home.base.suite);
+    let tree = folder.join("tree");
+    let stages = grown::stages(lock, VERSION);
     {
-        let work = work_folder(folder)?;
-        let (work, log) = (work.path(), work.path().join("log"));
-        cache.fill(&packages, archives, options.locked, &log, progress)?;
-        progress.start("prepare packages", None, Unit::Items);
-        bootstrap::repository(&work.join("packages"), &packages, &cache, &log, progress)?;
-        let clock = Clock {
-            epoch: lock.epoch,
-            ahead: options.clock_ahead,
+        let work = work_folder(&options.work)?;
+        let log = work.path().join("log");
+        let beside = folder.parent().unwrap_or(folder);
+        let done = if let Some((older, done)) = grown::longest(beside, &stages) {
+            progress.start("copy the older packages", None, Unit::Items);
+            grown::copy(&older, &tree)?;
+            done
+        } else {
+            fs::create_dir(&tree).at("make the folder", &tree)?;
+            0
         };
-        bootstrap::tree(work, &packages, clock, &log, progress)?;
-        let (from, to) = (work.join("tree"), folder.join("tree"));
-        fs::rename(&from, &to).at("rename into place", &to)?;
+        let staged = lock.staged();
+        let new = staged.iter().skip(done);
+        let packages: Vec<&Package> = new.clone().flat_map(|s| s.packages.clone()).collect();
+        let cache = Cache::open(&options.cache)?;
+        let archives = || {
+            let mut options = options.clone();
+            if home.base.mirror.is_none() {
+                options.tools = tools_of(home, kept, &options, progress)?;
+            }
+            debian::archives(&home.base, &home.base.suite, &options.system())
+        };
+        cache.fill(&packages, archives, options.locked, &log, progress)?;
+        for stage in new {
+            let install = Install {
+                tree: &tree,
+                cache: &options.cache,
+                options,
+                log: &log,
+                progress,
+            };
+            install.stage(stage)?;
+            // After each one: who goes on from here begins with the same.
+            let tree = Root::open(&tree)?;
+            places::clean(&tree)?;
+            places::make(&tree)?;
+        }
     }
     progress.start("finish", None, Unit::Items);
-    let tree = Root::open(&folder.join("tree"))?;
-    places(&tree)?;
+    let tree = Root::open(&tree)?;
     let programs = offers::lay_out(&tree, &home.home.packages, folder, &options.elea)?;
-    let record = Record {
-        schema: "elea.home-profile/1",
-        asked: &home.home.packages,
-        packages: &lock.packages,
-        programs,
-        machine: {
-            let etc = MACHINES.iter().map(|name| format!("etc/{name}"));
-            etc.chain(SHARED.iter().map(|name| format!("var/{name}")))
-                .collect()
-        },
-    };
-    let path = folder.join("profile.json");
-    // Texts and numbers; nothing that can fail.
-    let text = serde_json::to_vec_pretty(&record).unwrap_or_default();
-    durable::write_private(&path, &text)?;
+    let text = record(&home.home.packages, &lock.packages, stages, programs);
+    durable::write_private(&folder.join("profile.json"), &text)?;
     progress.finish();
     Ok(())
 }
 
-/// Makes places for what is the machine's, and takes out what the build left.
-fn places(tree: &Root) -> Result<(), Error> {
-    let here = tree.path().to_owned();
-    for name in [
-        "dev",
-        "proc",
-        "run",
-        "sys",
-        "tmp",
-        "var/cache/apt",
-        "var/lib/apt/lists",
-    ] {
-        let path = here.join(name);
-        // Whatever the packages made of it: what is there is never followed.
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
-            fs::remove_dir_all(&path).at("remove", &path)?;
-        }
-    }
-    tree.create_dir_all(Path::new("etc"), 0o755)?;
-    for name in MACHINES {
-        let path = Path::new("etc").join(name);
-        match tree.kind(&path) {
-            Ok(kind) if kind.is_file() => continue,
-            Ok(_) => tree.remove(&path)?,
-            Err(_) => {}
-        }
-        tree.create(&path, b"", 0o644)?;
-    }
-    tree.create_dir_all(Path::new("var"), 0o755)?;
-    for name in SHARED {
-        let path = Path::new("var").join(name);
-        match tree.kind(&path) {
-            Ok(kind) if kind.is_dir() => continue,
-            Ok(_) => tree.remove(&path)?,
-            Err(_) => {}
-        }
-        tree.create_dir(&path, 0o755)?;
-    }
-    let folder = Path::new("run");
-    Ok(tree.create_dir_all(folder, 0o755)?)
+/// `profile.json`.
+fn record(
+    asked: &[String],
+    packages: &[Package],
+    stages: Vec<Sha256>,
+    programs: Vec<(String, String)>,
+) -> Vec<u8> {
+    let record = Record {
+        schema: "elea.home-profile/1",
+        asked,
+        packages,
+        stages,
+        programs,
+        machine: places::all(),
+    };
+    // Texts and numbers; nothing that can fail.
+    serde_json::to_vec_pretty(&record).unwrap_or_default()
 }

@@ -1,11 +1,14 @@
 //! Other people's programs: run with a clean environment, stoppable, their words kept.
 
 mod sandbox;
+mod tools;
 
 pub(crate) use sandbox::{Clock, Sandbox};
+pub(crate) use tools::Tools;
 
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
@@ -79,7 +82,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
 ];
 
 /// A program with the clean environment.
-pub(crate) fn program(name: &str) -> Command {
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.env_clear().envs(ENVIRONMENT).stdin(Stdio::null());
     command

@@ -286,6 +286,7 @@ impl Source {
         progress: &dyn Progress,
     ) -> Result<Built, Error> {
         let options = Options {
+            tools: None,
             elea: self.elea.clone(),
             initrd: self.initrd.clone(),
             specialisations: self.specialisations.clone(),

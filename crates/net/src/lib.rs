@@ -1,6 +1,6 @@
 //! Fetching and pushing: the only code that talks to a network.
 //!
-//! One protocol so far: registries by the OCI distribution specification 1.1. Images in
+//! Two protocols: registries by the OCI distribution specification 1.1, and files of a web server whose digests are known. Images in
 //! OCI layouts and archives are read and written by the same code. What a network says is
 //! hostile: sizes, counts, redirects, retries and waiting are bounded, and nothing is
 //! believed that a digest or a signature does not cover.
@@ -11,6 +11,7 @@ mod beside;
 mod chunked;
 mod error;
 mod fetch;
+mod files;
 mod http;
 mod layers;
 mod layout;
@@ -30,6 +31,7 @@ mod stream;
 
 pub use beside::{Beside, check_beside, missing};
 pub use error::NetError;
+pub use files::{Files, Found};
 pub use look::look;
 pub use offer::{Offer, check};
 pub use pull::{Pulled, pull};

@@ -4,6 +4,7 @@ mod apply;
 mod declared;
 mod exec;
 mod generations;
+mod inside;
 mod packages;
 mod remove;
 mod rollback;
@@ -19,6 +20,8 @@ use std::path::PathBuf;
 pub(crate) enum Command {
     Apply(apply::Args),
     Exec(exec::Args),
+    #[command(hide = true)]
+    Inside(inside::Args),
     Rollback(rollback::Args),
     Generations(generations::Args),
     Remove(remove::Args),
@@ -48,6 +51,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Apply(args) => apply::run(&args, context),
         Command::Exec(args) => exec::run(&args, context),
+        Command::Inside(args) => inside::run(&args, context),
         Command::Rollback(args) => rollback::run(&args, context),
         Command::Generations(args) => generations::run(&args, context),
         Command::Remove(args) => remove::run(&args, context),

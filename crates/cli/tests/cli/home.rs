@@ -54,7 +54,7 @@ impl Person {
         fs::write(self.folder.path().join("home.toml"), text).unwrap();
     }
 
-    fn command(&self, home: &Path, line: &str) -> Command {
+    pub(crate) fn command(&self, home: &Path, line: &str) -> Command {
         let mut command = self.program(Path::new(env!("CARGO_BIN_EXE_elea")));
         command
             .arg("home")

@@ -23,18 +23,21 @@ const POSTINST: &str = "#!/bin/sh\nset -e\nif test \"$1\" = configure; then\n\
     update-alternatives --install /usr/bin/hello-elea hello-elea /usr/bin/hello-elea.real 10\nfi\n";
 
 /// A folder of packages, and what a lock says of them by name.
-struct Archive {
-    folder: PathBuf,
+pub(crate) struct Archive {
+    pub(crate) folder: PathBuf,
     lines: BTreeMap<String, String>,
+    /// What an index says of them by name.
+    pub(crate) index: BTreeMap<String, String>,
 }
 
 impl Archive {
-    /// The essential packages of the Debian in a folder, with what they need.
-    fn of(root: &Path, folder: PathBuf) -> Self {
+    /// The essential packages of the Debian in a folder, and more, with what they need.
+    pub(crate) fn of(root: &Path, folder: PathBuf, more: &[&str]) -> Self {
         fs::create_dir(&folder).unwrap();
         let mut archive = Self {
             folder,
             lines: BTreeMap::new(),
+            index: BTreeMap::new(),
         };
         let status = fs::read_to_string(root.join("var/lib/dpkg/status")).unwrap();
         let all = control::parse(&status);
@@ -43,7 +46,7 @@ impl Archive {
             .filter(|stanza| stanza.get("Essential") == Some("yes"))
             .map(|stanza| stanza.get("Package").unwrap().to_owned())
             .collect();
-        wanted.push("passwd".into());
+        wanted.extend(more.iter().map(|name| (*name).to_owned()));
         let mut seen = BTreeSet::new();
         while let Some(name) = wanted.pop() {
             let provides = |stanza: &&control::Stanza<'_>| {
@@ -109,7 +112,14 @@ impl Archive {
             .unwrap();
         assert!(tar.wait().unwrap().success(), "{name}");
         for script in [
-            "preinst", "postinst", "prerm", "postrm", "triggers", "shlibs",
+            "preinst",
+            "postinst",
+            "prerm",
+            "postrm",
+            "triggers",
+            "shlibs",
+            "config",
+            "templates",
         ] {
             let from = info.join(format!("{prefix}.{script}"));
             if from.exists() {
@@ -120,7 +130,7 @@ impl Archive {
     }
 
     /// Adds the package whose files are in a folder.
-    fn add(&mut self, tree: &Path, control: &str) {
+    pub(crate) fn add(&mut self, tree: &Path, control: &str) {
         let folder = tree.join("DEBIAN");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("control"), control).unwrap();
@@ -148,10 +158,16 @@ impl Archive {
             bytes.len()
         );
         self.lines.insert(get("Package").to_owned(), line);
+        let text = format!(
+            "{}\nFilename: pool/{digest}.deb\nSize: {}\nSHA256: {digest}\n",
+            control.trim_end(),
+            bytes.len()
+        );
+        self.index.insert(get("Package").to_owned(), text);
     }
 
     /// A version of the package of ours.
-    fn hello(&mut self, version: &str) {
+    pub(crate) fn hello(&mut self, version: &str) {
         let work = tempfile::tempdir().unwrap();
         let script = format!(
             "#!/bin/sh\necho \"hello {version} $# $1 $(cut -d. -f1 /etc/debian_version)\"\n"
@@ -198,7 +214,7 @@ impl Archive {
 const CONFIG: &str = "[home.me]\npackages = [\"hello-elea\"]\n[home.me.environment]\nA = \"b\"\n";
 
 /// What a shell that reads the environment says.
-fn shell(person: &Person, script: &str) -> String {
+pub(crate) fn shell(person: &Person, script: &str) -> String {
     let script = format!(". \"$HOME/.config/elea/environment.sh\"; {script}");
     let mut command = person.program(Path::new("/bin/sh"));
     let ran = command.args(["-c", &script]).output().unwrap();
@@ -212,11 +228,8 @@ fn packages_are_installed_for_one_user_and_gone_back_to() {
     let Some(root) = elea_testkit::debian::root() else {
         return skipped("ELEA_DEBIAN_13 names no folder");
     };
-    if !["mmdebstrap", "apt-get", "unshare"]
-        .iter()
-        .all(|program| has(program))
-    {
-        return skipped("no mmdebstrap");
+    if !["dpkg-deb", "unshare"].iter().all(|program| has(program)) {
+        return skipped("no dpkg-deb or unshare");
     }
     let Some(person) = Person::new() else { return };
     if !person.is_root {
@@ -231,7 +244,7 @@ fn packages_are_installed_for_one_user_and_gone_back_to() {
     {
         return skipped("users may make no namespaces");
     }
-    let mut archive = Archive::of(&root, person.folder.path().join("cache"));
+    let mut archive = Archive::of(&root, person.folder.path().join("cache"), &["passwd"]);
     archive.hello("1");
     std::os::unix::fs::chown(&archive.folder, Some(USER), Some(USER)).unwrap();
     let cache = archive.folder.display().to_string();

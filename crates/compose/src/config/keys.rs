@@ -148,6 +148,12 @@ pub const SECTIONS: &[Section] = &[
                 "[\"main\"]",
                 "the archive's components",
             ),
+            key(
+                "tools",
+                Text,
+                "the machine's own apt",
+                "for the packages of homes, on a machine without apt: an image in a registry, by its digest, that has apt, dpkg and Debian's keys, such as Debian's own (`registry:HOST/NAME@sha256:DIGEST`). Versions are found by its apt; without `mirror`, its sources are asked",
+            ),
             key("architecture", Text, "\"amd64\"", "the only one so far"),
         ],
     },

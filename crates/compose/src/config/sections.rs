@@ -267,6 +267,9 @@ pub(super) fn base(reader: &mut Reader, top: &mut Fields) -> Base {
                 .all(|c| c.is_ascii_graphic() && !"[]\"".contains(c))
     };
     let mirror = reader.checked(f, "mirror", url, "a URL of http, https, file or copy");
+    let pinned: fn(&str) -> bool = |text| crate::profile::tools::pinned(text).is_some();
+    let rule = "an image in a registry, by its digest: registry:HOST/NAME@sha256:DIGEST";
+    let tools = reader.checked(f, "tools", pinned, rule);
     let known: fn(&str) -> bool = |text| ARCHITECTURES.contains(&text);
     let architecture = reader.checked(f, "architecture", known, "only amd64 is built so far");
     let components = reader.checked_list(f, "components", check::suite, "such as main");
@@ -281,6 +284,7 @@ pub(super) fn base(reader: &mut Reader, top: &mut Fields) -> Base {
     Base {
         suite: text(suite, "trixie"),
         mirror: mirror.map(|l| l.value),
+        tools: tools.map(|l| l.value),
         architecture: text(architecture, "amd64"),
         components,
     }

@@ -3,7 +3,7 @@
 use super::sources::{self, Archive};
 use crate::debian::control;
 use crate::lock::Error;
-use crate::program::{self, ProgramError};
+use crate::program::{self, ProgramError, Tools};
 use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::progress::Progress;
@@ -19,6 +19,7 @@ const LIMIT: u64 = 512 << 20;
 #[derive(Debug)]
 pub(crate) struct Apt {
     folder: PathBuf,
+    tools: Tools,
     log: PathBuf,
 }
 
@@ -45,6 +46,8 @@ pub(crate) struct Release {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup<'a> {
     pub(crate) archives: &'a [Archive],
+    /// Whose apt it is.
+    pub(crate) tools: &'a Tools,
     /// A folder of packages that is trusted as it is.
     pub(crate) local: Option<&'a Path>,
     pub(crate) architecture: &'a str,
@@ -63,7 +66,7 @@ pub(crate) struct Moves {
 impl Apt {
     /// Makes its root in `folder`, which must be empty.
     pub(crate) fn new(folder: &Path, setup: Setup<'_>, log: &Path) -> Result<Self, Error> {
-        if !Path::new(sources::KEYRING).exists() {
+        if !setup.tools.file(sources::KEYRING).exists() {
             return Err(Error::NoKeys(sources::KEYRING));
         }
         for name in [
@@ -85,16 +88,20 @@ impl Apt {
             let _ = writeln!(list, "deb [trusted=yes] copy:{} ./", escaped(local));
         }
         write("sources.list", &list)?;
-        write("apt.conf", &configuration(folder, &setup, &inherited(log)?))?;
+        write(
+            "apt.conf",
+            &configuration(folder, &setup, &inherited(setup.tools, log)?),
+        )?;
         Ok(Self {
             folder: folder.to_owned(),
+            tools: setup.tools.clone(),
             log: log.to_owned(),
         })
     }
 
     fn run(&self, arguments: &[&str], progress: &dyn Progress) -> Result<Vec<u8>, ProgramError> {
         let (program, rest) = arguments.split_first().unwrap_or((&"apt-get", &[]));
-        let mut command = program::program(program);
+        let mut command = self.tools.program(program);
         command
             .env("APT_CONFIG", self.folder.join("apt.conf"))
             .args(rest);
@@ -326,8 +333,8 @@ fn configuration(folder: &Path, setup: &Setup<'_>, inherited: &str) -> String {
     )
 }
 
-/// How the build machine reaches archives: its proxies, and what it says of their dates.
-pub(crate) fn inherited(log: &Path) -> Result<String, Error> {
+/// How the machine, or the tree of tools, reaches archives: its proxies, and what it says of their dates.
+pub(crate) fn inherited(tools: &Tools, log: &Path) -> Result<String, Error> {
     const KEPT: [&str; 7] = [
         "Acquire::http:",
         "Acquire::https:",
@@ -337,7 +344,7 @@ pub(crate) fn inherited(log: &Path) -> Result<String, Error> {
         "Acquire::ForceIPv",
         "Acquire::Proxy",
     ];
-    let mut command = program::program("apt-config");
+    let mut command = tools.program("apt-config");
     command.arg("dump");
     let printed = program::run(command, "apt", log, &elea_sys::progress::Silent)?;
     let text = String::from_utf8_lossy(&printed);

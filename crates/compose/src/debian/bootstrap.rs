@@ -3,7 +3,7 @@
 use super::cache::{Cache, stop_if_asked};
 use super::{control, deb};
 use crate::lock::{Error, Package};
-use crate::program::{self, Clock};
+use crate::program::{self, Clock, Tools};
 use elea_formats::digest::Sha256;
 use elea_sys::At as _;
 use elea_sys::progress::{Progress, Unit};
@@ -34,6 +34,7 @@ pub(crate) fn repository(
     folder: &Path,
     packages: &[&Package],
     cache: &Cache,
+    tools: &Tools,
     log: &Path,
     progress: &dyn Progress,
 ) -> Result<u64, Error> {
@@ -47,7 +48,7 @@ pub(crate) fn repository(
         if fs::hard_link(&from, &to).is_err() {
             fs::copy(&from, &to).at("copy", &from)?;
         }
-        let control = deb::control(&to, log)?;
+        let control = deb::control(&to)?;
         let installed = control::parse(&control).first().and_then(|stanza| {
             let kilobytes: u64 = stanza.get("Installed-Size")?.parse().ok()?;
             kilobytes.checked_mul(1024)
@@ -55,7 +56,7 @@ pub(crate) fn repository(
         room = room.saturating_add(package.size.saturating_add(installed.unwrap_or(0)));
         describe(&mut index, &control, &name, package.sha256, package.size);
     }
-    boot_package(folder, log)?;
+    boot_package(folder, tools, log)?;
     let name = format!("{BOOT_PACKAGE}.deb");
     let path = folder.join(&name);
     let content = fs::read(&path).at("read", &path)?;
@@ -80,7 +81,7 @@ fn describe(index: &mut String, control: &str, name: &str, digest: Sha256, size:
     );
 }
 
-fn boot_package(folder: &Path, log: &Path) -> Result<(), Error> {
+fn boot_package(folder: &Path, tools: &Tools, log: &Path) -> Result<(), Error> {
     let source = folder.join(BOOT_PACKAGE);
     let control = source.join("DEBIAN");
     fs::create_dir_all(&control).at("make the folder", &control)?;
@@ -89,7 +90,7 @@ fn boot_package(folder: &Path, log: &Path) -> Result<(), Error> {
     let file = control.join("control");
     fs::write(&file, BOOT_CONTROL).at("write", &file)?;
     set_mode(&file, 0o644)?;
-    let mut command = program::program("dpkg-deb");
+    let mut command = tools.program("dpkg-deb");
     command
         .env("SOURCE_DATE_EPOCH", "0")
         .args(["--root-owner-group", "--build"])
@@ -119,31 +120,21 @@ pub(crate) fn tree(
     for package in packages {
         let _ = write!(include, ",{}={}", package.name, package.version);
     }
-    let mut arguments = vec![
+    let arguments = [
         "mmdebstrap",
         "--variant=essential",
         "--mode=root",
         "--format=directory",
         "--aptopt=APT::Sandbox::User \"root\"",
         &include,
+        "",
+        "/mnt/tree",
+        "deb [trusted=yes] copy:/mnt/packages ./",
     ];
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        arguments.extend([
-            "--skip=chroot/mount/dev,chroot/mount/sys",
-            "--dpkgopt=force-unsafe-io",
-            DEVICES,
-        ]);
-    }
-    arguments.extend(["", "/mnt/tree", "deb [trusted=yes] copy:/mnt/packages ./"]);
     let arguments: Vec<&OsStr> = arguments.into_iter().map(OsStr::new).collect();
     let command = program::Sandbox {
         work,
-        prepare: if is_root {
-            PREPARE
-        } else {
-            "mkdir -p -m 0755 /mnt/tree\n"
-        },
+        prepare: PREPARE,
         clock,
     }
     .command(&arguments);
@@ -160,10 +151,6 @@ pub(crate) fn tree(
     program::run_watched(command, "mmdebstrap", log, progress, watch)?;
     Ok(())
 }
-
-/// The devices of a tree that no root makes: mmdebstrap's own way needs a group for terminals.
-const DEVICES: &str = r#"--setup-hook=mkdir -p "$1/dev" && mount -t tmpfs -o mode=755 tmpfs "$1/dev"
-for name in full null random urandom zero; do : >"$1/dev/$name"; mount --bind "/dev/$name" "$1/dev/$name"; done"#;
 
 /// Lets the tree be written without waiting for the disk where overlays can do that, unless it is in memory: packages are
 /// synced one by one otherwise, which takes most of the time, and the tree is temporary.

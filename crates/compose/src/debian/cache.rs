@@ -2,17 +2,22 @@
 
 use super::sources::Archive;
 use crate::lock::{Error, Package};
-use crate::program;
+use crate::program::{self, Tools};
 use elea_formats::digest::Sha256;
+use elea_net::{Files, Found, NetError};
 use elea_sys::progress::{Progress, Unit};
 use elea_sys::{At as _, PathError};
 use sha2::Digest as _;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Packages that one run of the fetching program is given, so that progress is seen.
 const BATCH: usize = 8;
+/// apt's own program that fetches files.
+const HELPER: &str = "/usr/lib/apt/apt-helper";
 
 /// The folder of packages.
 #[derive(Debug)]
@@ -73,12 +78,16 @@ impl Cache {
             });
         }
         let archives = archives()?;
-        let inherited = super::apt::inherited(log)?;
+        let helper = if Path::new(HELPER).exists() {
+            Some(super::apt::inherited(&Tools::default(), log)?)
+        } else {
+            None
+        };
         let total = missing.iter().map(|p| p.size).sum();
         progress.start("fetch packages", Some(total), Unit::Bytes);
         let mut gone = Vec::new();
         for batch in missing.chunks(BATCH) {
-            gone.extend(self.fetch(batch, &archives, &inherited, log, progress)?);
+            gone.extend(self.fetch(batch, &archives, helper.as_deref(), log, progress)?);
             progress.advance(batch.iter().map(|p| p.size).sum());
         }
         elea_sys::durable::sync_folder(&self.folder)?;
@@ -99,12 +108,13 @@ impl Cache {
         missing.map(|p| p.size).sum()
     }
 
-    /// Fetches some; those that their archive does not have any more are returned.
+    /// Fetches some; those that their archive does not have any more are returned. apt's own program does it where the
+    /// machine has it, with its settings.
     fn fetch<'a>(
         &self,
         batch: &[&'a Package],
         archives: &[Archive],
-        inherited: &str,
+        helper: Option<&str>,
         log: &Path,
         progress: &dyn Progress,
     ) -> Result<Vec<&'a Package>, Error> {
@@ -112,14 +122,6 @@ impl Cache {
             .prefix(".fetch-")
             .tempdir_in(&self.folder)
             .at("make a folder in", &self.folder)?;
-        let config = folder.path().join("apt.conf");
-        fs::write(
-            &config,
-            format!("APT::Sandbox::User \"root\";\n{inherited}"),
-        )
-        .at("write", &config)?;
-        let mut command = program::program("/usr/lib/apt/apt-helper");
-        command.env("APT_CONFIG", &config).arg("download-file");
         let mut targets = Vec::new();
         for package in batch {
             let archive = archives
@@ -132,32 +134,13 @@ impl Cache {
                     )
                 })?;
             let target = folder.path().join(package.sha256.to_string());
-            let url = format!("{}/{}", archive.url, package.file);
-            let digest = format!("SHA256:{}", package.sha256);
-            command.arg(&url).arg(&target).arg(digest);
-            targets.push((*package, target));
+            targets.push((*package, archive, target));
         }
-        let mut gone = Vec::new();
-        let begin = fs::metadata(log).map_or(0, |log| log.len());
-        match program::run(command, "apt", log, progress) {
-            Err(program::ProgramError::Failed { words, .. }) => {
-                let said = program::since(log, begin)?;
-                for (package, target) in &targets {
-                    if is_gone(&said, &package.file) {
-                        gone.push(*package);
-                    } else if !target.exists() {
-                        return Err(failed(package, words));
-                    }
-                }
-                if gone.is_empty() {
-                    return Err(failed(batch[0], words));
-                }
-            }
-            result => {
-                result?;
-            }
-        }
-        for (package, target) in targets {
+        let gone = match helper {
+            Some(inherited) => by_apt(&targets, inherited, folder.path(), log, progress)?,
+            None => by_ourselves(&targets, progress)?,
+        };
+        for (package, _, target) in targets {
             if gone.contains(&package) {
                 continue;
             }
@@ -171,6 +154,81 @@ impl Cache {
         }
         Ok(gone)
     }
+}
+
+/// A package, the archive that has it, and the file that it is to become.
+type Wanted<'p, 'a> = (&'p Package, &'a Archive, PathBuf);
+
+/// Fetches by apt's program; those that are gone are returned.
+fn by_apt<'p>(
+    targets: &[Wanted<'p, '_>],
+    inherited: &str,
+    folder: &Path,
+    log: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<&'p Package>, Error> {
+    let config = folder.join("apt.conf");
+    let text = format!("APT::Sandbox::User \"root\";\n{inherited}");
+    fs::write(&config, text).at("write", &config)?;
+    let mut command = program::program(HELPER);
+    command.env("APT_CONFIG", &config).arg("download-file");
+    for (package, archive, target) in targets {
+        let url = format!("{}/{}", archive.url, package.file);
+        let digest = format!("SHA256:{}", package.sha256);
+        command.arg(url).arg(target).arg(digest);
+    }
+    let mut gone = Vec::new();
+    let begin = fs::metadata(log).map_or(0, |log| log.len());
+    match program::run(command, "apt", log, progress) {
+        Err(program::ProgramError::Failed { words, .. }) => {
+            let said = program::since(log, begin)?;
+            for (package, _, target) in targets {
+                if is_gone(&said, &package.file) {
+                    gone.push(*package);
+                } else if !target.exists() {
+                    return Err(failed(package, words));
+                }
+            }
+            if gone.is_empty()
+                && let Some((package, ..)) = targets.first()
+            {
+                return Err(failed(package, words));
+            }
+        }
+        result => {
+            result?;
+        }
+    }
+    Ok(gone)
+}
+
+/// The same on a machine without apt.
+fn by_ourselves<'p>(
+    targets: &[Wanted<'p, '_>],
+    progress: &dyn Progress,
+) -> Result<Vec<&'p Package>, Error> {
+    let options = elea_net::Options::default();
+    let mut gone = Vec::new();
+    let mut places: BTreeMap<&str, Files> = BTreeMap::new();
+    for (package, archive, target) in targets {
+        let place = match places.entry(&archive.url) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let place = Files::new(&archive.url, &options);
+                new.insert(place.map_err(|e| failed(package, e.to_string()))?)
+            }
+        };
+        let Package {
+            file, size, sha256, ..
+        } = package;
+        match place.fetch(file, *size, *sha256, target, progress) {
+            Ok(Found::Whole) => {}
+            Ok(Found::Gone) => gone.push(*package),
+            Err(NetError::Cancelled) => return Err(program::ProgramError::Cancelled.into()),
+            Err(e) => return Err(failed(package, e.to_string())),
+        }
+    }
+    Ok(gone)
 }
 
 /// Whether apt says of a URL that the archive has the file no more, or another one. An archive that does not answer is

@@ -4,7 +4,7 @@ use super::tree::{Kind, Tree};
 use crate::lock::Error;
 
 /// Files that tell of the build: logs, caches, locks, old copies, keys of one machine.
-const GONE: [&str; 26] = [
+pub(crate) const GONE: [&str; 26] = [
     "etc/.pwd.lock",
     "etc/apt/sources.list",
     "etc/group-",
@@ -34,7 +34,7 @@ const GONE: [&str; 26] = [
 ];
 
 /// Folders whose content is made anew, or not needed.
-const EMPTIED: [&str; 8] = [
+pub(crate) const EMPTIED: [&str; 8] = [
     "run",
     "tmp",
     "var/backups",

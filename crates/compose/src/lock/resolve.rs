@@ -6,7 +6,7 @@ use crate::debian::apt::{Apt, Found, Release, Setup};
 use crate::debian::bootstrap::{self, BOOT_PACKAGE};
 use crate::debian::cache::Cache;
 use crate::debian::{self, sources};
-use crate::program::ProgramError;
+use crate::program::{ProgramError, Tools};
 use elea_formats::digest::Sha256;
 use elea_sys::progress::{Progress, Unit};
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,8 +156,13 @@ pub fn fetch(
     let work = crate::build::work_folder(&options.work)?;
     let cache = Cache::open(&options.cache)?;
     let archives = || {
-        let mut archives = debian::archives(&config.base, &config.base.suite)?;
-        archives.extend(debian::archives(&config.base, &config.loader.suite)?);
+        let system = options.system();
+        let mut archives = debian::archives(&config.base, &config.base.suite, &system)?;
+        archives.extend(debian::archives(
+            &config.base,
+            &config.loader.suite,
+            &system,
+        )?);
         Ok(archives)
     };
     let log = work.path().join("log");
@@ -202,7 +207,7 @@ impl Solver<'_> {
     fn lock(&self, request: Sha256) -> Result<Lock, Error> {
         let base = self.asked.base;
         let log = self.work.join("log");
-        let main = debian::archives(base, &base.suite)?;
+        let main = debian::archives(base, &base.suite, &self.options.system())?;
         let cache = Cache::open(&self.options.cache)?;
         let keep: Vec<&Package> = match self.old.filter(|_| self.options.update != Update::All) {
             Some(old) => old.packages.iter().collect(),
@@ -215,9 +220,11 @@ impl Solver<'_> {
             }
         }
         let local = self.work.join("kept");
-        bootstrap::repository(&local, &kept, &cache, &log, self.progress)?;
+        let tools = Tools::of(self.options);
+        bootstrap::repository(&local, &kept, &cache, &tools, &log, self.progress)?;
         let setup = Setup {
             archives: &main,
+            tools: &tools,
             local: Some(&local),
             architecture: &base.architecture,
             recommends: self.asked.recommends,
@@ -261,7 +268,8 @@ impl Solver<'_> {
         cache: &Cache,
         archives: &mut Vec<Archive>,
     ) -> Result<Package, Error> {
-        let pool = debian::archives(self.asked.base, &wanted.suite)?;
+        let system = self.options.system();
+        let pool = debian::archives(self.asked.base, &wanted.suite, &system)?;
         let pool = &pool[..1];
         if let Some((loader, release)) = self.kept_loader(wanted, pool, cache)? {
             archives.push(release);

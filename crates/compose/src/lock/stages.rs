@@ -146,7 +146,7 @@ pub(crate) mod tests {
         names.split_whitespace().map(one).collect()
     }
 
-    fn lock(names: &str, epoch: i64, old: Option<&Lock>) -> Lock {
+    pub(crate) fn lock(names: &str, epoch: i64, old: Option<&Lock>) -> Lock {
         let packages = packages(names);
         Lock {
             schema: SCHEMA.into(),

@@ -161,6 +161,7 @@ mod tests {
         );
         let setup = Setup {
             archives: &[],
+            tools: &crate::program::Tools::default(),
             local: Some(&local),
             architecture: "amd64",
             recommends: false,

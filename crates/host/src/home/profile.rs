@@ -80,6 +80,11 @@ impl Home {
         Ok(self.data.join("packages"))
     }
 
+    /// Where a tree of tools is kept, in the folder that [`packages`](Self::packages) makes.
+    pub fn tools(&self) -> PathBuf {
+        self.data.join("tools")
+    }
+
     /// Makes a profile, whole and durable before it has its name.
     pub(super) fn add_profile(&self, key: &Sha256, make: Maker<'_>) -> Result<(), Error> {
         let profiles = self.data.join("profiles");

@@ -60,6 +60,7 @@ impl<'a> Packages<'a> {
                 },
                 fresh: false,
                 clock_ahead: std::time::Duration::ZERO,
+                tools: None,
                 elea: places::this_program()?,
                 initrd: PathBuf::new(),
                 specialisations: BTreeMap::new(),
@@ -87,7 +88,8 @@ impl<'a> Packages<'a> {
     /// Asks archives if need be, and writes the lock.
     pub(super) fn resolve(&self) -> Outcome<Lock> {
         let options = self.options()?;
-        let lock = profile::resolve(self.one, &self.lock, &options, &self.bars);
+        let kept = self.home.tools();
+        let lock = profile::resolve(self.one, &self.lock, &kept, &options, &self.bars);
         let lock = lock.map_err(|e| self.context.build_error(e))?;
         profile::save(&self.lock, &lock)?;
         Ok(lock)
@@ -96,7 +98,8 @@ impl<'a> Packages<'a> {
     /// Makes the profile.
     pub(super) fn make(&self, lock: &Lock, folder: &Path) -> Result<(), Error> {
         let options = self.options()?;
-        profile::make(self.one, lock, folder, &options, &self.bars)
+        let kept = self.home.tools();
+        profile::make(self.one, lock, folder, &kept, &options, &self.bars)
             .map_err(|e| Error::Packages(Box::new(e)))
     }
 

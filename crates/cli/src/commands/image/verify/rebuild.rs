@@ -68,6 +68,7 @@ pub(super) fn run(reference: &Reference, inputs: &Inputs, context: &Context) -> 
         fresh: true,
         clock_ahead: std::time::Duration::ZERO,
         // Those of the image are taken.
+        tools: None,
         elea: PathBuf::new(),
         initrd: PathBuf::new(),
         specialisations: BTreeMap::new(),
