@@ -1,7 +1,7 @@
 //! A tree of packages as the root folder of its own programs, for who is not root, on a machine that has none of them.
 //!
 //! They have no network, no device, no path, process, name, key and clock of the machine but the tree and a folder of
-//! files, which they only read. [`enter`] begins, and starts this program again as the first process in there, which
+//! files, which they only read. [`enter()`] begins, and starts this program again as the first process in there, which
 //! goes on with [`become_program`].
 
 use super::unpack;
@@ -74,7 +74,7 @@ pub enum Error {
     #[error(
         "{0}; packages of a home are installed in a user namespace, which this machine refuses: its administrator allows them by `user.max_user_namespaces` of sysctl(8), and on Ubuntu by `kernel.apparmor_restrict_unprivileged_userns=0`"
     )]
-    Namespace(#[source] PathError),
+    Namespace(PathError),
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),

@@ -77,7 +77,7 @@ pub enum Error {
     #[error(
         "{0}; programs of a home's packages run in a user namespace, which this machine refuses: its administrator allows them by `user.max_user_namespaces` of sysctl(8), and on Ubuntu by `kernel.apparmor_restrict_unprivileged_userns=0`"
     )]
-    Namespace(#[source] PathError),
+    Namespace(PathError),
     /// A mount failed.
     #[error(transparent)]
     Mount(#[from] elea_sys::mount::MountError),
