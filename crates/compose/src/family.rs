@@ -186,6 +186,8 @@ mod tests {
             locked: true,
             update: lock::Update::Keep,
             fresh: false,
+            clock_ahead: std::time::Duration::ZERO,
+            tools: None,
             elea: folder.join("elea"),
             initrd: folder.join("initrd"),
             specialisations: BTreeMap::new(),

@@ -8,9 +8,6 @@ use std::time::Duration;
 
 /// Where programs have no network, no device, no path, process, name, key and clock of the machine, and die with us.
 ///
-/// A user who is not root gets the same, as root of a namespace with that user alone: files that programs give to others
-/// stay that user's, and the programs are told otherwise.
-///
 /// They are root in a namespace of users with the machine's numbers, so that the tree gets the owners that it needs,
 /// but of a root folder that has the machine's `/usr` (read-only), an `/etc` of its own and the folder of the work, of
 /// which `tree` alone can be written.
@@ -35,20 +32,11 @@ pub(crate) struct Clock {
 impl Sandbox<'_> {
     /// A program in there.
     pub(crate) fn command(&self, arguments: &[&OsStr]) -> Command {
-        let is_root = rustix::process::geteuid().is_root();
-        let script = include_str!("sandbox.sh")
-            .replace("@PREPARE@\n", self.prepare)
-            .replace("@USERS@", if is_root { "4294967295" } else { "1" });
-        let user: &[&str] = if is_root {
-            &[]
-        } else {
-            &["--user", "--map-root-user"]
-        };
+        let script = include_str!("sandbox.sh").replace("@PREPARE@\n", self.prepare);
         let mut command = program("setpriv");
         command
             // A session of its own has no terminal whose keys it could press.
             .args(["--pdeathsig=KILL", "--", "setsid", "unshare"])
-            .args(user)
             .args([
                 "--net", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork",
             ])
@@ -63,9 +51,6 @@ impl Sandbox<'_> {
             elea_sys::clock::ahead(&mut command, self.clock.ahead);
         }
         elea_sys::confine::refuse_calls(&mut command);
-        if !is_root {
-            elea_sys::confine::pretend_owners(&mut command);
-        }
         command
     }
 }
