@@ -1,14 +1,11 @@
 //! What differs between two `/etc` as programs see them.
 
-use crate::edits::text;
+use crate::edits::{MAX_DEPTH, text};
 use crate::entry::{Entry, Kind, names};
-use crate::{Error, owner};
+use crate::{Error, Places, owner};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-
-/// Folders that are deeper are not looked into.
-const MAX_DEPTH: usize = 256;
 
 /// An entry that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +22,21 @@ pub struct Difference {
 /// files that tools derive from others are no difference.
 pub fn differences(old: &Path, new: &Path) -> Result<Vec<Difference>, Error> {
     let mut found = Vec::new();
-    folder(Some(old), Some(new), &mut Vec::new(), 0, &mut found)?;
+    folder([Some(old), Some(new)], None, &mut Vec::new(), 0, &mut found)?;
     Ok(found)
 }
 
+/// The same of two folders that differ at these places alone: nothing else is looked at.
+pub fn differences_at(old: &Path, new: &Path, places: &Places) -> Result<Vec<Difference>, Error> {
+    let (mut found, sides) = (Vec::new(), [Some(old), Some(new)]);
+    folder(sides, Some(places), &mut Vec::new(), 0, &mut found)?;
+    Ok(found)
+}
+
+/// `places` are those in the folder, unless all of it is looked at.
 fn folder(
-    old: Option<&Path>,
-    new: Option<&Path>,
+    sides: [Option<&Path>; 2],
+    places: Option<&Places>,
     path: &mut Vec<u8>,
     depth: usize,
     found: &mut Vec<Difference>,
@@ -42,11 +47,16 @@ fn folder(
             limit: "256 folders deep",
         });
     }
-    let list = |side: Option<&Path>| side.map_or_else(|| Ok(Vec::new()), names);
-    let mut all = list(old)?;
-    all.extend(list(new)?);
-    all.sort();
-    all.dedup();
+    let mut all = Vec::new();
+    if let Some(places) = places {
+        all.extend(places.below.keys().cloned());
+    } else {
+        for side in sides.into_iter().flatten() {
+            all.extend(names(side)?);
+        }
+        all.sort();
+        all.dedup();
+    }
     for name in all {
         let length = path.len();
         if length > 0 {
@@ -58,7 +68,9 @@ fn folder(
                 Some(side) => Entry::load(&side.join(OsStr::from_bytes(&name))),
                 None => Ok(None),
             };
-            entry(side(old)?, side(new)?, path, depth, found)?;
+            let entries = [side(sides[0])?, side(sides[1])?];
+            let places = places.and_then(|places| places.below.get(&name));
+            entry(entries, places, path, depth, found)?;
         }
         path.truncate(length);
     }
@@ -66,14 +78,14 @@ fn folder(
 }
 
 fn entry(
-    old: Option<Entry>,
-    new: Option<Entry>,
+    entries: [Option<Entry>; 2],
+    places: Option<&Places>,
     path: &mut Vec<u8>,
     depth: usize,
     found: &mut Vec<Difference>,
 ) -> Result<(), Error> {
     // A program makes its socket again.
-    let [old, new] = [old, new].map(|side| side.filter(|entry| entry.kind != Kind::Socket));
+    let [old, new] = entries.map(|side| side.filter(|entry| entry.kind != Kind::Socket));
     let fields = match (&old, &new) {
         (Some(old), Some(new)) => fields(old, new)?,
         _ => Vec::new(),
@@ -90,8 +102,10 @@ fn entry(
     if old.is_none() && new.is_none() {
         return Ok(());
     }
-    let [old, new] = [&old, &new].map(|side| side.as_ref().map(|entry| &*entry.path));
-    folder(old, new, path, depth + 1, found)
+    // What only one has differs in all that is in it.
+    let places = places.filter(|places| !places.whole && old.is_some() && new.is_some());
+    let sides = [&old, &new].map(|side| side.as_ref().map(|entry| &*entry.path));
+    folder(sides, places, path, depth + 1, found)
 }
 
 fn fields(old: &Entry, new: &Entry) -> Result<Vec<&'static str>, Error> {

@@ -46,7 +46,8 @@ pub fn text(path: &[u8]) -> String {
     }
 }
 
-const MAX_DEPTH: usize = 256;
+/// Folders that are deeper are not looked into.
+pub(crate) const MAX_DEPTH: usize = 256;
 const MAX_EDITS: usize = 1_000_000;
 
 /// The local edits of one generation, parents before their entries, names in byte order.

@@ -15,13 +15,15 @@ mod entry;
 mod late;
 mod local;
 mod owner;
+mod places;
 mod plan;
 
 pub use apply::apply;
-pub use compare::{Difference, differences};
+pub use compare::{Difference, differences, differences_at};
 pub use edits::{Change, Edit, edits, text};
 pub use late::{Seen, late, seen};
 pub use local::{Found, Local, Owned, locals};
+pub use places::Places;
 pub use plan::{Plan, Report, plan};
 
 use elea_sys::PathError;

@@ -3,7 +3,7 @@
 use crate::apply::{self, Payloads};
 use crate::arguments;
 use crate::error::Error;
-use crate::install::{self, Contents};
+use crate::install::{self, Bootable};
 use crate::machine::{Machine, now};
 use crate::view::View;
 use elea_formats::digest::Digest;
@@ -17,7 +17,7 @@ pub fn generation(
     view: &View,
     base: &Generation,
     base_arguments: &[String],
-    contents: &Contents,
+    contents: &Bootable,
     follow: Option<Source>,
 ) -> Result<Generation, Error> {
     let number = view.next_number();
@@ -41,7 +41,7 @@ pub fn generation(
 pub struct FromImage<'a> {
     machine: &'a Machine,
     image: Digest,
-    contents: OnceCell<Contents>,
+    contents: OnceCell<Bootable>,
 }
 
 impl<'a> FromImage<'a> {
@@ -53,11 +53,11 @@ impl<'a> FromImage<'a> {
         }
     }
 
-    fn contents(&self) -> Result<&Contents, Error> {
+    fn contents(&self) -> Result<&Bootable, Error> {
         if let Some(contents) = self.contents.get() {
             return Ok(contents);
         }
-        let loaded = Contents::load(&self.machine.store()?, &self.image)?;
+        let loaded = Bootable::load(&self.machine.store()?, &self.image)?;
         Ok(self.contents.get_or_init(|| loaded))
     }
 }

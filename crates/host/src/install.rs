@@ -5,6 +5,7 @@
 //! written last: until then the disk is an empty one, however the work was cut short.
 //! `docs/formats/disk.md` describes the result.
 
+mod bootable;
 mod btrfs;
 mod contents;
 mod error;
@@ -19,7 +20,9 @@ mod target;
 mod tool;
 mod window;
 
-pub use contents::{Contents, options};
+pub(crate) use bootable::Known;
+pub use bootable::{Bootable, options};
+pub use contents::Contents;
 pub use error::Error;
 pub use layout::{Filesystem, Partition, Role, Sealing};
 pub use target::{Kind, Target};
@@ -114,13 +117,15 @@ pub fn plan(contents: &Contents, target: &Target, options: &Options) -> Result<P
     ready(target, options)?;
     let partitions = layout::partitions(contents, target, options.filesystem)?;
     let uuid = random_uuid()?;
-    let mut generation = contents.generation(&uuid, &options.arguments, now())?;
+    let mut generation = contents
+        .boots
+        .generation(&uuid, &options.arguments, now())?;
     if options.follow.is_some() {
         generation.source.clone_from(&options.follow);
     }
     let mut specialisations = Vec::new();
     for ((name, beside), number) in contents.beside.iter().zip(generation.number + 1..) {
-        let mut one = beside.generation(&uuid, &options.arguments, now())?;
+        let mut one = beside.boots.generation(&uuid, &options.arguments, now())?;
         one.source.clone_from(&generation.source);
         specialisations.push(one.beside(name, generation.number, number));
     }

@@ -25,6 +25,8 @@ pub(crate) mod specialise;
 mod stale;
 mod state;
 mod system;
+mod target;
+mod trees;
 mod units;
 mod usr;
 mod verbs;

@@ -15,7 +15,7 @@ use crate::candidate;
 use crate::choose::report as changed;
 use crate::entries;
 use crate::error::Error;
-use crate::install::Contents;
+use crate::install::Bootable;
 use crate::machine::{Machine, now};
 use crate::plan;
 use crate::status::LastCheck;
@@ -169,7 +169,7 @@ fn stage(
     progress: &dyn Progress,
 ) -> Result<Upgraded, Error> {
     progress.start("staging", None, elea_sys::progress::Unit::Items);
-    let contents = Contents::load(&machine.store()?, image)?;
+    let contents = Bootable::load(&machine.store()?, image)?;
     match preview(machine, image) {
         Ok(Some(report)) if !report.clashes.is_empty() => {
             progress.finish();

@@ -3,7 +3,7 @@
 
 use crate::entries::{self, Entries};
 use elea_formats::booted::Try;
-use elea_formats::digest::Sha256;
+use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{self, Event, Record, Until};
 use elea_sys::PathError;
@@ -182,6 +182,12 @@ impl View {
     /// A generation's manifest.
     pub fn manifest(&self, number: u64) -> Option<&Generation> {
         self.generations.get(&number)?.manifest.as_ref()
+    }
+
+    /// The manifest of a generation of an image, whichever it is.
+    pub(crate) fn of_image(&self, image: &Digest) -> Option<&Generation> {
+        let mut all = self.generations.values().flat_map(|one| &one.manifest);
+        all.find(|manifest| manifest.image == *image)
     }
 
     /// The generation that this one stands beside as a specialisation, if it is one.

@@ -9,7 +9,7 @@ mod qemu;
 
 pub use qemu::{Accelerator, Hardware};
 
-use crate::install::{self, Contents};
+use crate::install::{self, Bootable};
 use crate::machine::now;
 use elea_formats::cmdline::CommandLine;
 use elea_formats::digest::Digest;
@@ -81,7 +81,7 @@ impl Machine {
         login: bool,
         more: &[String],
     ) -> Result<Self, Error> {
-        let contents = Contents::load(store, image)?;
+        let contents = Bootable::load(store, image)?;
         let objects = store.objects_of(image)?;
         let size = objects.values().sum();
         if size > MOST {
@@ -95,15 +95,15 @@ impl Machine {
         own.push(console);
         let mut generation = contents.generation("none", &own, now())?;
         generation.options = in_memory(&generation.options);
-        let mut payloads = contents.payloads().map(|(_, bytes)| bytes);
+        let mut payloads = contents.bytes();
         let kernel = memory("the kernel", |file| {
-            let bytes = payloads.next().unwrap_or_default();
-            Ok(file.write_all(bytes).at("write", "the kernel")?)
+            let bytes = payloads.next().transpose()?.unwrap_or_default();
+            Ok(file.write_all(&bytes).at("write", "the kernel")?)
         })?;
         let mut written = 0;
         let initramfs = memory("the initramfs", |file| {
             for bytes in payloads {
-                written += initramfs::pad(file, bytes)?;
+                written += initramfs::pad(file, &bytes?)?;
             }
             written += initramfs::write(store, &objects, &generation, file)?;
             Ok(())

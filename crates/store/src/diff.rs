@@ -108,6 +108,23 @@ pub(crate) fn shown(path: &[u8]) -> String {
     out
 }
 
+/// The bytes of a path as [`Change`] shows it, if all that looks like an escape is one.
+pub fn unescaped(path: &str) -> Vec<u8> {
+    let mut parts = path.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let byte = part.get(..2).map(|hex| u8::from_str_radix(hex, 16));
+        if let Some(Ok(byte)) = byte {
+            bytes.push(byte);
+            bytes.extend(&part.as_bytes()[2..]);
+        } else {
+            bytes.extend(b"\\x");
+            bytes.extend(part.as_bytes());
+        }
+    }
+    bytes
+}
+
 fn escaped(byte: u8) -> Vec<char> {
     format!("\\x{byte:02x}").chars().collect()
 }
@@ -116,6 +133,14 @@ fn escaped(byte: u8) -> Vec<char> {
 mod tests {
     use super::*;
     use elea_formats::dump;
+
+    #[test]
+    fn a_shown_path_has_its_bytes_again() {
+        for path in [&b"/etc/a"[..], b"/a\xffb\nc", b"\x80", b"/\\q"] {
+            assert_eq!(unescaped(&shown(path)), path);
+        }
+        assert_eq!(unescaped(r"/dev\x2dsda\xzz\x"), br"/dev-sda\xzz\x");
+    }
 
     #[test]
     fn every_kind_of_change_is_told() {

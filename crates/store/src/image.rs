@@ -184,27 +184,35 @@ impl Store {
 
     /// Every object that an image needs, with its size in bytes: its own file and its contents.
     pub fn objects_of(&self, digest: &Digest) -> Result<BTreeMap<Digest, u64>, Error> {
+        Ok(self.objects_in(digest, &self.tree(digest)?))
+    }
+
+    /// The same of an image whose tree is at hand.
+    pub fn objects_in(&self, digest: &Digest, tree: &Tree) -> BTreeMap<Digest, u64> {
         let mut objects = BTreeMap::new();
-        self.each_object_of(digest, |digest, size| {
+        self.each_object_in(digest, tree, |digest, size| {
             objects.insert(digest, size);
-        })?;
-        Ok(objects)
+        });
+        objects
     }
 
     /// Calls `take` with each of them and its size in bytes; one may come more than once.
     pub(crate) fn each_object_of(
         &self,
         image: &Digest,
-        mut take: impl FnMut(Digest, u64),
+        take: impl FnMut(Digest, u64),
     ) -> Result<(), Error> {
-        let tree = self.tree(image)?;
+        self.each_object_in(image, &self.tree(image)?, take);
+        Ok(())
+    }
+
+    fn each_object_in(&self, image: &Digest, tree: &Tree, mut take: impl FnMut(Digest, u64)) {
         take(*image, self.object_size(image).unwrap_or_default());
         for id in tree.leaves() {
             if let Content::Object { digest, size } = tree.content(id) {
                 take(digest, size);
             }
         }
-        Ok(())
     }
 
     /// The OCI layers that an image was assembled from, lowest first; empty if it was not.

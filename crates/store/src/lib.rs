@@ -32,7 +32,7 @@ pub mod stats;
 mod store;
 pub mod trust;
 
-pub use diff::{Change, Kind, diff};
+pub use diff::{Change, Kind, diff, unescaped};
 pub use draft::Draft;
 pub use error::Error;
 pub use explain::{Difference, Explanation, Verdict, explain};

@@ -38,7 +38,7 @@ impl Store {
     }
 
     /// The size in bytes of an object that is there.
-    pub(crate) fn object_size(&self, digest: &Digest) -> Option<u64> {
+    pub fn object_size(&self, digest: &Digest) -> Option<u64> {
         let status = fs::symlink_metadata(self.object_path(digest)).ok()?;
         status.is_file().then_some(status.len())
     }

@@ -169,7 +169,7 @@ impl Staged {
         // Objects hold what the image hides from its users (`/etc/shadow`), so they are root's.
         set_mode(&objects, 0o700)?;
         for contents in contents.all() {
-            let image = contents.image.image;
+            let image = contents.boots.image.image;
             let link = to.join("images").join(image.to_string());
             let target = format!("../objects/{}", image.object_path());
             symlink(target, &link).at("create", &link)?;
@@ -330,7 +330,7 @@ fn seal(file: &File, path: &Path, measured: &Measured) -> Result<(), PathError> 
 fn copy_records(from: &Path, to: &Path, contents: &Contents) -> Result<(), PathError> {
     let (from, to) = (from.join("manifests"), to.join("manifests"));
     for contents in contents.all() {
-        let image = contents.image.image.to_string();
+        let image = contents.boots.image.image.to_string();
         copy(&from.join(&image), &to.join(&image))?;
         for layer in &contents.layers {
             let place = Path::new("layers").join(layer.to_string());

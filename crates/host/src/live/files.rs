@@ -1,13 +1,17 @@
 //! The folders of units, as values.
 
+use super::plan::is_of;
 use elea_formats::unit::MAX_TEXT;
+use elea_store::{Change, Kind};
 use elea_sys::root::Root;
 use elea_sys::{At as _, PathError};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 /// The folders of units that belong to a configuration, the first before the others
 /// (`systemd.unit(5)`, "Unit File Load Path"). What stands in `/run` is made at run time.
@@ -34,7 +38,11 @@ pub enum Entry {
 /// The files and links in the folders of units, and of their `.d`, `.wants`, `.requires` and
 /// `.upholds` folders, by absolute path. What a link names elsewhere is there too, by its own path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Files(BTreeMap<String, Entry>);
+pub struct Files {
+    entries: BTreeMap<String, Entry>,
+    /// Whether one of the folders is a link, or below one: what is in it has other paths, too.
+    linked: bool,
+}
 
 /// Why they could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,19 +72,19 @@ impl Files {
 
     /// Adds a file or link.
     pub fn insert(&mut self, path: &str, entry: Entry) {
-        self.0.insert(canonical(path), entry);
+        self.entries.insert(canonical(path), entry);
     }
 
     /// What stands at a path.
     pub fn get(&self, path: &str) -> Option<&Entry> {
-        self.0.get(path)
+        self.entries.get(path)
     }
 
     /// The names in a folder with what stands there, in byte order; those of its folders are
     /// not among them.
     pub fn list<'a>(&'a self, folder: &str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
         let prefix = format!("{folder}/");
-        let from = self.0.range(prefix.clone()..);
+        let from = self.entries.range(prefix.clone()..);
         from.map_while(move |(path, entry)| Some((path.strip_prefix(&prefix)?, entry)))
             .filter(|(name, _)| !name.contains('/'))
     }
@@ -86,9 +94,61 @@ impl Files {
         let root = Root::open(root)?;
         let mut loaded = Loaded::default();
         for folder in FOLDERS {
+            loaded.files.linked |= is_below_link(&root, folder)?;
             loaded.folder(&root, folder, true)?;
         }
         Ok(loaded.files)
+    }
+
+    /// The units of another tree, which differs from the one of these at the `changed` paths alone. What only one of the
+    /// trees has of a folder is to be among them with all that is in it.
+    pub fn with(&self, root: &Path, changed: &[Change]) -> Result<Self, LoadError> {
+        let is_other = |change: &Change| {
+            let fields = ["type", "target"];
+            change.kind != Kind::Changed || change.fields.iter().any(|f| fields.contains(f))
+        };
+        let holds = |change: &Change| FOLDERS.iter().any(|folder| is_of(folder, &change.path));
+        if self.linked
+            || changed
+                .iter()
+                .any(|change| is_other(change) && holds(change))
+        {
+            return Self::load(root);
+        }
+        let changed = changed.iter().map(|change| canonical(&change.path));
+        let root = Root::open(root)?;
+        let mut files = self.clone();
+        // What links name elsewhere is read again, wherever the path leads.
+        files.entries.retain(|path, _| place(path).is_some());
+        let changed: Vec<String> = changed.filter(|path| place(path).is_some()).collect();
+        for path in &changed {
+            files.entries.remove(path);
+        }
+        let bytes = files.entries.values().map(|entry| match entry {
+            Entry::File(content) => content.len(),
+            Entry::Link(_) => 0,
+        });
+        let bytes = bytes.sum();
+        let targets: Vec<String> = files.targets().cloned().collect();
+        let mut loaded = Loaded { files, bytes };
+        for path in &changed {
+            loaded.again(&root, path)?;
+        }
+        for path in &targets {
+            loaded.entry(&root, path)?;
+        }
+        if loaded.files.linked {
+            return Self::load(root.path());
+        }
+        Ok(loaded.files)
+    }
+
+    /// Where links point that point at none of these.
+    fn targets(&self) -> impl Iterator<Item = &String> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::Link(target) if !self.entries.contains_key(target) => Some(target),
+            _ => None,
+        })
     }
 }
 
@@ -100,21 +160,33 @@ struct Loaded {
 
 impl Loaded {
     fn folder(&mut self, root: &Root, folder: &str, top: bool) -> Result<(), LoadError> {
-        if !root.exists(Path::new(folder)) {
+        if open(root, Path::new(folder))?.is_none() {
             return Ok(());
         }
         for name in root.list(Path::new(folder), MAX_FILES)? {
             // A name that is not UTF-8 is no unit's.
             let Some(name) = name.to_str() else { continue };
             let path = format!("{folder}/{name}");
-            let dependencies = [".d", ".wants", ".requires", ".upholds"];
-            if top && dependencies.iter().any(|end| name.ends_with(end)) {
+            if top && is_dependencies(name) {
+                self.files.linked |= link(root, &path)?.is_some();
                 self.folder(root, &path, false)?;
             } else {
                 self.entry(root, &path)?;
             }
         }
         Ok(())
+    }
+
+    /// What [`Files::load`] does about a path below one of the folders.
+    fn again(&mut self, root: &Root, path: &str) -> Result<(), LoadError> {
+        match place(path) {
+            Some(Place::Folder) => {
+                self.files.linked |= link(root, path)?.is_some();
+                self.folder(root, path, false)
+            }
+            Some(Place::Entry) => self.entry(root, path),
+            None => Ok(()),
+        }
     }
 
     fn entry(&mut self, root: &Root, path: &str) -> Result<(), LoadError> {
@@ -124,7 +196,7 @@ impl Loaded {
             if self.files.get(&path).is_some() || path == "/dev/null" {
                 return Ok(());
             }
-            if self.files.0.len() >= MAX_FILES {
+            if self.files.entries.len() >= MAX_FILES {
                 return Err(LoadError::TooMuch(path));
             }
             let Some(target) = link(root, &path)? else {
@@ -153,14 +225,62 @@ impl Loaded {
     }
 }
 
+/// What [`Files::load`] looks for at a path.
+enum Place {
+    Entry,
+    /// One that belongs to a unit.
+    Folder,
+}
+
+fn place(path: &str) -> Option<Place> {
+    let mut folders = FOLDERS.iter();
+    let below = folders.find_map(|folder| path.strip_prefix(folder)?.strip_prefix('/'))?;
+    match below.split_once('/') {
+        None if is_dependencies(below) => Some(Place::Folder),
+        None => Some(Place::Entry),
+        Some((folder, name)) if is_dependencies(folder) && !name.contains('/') => {
+            Some(Place::Entry)
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether a folder's name says that it belongs to a unit.
+fn is_dependencies(name: &str) -> bool {
+    let ends = [".d", ".wants", ".requires", ".upholds"];
+    ends.iter().any(|end| name.ends_with(end))
+}
+
+/// Whether a folder, or one that it is in, is a link.
+fn is_below_link(root: &Root, folder: &str) -> Result<bool, PathError> {
+    for above in Path::new(folder).ancestors() {
+        if let Some(path) = above.to_str().filter(|path| *path != "/")
+            && link(root, path)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A folder; none where there is nothing, or something else.
+fn open(root: &Root, folder: &Path) -> Result<Option<(OwnedFd, PathBuf)>, PathError> {
+    let nothing = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+    match root.folder(folder) {
+        Err(e) if nothing.contains(&Errno::from_io_error(&e.source).unwrap_or(Errno::IO)) => {
+            Ok(None)
+        }
+        opened => opened.map(Some),
+    }
+}
+
 /// Where a link points, as it says; nothing where there is no link.
 fn link(root: &Root, path: &str) -> Result<Option<String>, PathError> {
     let path = Path::new(path);
     let parent = path.parent().unwrap_or(Path::new("/"));
-    if !root.exists(parent) {
+    let Some((folder, shown)) = open(root, parent)? else {
         return Ok(None);
-    }
-    let (folder, shown) = root.folder(parent)?;
+    };
     let name = path.file_name().unwrap_or(OsStr::new("."));
     let full = shown.join(name);
     match rustix::fs::readlinkat(&folder, name, Vec::new()) {
@@ -169,7 +289,7 @@ fn link(root: &Root, path: &str) -> Result<Option<String>, PathError> {
             let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
             target.map(Some).map_err(no_text).at("read the link", full)
         }
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => Ok(None),
+        Err(Errno::INVAL | Errno::NOENT) => Ok(None),
         Err(e) => Err(e).at("read the link", full),
     }
 }

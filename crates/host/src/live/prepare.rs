@@ -4,12 +4,13 @@ use super::generation::{etc_layers, over};
 use super::overlay::{Overlays, mounted_below};
 use super::plan::{Boot, Differences, Over, Plan, Side, is_of, plan};
 use super::state::Live;
+use super::trees::Trees;
 use super::usr::keeps_modules;
 use super::{Files, Units};
 use crate::diff::package_changes;
 use crate::error::Error;
 use crate::machine::Machine;
-use elea_etc::{Report, Sides};
+use elea_etc::{Places, Report, Sides};
 use elea_formats::cmdline::CommandLine;
 use elea_formats::digest::Digest;
 use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation};
@@ -25,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 /// Where this process alone has the system as it would be.
 const PLANNED: &str = "/run/elea/planned";
+/// What is merged from an image and a machine's edits.
+const ETC: &str = "/etc";
 /// Folders of state that links of units may lead into.
 const STATE: [&str; 6] = ["usr/local", "opt", "srv", "var", "home", "root"];
 /// The largest account file or fstab that is read, in bytes.
@@ -36,7 +39,7 @@ pub(super) struct Between<'a> {
     /// What was booted: its kernel runs, and its `/usr` unless another shows.
     pub(super) booted: &'a Generation,
     /// Whose `/etc` shows.
-    pub(super) shown: u64,
+    pub(super) shown: &'a Generation,
     /// The image whose `/usr` shows.
     pub(super) usr: Digest,
     /// Whether `/usr` is exchanged, too.
@@ -45,6 +48,8 @@ pub(super) struct Between<'a> {
     pub(super) new: &'a Generation,
     /// The packages of both.
     pub(super) packages: [&'a [Package]; 2],
+    /// The trees of all their images.
+    pub(super) trees: &'a Trees,
 }
 
 /// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met.
@@ -78,7 +83,7 @@ fn compare(
         fs::create_dir(folder).at("create", folder)?;
     }
     let below = machine.image(image, Backing::File)?;
-    let (old_upper, old_lower) = etc_layers(machine, between.shown)?;
+    let (old_upper, old_lower) = etc_layers(machine, between.shown.number)?;
     let from = Sides {
         upper: &old_upper,
         lower: &old_lower,
@@ -87,13 +92,17 @@ fn compare(
     mount::tree(&below, false)?.attach(&root)?;
     over(machine, image, &upper, &work)?.attach(&root.join("etc"))?;
     show_state(&root)?;
-    let old = side(Path::new("/"), between.booted)?;
-    let new = side(&root, between.new)?;
+    let old_files = Files::load(Path::new("/"))?;
+    let files = files(between, &root, [&old_upper, &upper])?;
+    let new_files = old_files.with(&root, &files)?;
+    let old = side(old_files, Path::new("/"), between.booted)?;
+    let new = side(new_files, &root, between.new)?;
     let [old_packages, new_packages] = between.packages;
+    let trees = between.trees;
     let differences = Differences {
-        files: files(machine, between, &root)?,
+        files,
         packages: package_changes(old_packages, new_packages),
-        bytes: bytes(machine, between)?,
+        bytes: trees.new_bytes(&between.booted.image, image)?,
         over: exchange(machine, between)?,
     };
     let mut live = live.clone();
@@ -116,10 +125,10 @@ fn show_state(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn side(root: &Path, generation: &Generation) -> Result<Side, Error> {
+fn side(files: Files, root: &Path, generation: &Generation) -> Result<Side, Error> {
     let text = |name: &str| read(&root.join("etc").join(name));
     Ok(Side {
-        units: Units::new(Files::load(root)?),
+        units: Units::new(files),
         boot: boot(generation),
         passwd: text("passwd")?,
         group: text("group")?,
@@ -198,25 +207,44 @@ fn program(line: &str) -> Option<String> {
     places.find(|path| Path::new(path).is_file())
 }
 
-/// Of `/etc` what programs see, of the rest what the images say.
-fn files(machine: &Machine, between: Between<'_>, root: &Path) -> Result<Vec<Change>, Error> {
-    let mut files = images(machine, &between.booted.image, &between.new.image)?;
-    files.retain(|change| !is_of(&change.path, "/etc"));
+/// Of `/etc` what programs see, of the rest what the images say. `uppers` are those of `/etc` as it is and will be.
+fn files(between: Between<'_>, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Change>, Error> {
+    let (trees, to) = (between.trees, &between.new.image);
+    let booted = trees.diff(&between.booted.image, to)?;
+    let is_etc = |change: &&Change| is_of(&change.path, ETC);
+    let mut places = Places::new();
+    if between.shown.image == between.booted.image {
+        booted
+            .iter()
+            .filter(is_etc)
+            .for_each(|change| place(&mut places, change));
+    } else {
+        let shown = trees.diff(&between.shown.image, to)?;
+        shown
+            .iter()
+            .filter(is_etc)
+            .for_each(|change| place(&mut places, change));
+    }
+    for upper in uppers {
+        places.add_upper(upper)?;
+    }
+    let mut files = booted;
+    files.retain(|change| !is_of(&change.path, ETC));
     if between.usr != between.booted.image {
         // What runs is another /usr than what was booted.
         files.retain(|change| !is_of(&change.path, "/usr"));
-        let usr = images(machine, &between.usr, &between.new.image)?;
+        let usr = trees.diff(&between.usr, to)?;
         files.extend(usr.into_iter().filter(|change| is_of(&change.path, "/usr")));
     }
-    let etc = elea_etc::differences(Path::new("/etc"), &root.join("etc"))?;
+    let etc = elea_etc::differences_at(Path::new(ETC), &root.join("etc"), &places)?;
     // What is mounted below /etc goes along, and hides the same there.
-    let mounted = mounted_below("/etc")?;
+    let mounted = mounted_below(ETC)?;
     let hidden = |path: &str| {
         let mut places = mounted.iter().filter_map(|at| path.strip_prefix(&**at));
         places.any(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     let changes = etc.into_iter().map(|difference| Change {
-        path: format!("/etc/{}", difference.path),
+        path: format!("{ETC}/{}", difference.path),
         kind: match difference.sides {
             (false, _) => Kind::Added,
             (_, false) => Kind::Removed,
@@ -228,22 +256,14 @@ fn files(machine: &Machine, between: Between<'_>, root: &Path) -> Result<Vec<Cha
     Ok(files)
 }
 
-/// What differs between two images.
-fn images(machine: &Machine, old: &Digest, new: &Digest) -> Result<Vec<Change>, Error> {
-    if old == new {
-        return Ok(Vec::new());
+/// Adds where `/etc` of two images differs. A path is shown with escapes, but may have what looks like one by itself, as
+/// names of units do.
+fn place(places: &mut Places, change: &Change) {
+    let path = change.path.strip_prefix(ETC).unwrap_or_default();
+    places.add(path.as_bytes());
+    if path.contains('\\') {
+        places.add(&elea_store::unescaped(path));
     }
-    let store = machine.store()?;
-    Ok(elea_store::diff(&store.tree(old)?, &store.tree(new)?))
-}
-
-/// Bytes of objects that only the new one has.
-fn bytes(machine: &Machine, between: Between<'_>) -> Result<u64, Error> {
-    let store = machine.store()?;
-    let old = store.objects_of(&between.booted.image)?;
-    let new = store.objects_of(&between.new.image)?;
-    let only = new.iter().filter(|(digest, _)| !old.contains_key(*digest));
-    Ok(only.map(|(_, size)| size).sum())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::candidate::{self, FromImage};
 use crate::error::Error;
-use crate::install::Contents;
+use crate::install::{Bootable, Known};
 use crate::machine::Machine;
 use crate::upgrade::release_of;
 use crate::view::View;
@@ -31,9 +31,27 @@ pub(crate) fn wanted(
     let Some(images) = images else {
         return Ok(None);
     };
+    if images.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let store = machine.store()?;
+    let load = |image: &Digest, known| {
+        let boots = Bootable::of(&store, image, &store.tree(image)?, known);
+        Ok::<_, Error>(boots?)
+    };
+    let known = Known {
+        generation: Some(main),
+        parts: &[],
+    };
+    // Most have the same kernel.
+    let own = load(&main.image, known)?;
     let first = view.next_number().max(main.number + 1);
     let one = |(number, (name, image)): (u64, &(String, Digest))| {
-        let contents = Contents::load(&machine.store()?, image)?;
+        let known = Known {
+            generation: view.of_image(image),
+            parts: own.parts(),
+        };
+        let contents = load(image, known)?;
         let follow = main.source.clone();
         let like = candidate::generation(view, main, arguments, &contents, follow)?;
         Ok(like.beside(name, main.number, number))

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod etc;
+mod files;
 mod plans;
 mod rows;
 mod table;

@@ -4,30 +4,27 @@ use super::execute::{self, Machine as Acting, Outcome, Policy, Which, words};
 use super::generation::{GenerationEtc, arm};
 use super::journal::{Journal, JournalError, State, Switch};
 use super::overlay;
-use super::plan::{Plan, Step, is_of};
-use super::prepare::{Between, prepare};
+use super::plan::{Plan, Step};
 use super::report::{APPLY_SCHEMA, Applied, END_SCHEMA, Effect, Ended, How};
 use super::specialise;
 use super::stale::stale;
 use super::system::System;
+use super::target::Target;
 use crate::error::Error;
-use crate::install::Contents;
 use crate::machine::Machine;
-use crate::upgrade::{followed, release_of};
+use crate::upgrade::release_of;
 use crate::view::View;
-use crate::{apply, candidate, generations, health, plan, verdict, view};
+use crate::{apply, generations, health, plan, verdict, view};
 use elea_formats::booted::Etc;
 use elea_formats::digest::Digest;
 use elea_formats::generation::Generation;
 use elea_formats::oplog::{Event, Until};
 use elea_formats::release::Health;
-use elea_store::Backing;
 use elea_sys::disk::Folder;
 use elea_sys::namespace::Namespace;
 use elea_sys::progress::{Progress, Unit};
-use elea_sys::root::Root;
 use elea_sys::{durable, signal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a configuration is applied.
@@ -81,7 +78,7 @@ pub fn apply(
     }
     let target = Target::load(machine, &view, image)?;
     let staging = plan::stage(&view, &target.new, true, machine.number())?;
-    let arguments = &target.contents.release.arguments;
+    let arguments = &target.boots.release.arguments;
     let beside = specialise::wanted(
         machine,
         &view,
@@ -141,7 +138,7 @@ pub fn apply(
             let _locked = machine.lock()?;
             let view = machine.view()?;
             let staging = plan::stage(&view, &target.new, true, machine.number())?;
-            machine.apply(&staging, &target.contents)?;
+            machine.apply(&staging, &target.boots)?;
             Effect::Staged
         }
     };
@@ -247,84 +244,6 @@ fn replaced(plan: &plan::Plan) -> Vec<u64> {
         _ => Vec::new(),
     });
     numbers.collect()
-}
-
-/// What is to be, and what it comes from.
-struct Target {
-    booted: Generation,
-    /// The image whose `/usr` shows.
-    usr: Digest,
-    /// The packages of what runs.
-    packages: Vec<elea_formats::release::Package>,
-    contents: Contents,
-    new: Generation,
-}
-
-impl Target {
-    fn load(machine: &Machine, view: &View, image: &Digest) -> Result<Self, Error> {
-        let base = machine
-            .number()
-            .or_else(|| view.entries.good().next_back())
-            .ok_or(Error::NotBooted)?;
-        let booted = view.manifest(base).ok_or(Error::Unknown(base))?.clone();
-        let release = release_of(machine, &booted)?;
-        let contents = Contents::load(&machine.store()?, image)?;
-        let follow = followed(view, &booted);
-        let new = candidate::generation(view, &booted, &release.arguments, &contents, follow)?;
-        let usr = machine.usr_image().unwrap_or(booted.image);
-        let mut packages = release.packages;
-        if usr != booted.image
-            && let Some(release) = machine.store()?.image(&usr)?.release
-        {
-            packages = release.packages;
-        }
-        Ok(Self {
-            booted,
-            usr,
-            packages,
-            contents,
-            new,
-        })
-    }
-
-    fn plan(
-        &self,
-        machine: &Machine,
-        options: &Options,
-    ) -> Result<(Plan, elea_etc::Report), Error> {
-        let shown = machine.etc_number().ok_or(Error::NotBooted)?;
-        let between = Between {
-            booted: &self.booted,
-            shown,
-            usr: self.usr,
-            live_usr: options.live_usr,
-            new: &self.new,
-            packages: [&self.packages, &self.contents.release.packages],
-        };
-        let live = super::system::live(false, Some(&Namespace::of_init()?));
-        let (plan, report) = prepare(machine, between, &live.map_err(Error::Live)?)?;
-        if plan.usr.is_some() {
-            self.has_elea(machine, &options.program)?;
-        }
-        Ok(match options.how {
-            How::Boot => (plan.at_boot(), report),
-            _ => (plan, report),
-        })
-    }
-}
-
-impl Target {
-    /// Whoever goes back finds `elea` in the new `/usr`.
-    fn has_elea(&self, machine: &Machine, program: &Path) -> Result<(), Error> {
-        let root = Root::open(&machine.image(&self.new.image, Backing::File)?)?;
-        if !is_of(&program.to_string_lossy(), "/usr") || root.exists(program) {
-            return Ok(());
-        }
-        Err(Error::NotLive(format!(
-            "its image has no {}, which would have to take it back",
-            program.display()
-        )))
-    }
 }
 
 /// Carries a plan out.

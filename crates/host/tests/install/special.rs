@@ -86,7 +86,7 @@ fn the_specialisations_of_an_image_stand_beside_the_first_generation() {
     assert_eq!(view.stands_beside(2), Some(1));
     let (main, quiet) = (view.manifest(1).unwrap(), view.manifest(2).unwrap());
     assert_eq!(main.image, lab.image);
-    assert_eq!(quiet.image, lab.contents.beside[0].1.image.image);
+    assert_eq!(quiet.image, lab.contents.beside[0].1.boots.image.image);
     assert!(
         quiet.options.contains("elea.generation=2 "),
         "{}",

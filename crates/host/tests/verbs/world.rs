@@ -8,7 +8,7 @@ use elea_formats::oplog::Cause;
 use elea_formats::release::{Health, Package, Release, SCHEMA, Source};
 use elea_host::Machine;
 use elea_host::apply::NoPayloads;
-use elea_host::install::Contents;
+use elea_host::install::Bootable;
 use elea_host::plan;
 use elea_store::trust::{Algorithm, PrivateKey};
 use elea_store::{Origin, Store};
@@ -84,7 +84,7 @@ impl World {
         fs::write(trusted, world.key.public().to_pem()).unwrap();
         let store = Store::init(&root.join("elea/store")).unwrap();
         let image = world.import(&store, "1.0", more);
-        let contents = Contents::load(&store, &image).unwrap();
+        let contents = Bootable::load(&store, &image).unwrap();
         let uuid = "00000000-1111-2222-3333-444444444444";
         let own = ["own=1".to_owned()];
         let created = "2026-11-24T16:30:00Z".to_owned();

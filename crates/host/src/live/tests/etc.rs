@@ -5,6 +5,7 @@ use super::super::journal::Switch;
 use super::super::overlay::{of_init, overlay};
 use super::super::prepare::{Between, prepare};
 use super::super::system::Etc as _;
+use super::super::trees::Trees;
 use super::super::{Live, Need, Step, Which};
 use crate::machine::Machine;
 use elea_formats::digest::Digest;
@@ -223,13 +224,15 @@ fn story(images: [Digest; 2]) {
     assert_eq!((machine.etc_number(), of_init()), (Some(1), Some(1)));
 
     let (first, second) = (generation(1, images[0]), generation(2, images[1]));
+    let trees = Trees::load(machine.store().unwrap(), &images).unwrap();
     let between = Between {
         booted: &first,
-        shown: 1,
+        shown: &first,
         usr: images[0],
         live_usr: false,
         new: &second,
         packages: [&[], &[]],
+        trees: &trees,
     };
     let (plan, report) = prepare(&machine, between, &Live::default()).unwrap();
     let paths: Vec<&str> = plan.etc.iter().map(|change| change.path.as_str()).collect();
@@ -340,7 +343,7 @@ fn story(images: [Digest; 2]) {
     assert_eq!((see("/etc/conf"), of_init()), ("new\n".into(), Some(2)));
     // A plan is made from what shows now, not from what showed when the command began.
     let between = Between {
-        shown: 2,
+        shown: &second,
         ..between
     };
     let (plan, report) = prepare(&machine, between, &Live::default()).unwrap();

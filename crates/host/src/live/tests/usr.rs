@@ -6,6 +6,7 @@ use super::{live, said, units};
 use crate::live::generation::GenerationEtc;
 use crate::live::prepare::{Between, prepare};
 use crate::live::system::Etc as _;
+use crate::live::trees::Trees;
 use crate::live::usr::{half, of_init};
 use crate::live::verbs::open_images;
 use crate::live::*;
@@ -383,13 +384,15 @@ fn story(images: [Digest; 2]) {
     assert_eq!((machine.usr_image(), of_init()), (Some(old), None));
 
     let (first, second) = (generation(1, old), generation(2, new));
+    let trees = Trees::load(machine.store().unwrap(), &images).unwrap();
     let between = Between {
         booted: &first,
-        shown: 1,
+        shown: &first,
         usr: old,
         live_usr: false,
         new: &second,
         packages: [&[], &[]],
+        trees: &trees,
     };
     let plan = |between| prepare(&machine, between, &Live::default()).map(|(plan, _)| plan);
     let without = plan(between).unwrap();
@@ -464,9 +467,11 @@ fn story(images: [Digest; 2]) {
     ];
     let third = import(&store, Path::new("/tmp/tree"), &files);
     let third_generation = generation(3, third);
+    let with_third = Trees::load(store.clone(), &[old, new, third]).unwrap();
     let again = Between {
         usr: new,
         new: &third_generation,
+        trees: &with_third,
         ..live
     };
     let found = plan(again).unwrap();
@@ -515,10 +520,14 @@ fn story(images: [Digest; 2]) {
 
     // Another kernel, and no place for the modules of the one that runs.
     let bare = import(&store, Path::new("/tmp/tree"), &[("usr/bin/tool", "bare")]);
+    let with_bare = Trees::load(store.clone(), &[old, bare]).unwrap();
     let bare = generation(4, bare);
-    let error = plan(Between { new: &bare, ..live })
-        .unwrap_err()
-        .to_string();
+    let bare = Between {
+        new: &bare,
+        trees: &with_bare,
+        ..live
+    };
+    let error = plan(bare).unwrap_err().to_string();
     assert!(error.contains("no folder /usr/lib/modules"), "{error}");
     // What others mounted there is left.
     let foreign = || mount::bind(Path::new("/tmp"), Path::new("/usr"), Attributes::NONE);

@@ -1,0 +1,147 @@
+//! What is to be on a machine, beside what runs.
+
+use super::plan::{Plan, is_of};
+use super::prepare::{Between, prepare};
+use super::report::How;
+use super::state::Live;
+use super::trees::Trees;
+use super::verbs::Options;
+use crate::candidate;
+use crate::error::Error;
+use crate::install::{Bootable, Known};
+use crate::machine::Machine;
+use crate::upgrade::{followed, release_of};
+use crate::view::View;
+use elea_etc::Report;
+use elea_formats::digest::Digest;
+use elea_formats::generation::Generation;
+use elea_formats::release::Package;
+use elea_store::Backing;
+use elea_sys::namespace::Namespace;
+use elea_sys::root::Root;
+use std::path::Path;
+use std::thread;
+
+/// What is to be, and what it comes from.
+pub(super) struct Target {
+    /// What was booted, or is the newest that is good.
+    booted: Generation,
+    /// Whose `/etc` shows.
+    shown: Generation,
+    /// The image whose `/usr` shows.
+    usr: Digest,
+    /// The packages of what runs.
+    packages: Vec<Package>,
+    /// What systemd says, on a machine that runs.
+    live: Option<Result<Live, String>>,
+    trees: Trees,
+    /// What boots of the image.
+    pub(super) boots: Bootable,
+    /// The generation.
+    pub(super) new: Generation,
+}
+
+impl Target {
+    /// Looks at an image, at what runs, and asks systemd, all at once.
+    pub(super) fn load(machine: &Machine, view: &View, image: &Digest) -> Result<Self, Error> {
+        let base = machine
+            .number()
+            .or_else(|| view.entries.good().next_back())
+            .ok_or(Error::NotBooted)?;
+        let manifest = |number| view.manifest(number).ok_or(Error::Unknown(number)).cloned();
+        let booted = manifest(base)?;
+        let shown = manifest(machine.etc_number().unwrap_or(base))?;
+        let usr = machine.usr_image().unwrap_or(booted.image);
+        let store = machine.store()?;
+        let outside = machine.booted().map(|_| Namespace::of_init()).transpose()?;
+        let (trees, live) = thread::scope(|scope| {
+            let ask = |outside| scope.spawn(move || super::system::live(false, Some(&outside)));
+            let asked = outside.map(ask);
+            let trees = Trees::load(store, &[booted.image, shown.image, usr, *image]);
+            let live = asked.map(|asked| {
+                let panicked = |panic| std::panic::resume_unwind(panic);
+                asked.join().unwrap_or_else(panicked)
+            });
+            (trees, live)
+        });
+        let trees = trees?;
+        let release = release_of(machine, &booted)?;
+        let boots = |image: &Digest, known| {
+            let boots = Bootable::of(trees.store(), image, trees.of(image)?, known);
+            Ok::<_, Error>(boots?)
+        };
+        let generation = Some(&booted);
+        let old = boots(
+            &booted.image,
+            Known {
+                generation,
+                parts: &[],
+            },
+        )?;
+        let parts = old.parts();
+        let boots = boots(
+            image,
+            Known {
+                generation: view.of_image(image),
+                parts,
+            },
+        )?;
+        let follow = followed(view, &booted);
+        let new = candidate::generation(view, &booted, &release.arguments, &boots, follow)?;
+        let mut packages = release.packages;
+        if usr != booted.image
+            && let Some(release) = trees.store().image(&usr)?.release
+        {
+            packages = release.packages;
+        }
+        Ok(Self {
+            booted,
+            shown,
+            usr,
+            packages,
+            live,
+            trees,
+            boots,
+            new,
+        })
+    }
+
+    /// How what runs becomes it, with what the machine's edits of `/etc` met.
+    pub(super) fn plan(
+        &self,
+        machine: &Machine,
+        options: &Options,
+    ) -> Result<(Plan, Report), Error> {
+        let between = Between {
+            booted: &self.booted,
+            shown: &self.shown,
+            usr: self.usr,
+            live_usr: options.live_usr,
+            new: &self.new,
+            packages: [&self.packages, &self.boots.release.packages],
+            trees: &self.trees,
+        };
+        let live = self.live.as_ref().ok_or(Error::NotBooted)?;
+        let live = live.as_ref().map_err(|e| Error::Live(e.clone()))?;
+        let (plan, report) = prepare(machine, between, live)?;
+        if plan.usr.is_some() {
+            self.has_elea(machine, &options.program)?;
+        }
+        Ok(match options.how {
+            How::Boot => (plan.at_boot(), report),
+            _ => (plan, report),
+        })
+    }
+
+    /// Whoever goes back finds `elea` in the new `/usr`.
+    fn has_elea(&self, machine: &Machine, program: &Path) -> Result<(), Error> {
+        let root = Root::open(&machine.image(&self.new.image, Backing::File)?)?;
+        if !is_of(&program.to_string_lossy(), "/usr") || root.exists(program) {
+            return Ok(());
+        }
+        Err(Error::NotLive(format!(
+            "its image has no {}, which would have to take it back",
+            program.display()
+        )))
+    }
+}
