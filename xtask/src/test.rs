@@ -49,7 +49,7 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
     headline("the oracle: the reference reader and writer of images");
     show(cargo().current_dir(workspace().join("oracle")).args([
         "build",
-        "--release",
+        "--profile=tested",
         "--locked",
         "--quiet",
     ]))?;

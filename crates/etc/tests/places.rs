@@ -1,9 +1,6 @@
 //! Two overlays differ only where their lower folders differ or one of their uppers has something.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test may fail"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use elea_etc::{Places, Sides, carry, differences, differences_at};
 use proptest::prelude::*;

@@ -21,7 +21,7 @@ pub(crate) fn place(variable: &str, default: &str) -> Option<PathBuf> {
 }
 
 /// The `composefs` crate, in one process for many questions: `ELEA_ORACLE` names the program, else it
-/// is where `cargo build --release --manifest-path oracle/Cargo.toml` puts it.
+/// is where `cargo build --profile tested --manifest-path oracle/Cargo.toml` puts it.
 #[derive(Debug)]
 pub struct Oracle {
     child: Child,
@@ -32,7 +32,7 @@ pub struct Oracle {
 impl Oracle {
     /// The program, if it is there.
     pub fn program() -> Option<PathBuf> {
-        place("ELEA_ORACLE", "oracle/target/release/elea-oracle")
+        place("ELEA_ORACLE", "oracle/target/tested/elea-oracle")
     }
 
     /// Starts it, if it is there.

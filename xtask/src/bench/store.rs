@@ -14,7 +14,6 @@ use super::report;
 use crate::programs::{cargo, target_folder};
 use crate::works::Works;
 use crate::{Result, judges, packages, show, talk, workspace};
-use elea_testkit::oracle::Oracle;
 use elea_testkit::{Error, debian, has};
 use std::ffi::OsString;
 use std::fs;
@@ -191,7 +190,9 @@ fn oracle() -> Option<PathBuf> {
     if let Err(e) = &built {
         talk::note(&format!("no composefs crate: {e}"));
     }
-    Oracle::program()?.canonicalize().ok()
+    let built = workspace().join("oracle/target/release/elea-oracle");
+    let named = std::env::var_os("ELEA_ORACLE").map(PathBuf::from);
+    named.unwrap_or(built).canonicalize().ok()
 }
 
 fn cargo_oracle() -> Result<()> {
