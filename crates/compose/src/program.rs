@@ -8,6 +8,7 @@ pub(crate) use tools::Tools;
 
 use elea_sys::progress::Progress;
 use elea_sys::{At as _, PathError};
+use rustix::process::{Signal, kill_process, kill_process_group};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -190,13 +191,20 @@ fn wait(
     }
 }
 
-/// Asks a program to end, and ends it if it does not.
+/// Asks a program to end, with all that it started if it leads them, and ends it if it does not.
 fn stop(child: &mut Child) {
     let id = i32::try_from(child.id())
         .ok()
         .and_then(rustix::process::Pid::from_raw);
     if let Some(id) = id {
-        let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        // The first process of a sandbox waits, whatever it is asked, for those that it started.
+        let leads = rustix::process::getpgid(Some(id)) == Ok(id);
+        let ask = if leads {
+            kill_process_group
+        } else {
+            kill_process
+        };
+        let _ = ask(id, Signal::TERM);
     }
     let begun = Instant::now();
     while begun.elapsed() < GRACE {

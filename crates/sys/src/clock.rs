@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Lets a program, and all that it starts, see a time of day that is so much later; other clocks stay as they are. It is
 /// traced, so it cannot be by another, and gets no privileges by a program that it starts, unless the caller is root.
 ///
-/// The process that the caller sees is the tracer: it passes SIGTERM on, ends as the program does, and takes along what
+/// The process that the caller sees is the tracer: it passes SIGTERM on (to the program's group of processes, if it has one of its own), ends as the program does, and takes along what
 /// is left of it then, or when the caller ends.
 ///
 /// Only on x86-64: elsewhere the program sees the machine's clock.

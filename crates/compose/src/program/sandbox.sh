@@ -80,6 +80,8 @@ mkfifo -m 0600 /run/ready /run/go
 # Open on both sides: where there can be no namespace of users (in a chroot, by a setting), nobody would ever write.
 exec 3<>/run/ready
 (
+  # Who asks all of us to end is to be answered by the command.
+  trap : TERM
   status=0
   unshare --user --mount --propagation=private /bin/sh -c 'echo $$ >/run/ready; read -r _ </run/go; exec "$@"' sh "$@" 3>&- || status=$?
   echo >&3

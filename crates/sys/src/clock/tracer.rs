@@ -115,10 +115,15 @@ pub(super) fn run(program: pid_t, ahead: i64) -> ! {
     }
 }
 
-/// Safe in a handler: it sends a signal.
+/// Safe in a handler: it sends a signal, to all that the program leads if it leads them.
 extern "C" fn pass_on(signal: c_int) {
+    let program = PROGRAM.load(Ordering::Relaxed);
     // SAFETY: the number is of a child that was not waited for: it is still that child's.
-    unsafe { libc::kill(PROGRAM.load(Ordering::Relaxed), signal) };
+    unsafe {
+        if libc::kill(-program, signal) != 0 {
+            libc::kill(program, signal);
+        }
+    }
 }
 
 /// Ends as the program did.

@@ -133,6 +133,46 @@ fn without_a_namespace_of_users_it_ends_and_says_so() {
     assert!(error.to_string().contains("not permitted"), "{error}");
 }
 
+/// Wants to stop once a file is there.
+struct Until(std::path::PathBuf);
+
+impl elea_sys::progress::Progress for Until {
+    fn start(&self, _: &str, _: Option<u64>, _: elea_sys::progress::Unit) {}
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn note(&self, _: &str) {}
+    fn cancelled(&self) -> bool {
+        self.0.exists()
+    }
+}
+
+#[test]
+fn who_stops_asks_what_runs_inside_to_end() {
+    if !can_try() {
+        return;
+    }
+    for ahead in [0, 1000] {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        let script =
+            "trap 'touch /mnt/tree/asked; exit' TERM; touch /mnt/tree/runs; sleep 100 & wait";
+        let command = Sandbox {
+            work: dir.path(),
+            prepare: "",
+            clock: Clock {
+                ahead: Duration::from_secs(ahead),
+                ..CLOCK
+            },
+        }
+        .command(&["/bin/sh", "-c", script].map(OsStr::new));
+        let stopped = Until(tree.join("runs"));
+        let error = run(command, "util-linux", &dir.path().join("log"), &stopped).unwrap_err();
+        assert!(error.to_string().contains("stopped as asked"), "{error}");
+        assert!(tree.join("asked").exists(), "{ahead}");
+    }
+}
+
 /// What a script of a package would like to reach.
 struct Bait {
     dir: tempfile::TempDir,
