@@ -247,6 +247,8 @@ fn packages_are_installed_for_one_user_and_gone_back_to() {
     let mut archive = Archive::of(&root, person.folder.path().join("cache"), &["passwd"]);
     archive.hello("1");
     std::os::unix::fs::chown(&archive.folder, Some(USER), Some(USER)).unwrap();
+    // A person is not in every group that has one of their folders.
+    std::os::unix::fs::chown(person.home(""), Some(USER), Some(0)).unwrap();
     let cache = archive.folder.display().to_string();
     let apply = format!("apply home/home.toml --name me --locked --cache {cache}");
     person.write("home.toml", CONFIG);

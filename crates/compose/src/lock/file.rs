@@ -106,8 +106,11 @@ pub(crate) fn save_at(path: &Path, like: &Path, lock: &Lock) -> Result<(), Error
     let owner = owner.at("look at", like)?;
     let mode = std::fs::Permissions::from_mode(owner.mode() & 0o666 | 0o600);
     std::fs::set_permissions(path, mode).at("set the mode of", path)?;
-    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())).at("own", path)?;
-    Ok(())
+    match std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid())) {
+        // Who is not root owns what they make, and may not be of the group.
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        result => Ok(result.at("own", path)?),
+    }
 }
 
 /// Reads a lock.
