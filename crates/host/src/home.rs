@@ -20,6 +20,7 @@ pub use state::Manifest;
 
 use declared::Wanted;
 use elea_sys::At as _;
+use elea_sys::lock::Locked;
 use elea_sys::root::Root;
 use journal::{Tick, Ticks};
 use plan::HomePlan;
@@ -42,7 +43,7 @@ pub struct Home {
     /// Where generations are.
     data: PathBuf,
     /// Locked while somebody changes it. The home's own folder is: a file would have to be made.
-    _lock: Option<fs::File>,
+    _lock: Option<Locked>,
 }
 
 /// How a change is made.
@@ -104,7 +105,7 @@ impl Home {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Busy),
                 result => result.at("lock", &real)?,
             }
-            Some(file)
+            Some(Locked::new(file))
         } else {
             None
         };

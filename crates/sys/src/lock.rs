@@ -9,7 +9,26 @@ use std::path::Path;
 /// An exclusive lock on a file, held until dropped; the holder's name is written in the file.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _file: Locked,
+}
+
+/// A file that this process has locked: until dropped, though a child that has not started its program yet has a copy of
+/// the descriptor, which would hold the lock for another moment.
+#[derive(Debug)]
+pub struct Locked(File);
+
+impl Locked {
+    /// Takes over a file that is locked by `flock(2)`.
+    pub fn new(file: File) -> Self {
+        Self(file)
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // That it fails is no harm: the descriptor is closed in a moment.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// Why a lock was not had.
@@ -60,6 +79,7 @@ impl Lock {
             .at("write", path)?;
         file.write_all(format!("{who}, process {}\n", std::process::id()).as_bytes())
             .at("write", path)?;
+        let file = Locked::new(file);
         Ok(Self { _file: file })
     }
 }
@@ -77,5 +97,19 @@ mod tests {
         assert!(error.contains("elea upgrade, process"), "{error}");
         drop(held);
         Lock::try_take(&path, "elea gc").unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_holds_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = File::create(&path).unwrap();
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).unwrap();
+        let copy = file.try_clone().unwrap();
+        let held = Locked::new(file);
+        Lock::try_take(&path, "elea gc").unwrap_err();
+        drop(held);
+        Lock::try_take(&path, "elea gc").unwrap();
+        drop(copy);
     }
 }
