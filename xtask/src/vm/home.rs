@@ -97,7 +97,7 @@ fn home(stage: &mut Stage, name: &str) -> Result<Told> {
     )?;
     trial.guest.must(&as_ada("elea home rollback 1"))?;
     let said = trial.guest.must(&as_ada(
-        "cat linked; systemctl --user is-active watch.service",
+        "cat linked; echo; systemctl --user is-active watch.service",
     ))?;
     trial.check(
         said.trim() == "1\nactive",
