@@ -11,27 +11,23 @@ use elea_formats::generation::{Generation, Payload};
 use elea_formats::release::Source;
 use std::cell::OnceCell;
 
-/// The next generation of the machine with the contents of an image: the root and the
+/// The next generation of the machine with what boots of an image: the root and the
 /// machine's own arguments are those of `base`, the generation that it follows.
 pub fn generation(
     view: &View,
     base: &Generation,
     base_arguments: &[String],
-    contents: &Bootable,
+    boots: &Bootable,
     follow: Option<Source>,
 ) -> Result<Generation, Error> {
     let number = view.next_number();
     let root = arguments::root_uuid(&base.options).unwrap_or_default();
     let own = arguments::own(&base.options, &base.image, base.number, base_arguments);
-    let mut generation = contents.generation(&root, &own, now())?;
-    let all = contents.release.arguments.iter().chain(&own);
+    let mut generation = boots.generation(&root, &own, now())?;
+    let all = boots.release.arguments.iter().chain(&own);
     generation.number = number;
-    generation.options = install::options(
-        &contents.image.image,
-        number,
-        &root,
-        all.map(String::as_str),
-    )?;
+    generation.options =
+        install::options(&boots.image.image, number, &root, all.map(String::as_str))?;
     generation.source = follow;
     Ok(generation)
 }
@@ -41,7 +37,7 @@ pub fn generation(
 pub struct FromImage<'a> {
     machine: &'a Machine,
     image: Digest,
-    contents: OnceCell<Bootable>,
+    boots: OnceCell<Bootable>,
 }
 
 impl<'a> FromImage<'a> {
@@ -49,22 +45,22 @@ impl<'a> FromImage<'a> {
         Self {
             machine,
             image,
-            contents: OnceCell::new(),
+            boots: OnceCell::new(),
         }
     }
 
-    fn contents(&self) -> Result<&Bootable, Error> {
-        if let Some(contents) = self.contents.get() {
-            return Ok(contents);
+    fn boots(&self) -> Result<&Bootable, Error> {
+        if let Some(boots) = self.boots.get() {
+            return Ok(boots);
         }
         let loaded = Bootable::load(&self.machine.store()?, &self.image)?;
-        Ok(self.contents.get_or_init(|| loaded))
+        Ok(self.boots.get_or_init(|| loaded))
     }
 }
 
 impl Payloads for FromImage<'_> {
     fn payload(&self, payload: &Payload) -> Result<Vec<u8>, apply::Error> {
-        self.contents()
+        self.boots()
             .map_err(|e| apply::Error::Source(e.to_string()))?
             .payload(payload)
     }
