@@ -8,12 +8,17 @@
 //! structures are those of the Linux kernel's `fs/erofs/erofs_fs.h`.
 
 mod attributes;
+mod both;
 mod inode;
+mod look;
 mod order;
 mod read;
 mod shared;
+mod source;
 mod write;
 
+pub use both::{Both, read_both};
+pub use look::{LookError, file};
 pub use read::{ReadError, read, read_into};
 pub use write::{digest, write, write_to};
 

@@ -9,6 +9,7 @@ mod walk;
 
 pub use meta::{Content, ContentRef, Leaf, LeafRef, Meta, MetaRef, Time, Xattrs};
 pub use paths::TooManyLinks;
+pub(crate) use paths::{Found, walk_to};
 pub use walk::{Walked, components, walk_both};
 
 use crate::digest::{Algorithm, Digest};

@@ -97,7 +97,7 @@ pub fn diff(machine: &Machine, a: Option<u64>, b: Option<u64>) -> Result<Diff, E
     let files = if old.image == new.image {
         Vec::new()
     } else {
-        elea_store::diff(&store.tree(&old.image)?, &store.tree(&new.image)?)
+        store.diff(&old.image, &new.image)?
     };
     let units = if old.image == new.image {
         UnitChanges::default()

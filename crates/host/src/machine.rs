@@ -12,7 +12,7 @@ use crate::view::{Disks, View};
 use crate::{boots, candidate, esp};
 use elea_formats::booted::{self, Booted, Etc};
 use elea_formats::digest::{Algorithm, Digest};
-use elea_store::{Backing, Store};
+use elea_store::{Backing, ImageFile, Store};
 use elea_sys::disk::{Disk as _, Folder};
 use elea_sys::lock::Lock;
 use elea_sys::mount::{self, Attributes, Filesystem};
@@ -21,6 +21,8 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 /// What a machine's store names objects by, and its initrd and boot entries images.
@@ -52,6 +54,7 @@ pub struct Machine {
     boot: OnceCell<Folder>,
     lower: OnceCell<PathBuf>,
     images: RefCell<BTreeSet<PathBuf>>,
+    files: RefCell<BTreeMap<Digest, Arc<ImageFile>>>,
 }
 
 impl Machine {
@@ -73,6 +76,7 @@ impl Machine {
             boot: OnceCell::new(),
             lower: OnceCell::new(),
             images: RefCell::default(),
+            files: RefCell::default(),
         };
         if root == Path::new("/") {
             machine.booted = Some(load_booted()?);
@@ -253,10 +257,47 @@ impl Machine {
         let mut mounted = self.images.borrow_mut();
         if !mounted.contains(&folder) {
             fs::create_dir_all(&folder).at("create", &folder)?;
-            self.store()?.mount_by(image, &folder, backing)?;
+            self.image_file(image)?.mount(&folder, backing)?;
             mounted.insert(folder.clone());
         }
         Ok(folder)
+    }
+
+    /// The file of an image, read at the first call.
+    pub(crate) fn image_file(&self, image: &Digest) -> Result<Arc<ImageFile>, Error> {
+        if let Some(file) = self.files.borrow().get(image) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(self.store()?.open_image(image)?);
+        self.files.borrow_mut().insert(*image, Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Reads the files of images, all at once, for those who ask for them later.
+    pub(crate) fn read_images(&self, images: &[Digest]) -> Result<(), Error> {
+        let store = self.store()?;
+        let mut files = self.files.borrow_mut();
+        let missing: BTreeSet<Digest> = images.iter().copied().collect();
+        let missing = missing.into_iter().filter(|i| !files.contains_key(i));
+        let missing: Vec<Digest> = missing.collect();
+        let read = thread::scope(|scope| {
+            let open = |image| Ok::<_, Error>((image, store.open_image(&image)?));
+            let start = |image: &Digest| {
+                let image = *image;
+                scope.spawn(move || open(image))
+            };
+            let started: Vec<_> = missing.iter().map(start).collect();
+            let ended = started.into_iter().map(|read| {
+                read.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            ended.collect::<Result<Vec<_>, Error>>()
+        })?;
+        files.extend(
+            read.into_iter()
+                .map(|(image, file)| (image, Arc::new(file))),
+        );
+        Ok(())
     }
 
     /// The generation whose `/etc` the running system shows: the booted one, or one that was applied since.

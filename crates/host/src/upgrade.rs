@@ -412,8 +412,7 @@ fn rules(machine: &Machine, base: &Generation, files: &[PathBuf]) -> Result<Rule
     let copy = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
     copy.path().clone_into(&mut places.image);
     let store = machine.store()?;
-    let tree = store.tree(&base.image)?;
-    if let Some(text) = store.read_file(&tree, POLICY, MAX_POLICY)? {
+    if let Some(text) = store.open_image(&base.image)?.read(POLICY, MAX_POLICY)? {
         let path = copy.path().join(POLICY);
         let folder = path.parent().unwrap_or(copy.path());
         fs::create_dir_all(folder).at("create", folder)?;

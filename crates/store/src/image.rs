@@ -1,5 +1,6 @@
 //! Images: listed, described, read.
 
+mod file;
 mod seal;
 
 use crate::store::list;
@@ -8,10 +9,10 @@ use crate::{Error, Store};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use elea_formats::digest::{Digest, Sha256};
-use elea_formats::erofs;
 use elea_formats::release::ImageManifest;
 use elea_formats::tree::{Content, ContentRef, Node, Tree};
 use elea_sys::{At as _, durable};
+pub use file::{Compared, ImageFile};
 pub use seal::Unnamed;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -110,27 +111,27 @@ impl Store {
 
     /// An image's tree, read from its checked bytes.
     pub fn tree(&self, digest: &Digest) -> Result<Tree, Error> {
-        if !self.names_image(digest) {
-            return Err(Error::NoImage {
-                name: digest.to_string(),
-            });
-        }
-        let tree = self.empty_tree();
-        let image = self.read_into_room(digest, MAX_IMAGE, &**tree.room())?;
-        erofs::read_into(image.bytes(), tree).map_err(|source| Error::Image {
-            digest: *digest,
-            source,
-        })
+        self.open_image(digest)?.tree()
     }
 
     /// A regular file of a tree, checked; none if there is none. Symbolic links are followed inside the tree.
     pub fn read_file(&self, tree: &Tree, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        self.bytes_of(content(tree, path)?, path, limit)
+    }
+
+    /// The bytes of a regular file, checked; none if it is something else.
+    fn bytes_of(
+        &self,
+        content: Option<ContentRef<'_>>,
+        path: &str,
+        limit: u64,
+    ) -> Result<Option<Vec<u8>>, Error> {
         let too_large = |size| Error::TooLarge {
             what: format!("`{path}` of the image"),
             size,
             limit,
         };
-        match content(tree, path)? {
+        match content {
             Some(Content::Inline(bytes)) if bytes.len() as u64 > limit => {
                 Err(too_large(bytes.len() as u64))
             }

@@ -38,7 +38,7 @@ pub use error::Error;
 pub use explain::{Difference, Explanation, Verdict, explain};
 pub use fsck::{Check, Damage, Finding};
 pub use gc::Collected;
-pub use image::{Origin, Unnamed};
+pub use image::{Compared, ImageFile, Origin, Unnamed};
 pub use import::{read_dir, tree_within};
 pub use lease::Lease;
 pub use mount::{Backing, mounted_image};

@@ -45,7 +45,16 @@ impl Store {
     /// The same, with a choice of what the EROFS is on.
     pub fn mount_by(&self, digest: &Digest, target: &Path, backing: Backing) -> Result<(), Error> {
         // Read whole first: the kernel does not check a file that is not sealed.
-        self.check_image(digest)?;
+        self.open_image(digest)?.mount(target, backing)
+    }
+
+    /// Mounts an image whose file was read.
+    pub(crate) fn mount_read(
+        &self,
+        digest: &Digest,
+        target: &Path,
+        backing: Backing,
+    ) -> Result<(), Error> {
         let image = self.object_path(digest);
         let sealed = measure(&self.open_object(digest)?).is_ok();
         // A lower layer needs a place of its own until the overlay is made.

@@ -85,27 +85,18 @@ impl Store {
     ) -> Result<(), Error> {
         let path = self.object_path(digest);
         let (mut file, _) = self.open_bounded(digest, limit)?;
-        let mut hasher = Hasher::new(digest.algorithm());
+        let mut check = Check::of(digest, &file);
         let mut piece = vec![0; PIECE];
         loop {
             let length = fill(&mut file, &mut piece).at("read", &path)?;
-            hasher.update(&piece[..length]);
+            check.update(&piece[..length]);
             out.write_all(&piece[..length])
                 .at("write a copy of", &path)?;
             if length < PIECE {
                 break;
             }
         }
-        self.compare(digest, hasher.finish().digest)
-    }
-
-    /// Whether an object's content is what its name says.
-    fn compare(&self, digest: &Digest, found: Digest) -> Result<(), Error> {
-        if found == *digest {
-            return Ok(());
-        }
-        let path = self.object_path(digest);
-        Err(Error::Damaged { path, found })
+        check.finish(path)
     }
 
     fn open_bounded(&self, digest: &Digest, limit: u64) -> Result<(File, usize), Error> {
@@ -125,12 +116,45 @@ impl Store {
     /// Reads an object that is as large as the buffer; what it is not is found by its digest.
     fn fill_checked(&self, digest: &Digest, file: &mut File, into: &mut [u8]) -> Result<(), Error> {
         let path = self.object_path(digest);
-        let mut hasher = Hasher::new(self.algorithm());
+        let mut check = Check::of(digest, file);
         for piece in into.chunks_mut(PIECE) {
             let length = fill(file, piece).at("read", &path)?;
-            hasher.update(&piece[..length]);
+            check.update(&piece[..length]);
         }
-        self.compare(digest, hasher.finish().digest)
+        check.finish(path)
+    }
+}
+
+/// Whether what is read of an object is what its name says.
+enum Check<'d> {
+    /// It is sealed under that name: the kernel gives no other bytes.
+    Sealed,
+    Hash(&'d Digest, Box<Hasher>),
+}
+
+impl<'d> Check<'d> {
+    fn of(digest: &'d Digest, file: &File) -> Self {
+        match elea_sys::verity::measure(file) {
+            Ok(found) if found == digest.as_bytes() => Self::Sealed,
+            _ => Self::Hash(digest, Box::new(Hasher::new(digest.algorithm()))),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        if let Self::Hash(_, hasher) = self {
+            hasher.update(bytes);
+        }
+    }
+
+    fn finish(self, path: PathBuf) -> Result<(), Error> {
+        let Self::Hash(digest, hasher) = self else {
+            return Ok(());
+        };
+        let found = hasher.finish().digest;
+        if found == *digest {
+            return Ok(());
+        }
+        Err(Error::Damaged { path, found })
     }
 }
 

@@ -35,6 +35,15 @@ impl Root {
         })
     }
 
+    /// A folder inside as one that is treated as `/` itself.
+    pub fn below(&self, path: &Path) -> Result<Self, PathError> {
+        let full = self.path.join(path.strip_prefix("/").unwrap_or(path));
+        let folder = self
+            .openat(path, OFlags::PATH | OFlags::DIRECTORY, 0)
+            .at("open the folder", &full)?;
+        Ok(Self { folder, path: full })
+    }
+
     /// Where the folder is, for messages.
     pub fn path(&self) -> &Path {
         &self.path
@@ -80,7 +89,9 @@ impl Root {
         if !kind.is_file() {
             return Err(Errno::INVAL).at("read (no regular file)", &full);
         }
-        let mut bytes = Vec::new();
+        // Without it, a file is read in pieces that begin with 32 bytes.
+        let size = usize::try_from(kind.len().min(limit)).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(size + 1);
         file.take(limit + 1)
             .read_to_end(&mut bytes)
             .at("read", &full)?;
@@ -107,6 +118,17 @@ impl Root {
 
     /// The names in a folder, sorted; at most `limit`.
     pub fn list(&self, path: &Path, limit: usize) -> Result<Vec<OsString>, PathError> {
+        let entries = self.entries(path, limit)?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same with what each is; a link is one. [`FileType::Unknown`] where the file system does not say so in its
+    /// folders.
+    pub fn entries(
+        &self,
+        path: &Path,
+        limit: usize,
+    ) -> Result<Vec<(OsString, FileType)>, PathError> {
         let full = self.path.join(path);
         let fd = self
             .openat(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)
@@ -121,9 +143,9 @@ impl Root {
             if names.len() == limit {
                 return Err(Errno::OVERFLOW).at("list (too many entries)", &full);
             }
-            names.push(OsString::from_vec(name.to_vec()));
+            names.push((OsString::from_vec(name.to_vec()), entry.file_type()));
         }
-        names.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        names.sort_by(|(a, _), (b, _)| a.as_bytes().cmp(b.as_bytes()));
         Ok(names)
     }
 

@@ -1,6 +1,6 @@
 //! Where paths lead: symbolic links are followed as if the tree's root were `/`.
 
-use super::{Content, DirId, Node, Tree, components};
+use super::{Content, ContentRef, DirId, Node, Tree, components};
 
 /// As many links as the kernel follows in one path (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -33,51 +33,85 @@ impl Tree {
     }
 
     fn walk_to(&self, path: &[u8], last: bool) -> Result<Option<Node>, TooManyLinks> {
-        let mut links = 0;
-        let mut todo: Vec<Vec<u8>> = Vec::new();
-        let push = |todo: &mut Vec<Vec<u8>>, path: &[u8]| {
-            let parts: Vec<_> = components(path).map(<[u8]>::to_vec).collect();
-            todo.extend(parts.into_iter().rev());
+        let look = |folder, name: &[u8]| {
+            let found = self.child(folder, name).map(|node| match node {
+                Node::Directory(id) => Found::Folder(id),
+                Node::Leaf(id) => Found::Leaf(id, target(self.content(id))),
+            });
+            Ok(found)
         };
-        push(&mut todo, path);
-        let mut above = Vec::new();
-        let mut here = DirId::ROOT;
-        while let Some(part) = todo.pop() {
-            match part.as_slice() {
-                b"." => continue,
-                b".." => {
-                    here = above.pop().unwrap_or(DirId::ROOT);
-                    continue;
-                }
-                _ => {}
-            }
-            match self.child(here, &part) {
-                None => return Ok(None),
-                Some(Node::Directory(child)) => {
-                    above.push(here);
-                    here = child;
-                }
-                Some(Node::Leaf(id)) => match self.content(id) {
-                    Content::Symlink(to) if last || !todo.is_empty() => {
-                        links += 1;
-                        if links > MAX_LINKS {
-                            let shown = path.escape_ascii().to_string();
-                            let path = shown.chars().take(200).collect();
-                            return Err(TooManyLinks { path });
-                        }
-                        if to.starts_with(b"/") {
-                            above.clear();
-                            here = DirId::ROOT;
-                        }
-                        push(&mut todo, to);
-                    }
-                    _ if todo.is_empty() => return Ok(Some(Node::Leaf(id))),
-                    _ => return Ok(None),
-                },
-            }
-        }
-        Ok(Some(Node::Directory(here)))
+        let reached = walk_to(DirId::ROOT, path, last, look)?;
+        Ok(reached.map(|found| match found {
+            Found::Folder(id) => Node::Directory(id),
+            Found::Leaf(id, _) => Node::Leaf(id),
+        }))
     }
+}
+
+fn target(content: ContentRef<'_>) -> Option<&[u8]> {
+    match content {
+        Content::Symlink(target) => Some(target),
+        _ => None,
+    }
+}
+
+/// What has a name in a folder: a folder `D`, or a leaf `L` with the target of a link.
+#[derive(Debug)]
+pub(crate) enum Found<'t, D, L> {
+    Folder(D),
+    Leaf(L, Option<&'t [u8]>),
+}
+
+/// What a path leads to from `root`, by what `look` finds in a folder under a name. A link at its end is followed if
+/// `last` says so.
+pub(crate) fn walk_to<'t, D: Copy, L, E: From<TooManyLinks>>(
+    root: D,
+    path: &[u8],
+    last: bool,
+    mut look: impl FnMut(D, &[u8]) -> Result<Option<Found<'t, D, L>>, E>,
+) -> Result<Option<Found<'t, D, L>>, E> {
+    let mut links = 0;
+    let mut todo: Vec<Vec<u8>> = Vec::new();
+    let push = |todo: &mut Vec<Vec<u8>>, path: &[u8]| {
+        let parts: Vec<_> = components(path).map(<[u8]>::to_vec).collect();
+        todo.extend(parts.into_iter().rev());
+    };
+    push(&mut todo, path);
+    let mut above = Vec::new();
+    let mut here = root;
+    while let Some(part) = todo.pop() {
+        match part.as_slice() {
+            b"." => continue,
+            b".." => {
+                here = above.pop().unwrap_or(root);
+                continue;
+            }
+            _ => {}
+        }
+        match look(here, &part)? {
+            None => return Ok(None),
+            Some(Found::Folder(child)) => {
+                above.push(here);
+                here = child;
+            }
+            Some(Found::Leaf(_, Some(to))) if last || !todo.is_empty() => {
+                links += 1;
+                if links > MAX_LINKS {
+                    let shown = path.escape_ascii().to_string();
+                    let path = shown.chars().take(200).collect();
+                    return Err(TooManyLinks { path }.into());
+                }
+                if to.starts_with(b"/") {
+                    above.clear();
+                    here = root;
+                }
+                push(&mut todo, to);
+            }
+            leaf if todo.is_empty() => return Ok(leaf),
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(Found::Folder(here)))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 #![expect(clippy::print_stdout, reason = "what is skipped is told")]
 
+mod both;
 mod generated;
 mod hard;
 mod refused;

@@ -9,8 +9,8 @@ use elea_formats::generation::{
     DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MAX_PAYLOAD, MEMORY_ARGUMENT, Payload, SCHEMA,
 };
 use elea_formats::release::{self, ImageManifest, Release};
-use elea_formats::tree::{Content, Node, Tree};
-use elea_store::Store;
+use elea_formats::tree::Content;
+use elea_store::{ImageFile, Store};
 
 /// The largest `release.json` that is read, in bytes.
 const MAX_RELEASE: u64 = 16 << 20;
@@ -74,19 +74,15 @@ impl Bootable {
     /// does is refused.
     pub fn load(store: &Store, image: &Digest) -> Result<Self, Error> {
         store.require(ALGORITHM)?;
-        Self::of(store, image, &store.tree(image)?, Known::default())
+        Self::of(store, &store.open_image(image)?, Known::default())
     }
 
-    /// The same by the image's tree. What is known is not read.
-    pub(crate) fn of(
-        store: &Store,
-        image: &Digest,
-        tree: &Tree,
-        known: Known<'_>,
-    ) -> Result<Self, Error> {
+    /// The same by the image's file. What is known is not read.
+    pub(crate) fn of(store: &Store, file: &ImageFile, known: Known<'_>) -> Result<Self, Error> {
         store.require(ALGORITHM)?;
+        let image = file.digest();
         let manifest = store.image(image)?;
-        let text = store.read_file(tree, release::PATH, MAX_RELEASE)?;
+        let text = file.read(release::PATH, MAX_RELEASE)?;
         let text = text.ok_or(Error::NoRelease(*image))?;
         let release: Release = serde_json::from_slice(&text).map_err(|e| Error::Release {
             image: *image,
@@ -98,7 +94,8 @@ impl Bootable {
         let mut said = known.said(image, files(&release).count());
         let part = |path: &String| {
             let path = path.clone();
-            let content = content(tree, &path)?;
+            let content = file.content(&path)?;
+            let content = content.ok_or_else(|| Error::Missing(path.clone()))?;
             let said = said.next().filter(|said| size(&content) == Some(said.size));
             let same = known.parts.iter().find(|known| known.content == content);
             let payload = if let Some(known) = said.or(same.map(|same| &same.payload)) {
@@ -197,20 +194,6 @@ pub(super) fn lacks(payload: &Payload) -> apply::Error {
 /// The paths of the kernel and the initrds.
 fn files(release: &Release) -> impl Iterator<Item = &String> {
     std::iter::once(&release.kernel).chain(&release.initrds)
-}
-
-/// What a file is that the release names.
-pub(super) fn content(tree: &Tree, path: &str) -> Result<Content, Error> {
-    let missing = || Error::Missing(path.to_owned());
-    let found = tree.follow(path.as_bytes()).map_err(|_| missing())?;
-    let Some(Node::Leaf(id)) = found else {
-        return Err(missing());
-    };
-    let content = tree.content(id);
-    match content {
-        Content::Inline(_) | Content::Object { .. } => Ok(content.to_owned()),
-        _ => Err(missing()),
-    }
 }
 
 fn size(content: &Content) -> Option<u64> {

@@ -6,8 +6,7 @@ use crate::apply::{self, Payloads};
 use crate::machine::ALGORITHM;
 use elea_formats::digest::{Digest, Sha256};
 use elea_formats::generation::Payload;
-use elea_formats::tree::Tree;
-use elea_store::Store;
+use elea_store::{ImageFile, Store};
 use elea_sys::progress::Progress;
 use std::collections::BTreeMap;
 
@@ -34,14 +33,13 @@ impl Contents {
     /// Reads what the store has of an image, as [`Bootable::load`] does.
     pub fn load(store: &Store, image: &Digest) -> Result<Self, Error> {
         store.require(ALGORITHM)?;
-        let tree = store.tree(image)?;
-        let boots = Bootable::of(store, image, &tree, Known::default())?;
-        Self::of(store, boots, &tree)
+        Self::of(store, &store.open_image(image)?, Known::default())
     }
 
-    fn of(store: &Store, boots: Bootable, tree: &Tree) -> Result<Self, Error> {
-        let image = &boots.image.image;
-        let mut objects = store.objects_in(image, tree);
+    fn of(store: &Store, file: &ImageFile, known: Known<'_>) -> Result<Self, Error> {
+        let boots = Bootable::of(store, file, known)?;
+        let image = file.digest();
+        let mut objects = store.objects_in(image, &file.tree()?);
         let mut layers = Vec::new();
         for blob in store.layers_of(image)? {
             if let Some(layer) = store.layer(&blob)? {
@@ -50,7 +48,7 @@ impl Contents {
             }
         }
         let path = &boots.release.loader;
-        let loader = store.read_file(tree, path.trim_start_matches('/'), MAX_LOADER)?;
+        let loader = file.read(path, MAX_LOADER)?;
         Ok(Self {
             loader: loader.ok_or_else(|| Error::Missing(path.clone()))?,
             objects,
@@ -70,14 +68,12 @@ impl Contents {
                 ));
                 continue;
             }
-            let tree = store.tree(&image)?;
             // Most have the same kernel.
             let known = Known {
                 parts: contents.boots.parts(),
                 generation: None,
             };
-            let boots = Bootable::of(store, &image, &tree, known)?;
-            let one = Self::of(store, boots, &tree)?;
+            let one = Self::of(store, &store.open_image(&image)?, known)?;
             contents.beside.push((name, one));
         }
         Ok(contents)

@@ -163,14 +163,30 @@ impl Loaded {
         if open(root, Path::new(folder))?.is_none() {
             return Ok(());
         }
-        for name in root.list(Path::new(folder), MAX_FILES)? {
+        // Hundreds of files, each looked for in its folder alone.
+        let here = root.below(Path::new(folder))?;
+        for (name, kind) in here.entries(Path::new("."), MAX_FILES)? {
             // A name that is not UTF-8 is no unit's.
-            let Some(name) = name.to_str() else { continue };
-            let path = format!("{folder}/{name}");
-            if top && is_dependencies(name) {
+            let Some(text) = name.to_str() else { continue };
+            let path = format!("{folder}/{text}");
+            if top && is_dependencies(text) {
                 self.files.linked |= link(root, &path)?.is_some();
                 self.folder(root, &path, false)?;
-            } else {
+            } else if kind == FileType::RegularFile {
+                if self.may_be_new(&path)? {
+                    let content = here.read(Path::new(&name), MAX_TEXT as u64)?;
+                    self.content(&path, content)?;
+                }
+            } else if kind == FileType::Symlink {
+                if self.may_be_new(&path)? {
+                    let target = here.read_link(Path::new(&name))?;
+                    let target = target.to_str().ok_or_else(no_text);
+                    let target = target.at("read the link", here.path().join(&name))?;
+                    let next = resolve(&path, target);
+                    self.files.insert(&path, Entry::Link(next.clone()));
+                    self.entry(root, &next)?;
+                }
+            } else if kind != FileType::Directory {
                 self.entry(root, &path)?;
             }
         }
@@ -193,11 +209,8 @@ impl Loaded {
         let mut path = path.to_owned();
         // The links of a chain, one by one: each may be an alias.
         for _ in 0..8 {
-            if self.files.get(&path).is_some() || path == "/dev/null" {
+            if path == "/dev/null" || !self.may_be_new(&path)? {
                 return Ok(());
-            }
-            if self.files.entries.len() >= MAX_FILES {
-                return Err(LoadError::TooMuch(path));
             }
             let Some(target) = link(root, &path)? else {
                 return self.file(root, &path);
@@ -216,6 +229,21 @@ impl Loaded {
             return Ok(());
         }
         let content = root.read(here, MAX_TEXT as u64)?;
+        self.content(path, content)
+    }
+
+    /// Whether nothing is known of a path, and there is room for it.
+    fn may_be_new(&self, path: &str) -> Result<bool, LoadError> {
+        if self.files.get(path).is_some() {
+            return Ok(false);
+        }
+        if self.files.entries.len() >= MAX_FILES {
+            return Err(LoadError::TooMuch(path.to_owned()));
+        }
+        Ok(true)
+    }
+
+    fn content(&mut self, path: &str, content: Vec<u8>) -> Result<(), LoadError> {
         self.bytes += content.len();
         if self.bytes > MAX_BYTES {
             return Err(LoadError::TooMuch(path.to_owned()));
@@ -286,12 +314,16 @@ fn link(root: &Root, path: &str) -> Result<Option<String>, PathError> {
     match rustix::fs::readlinkat(&folder, name, Vec::new()) {
         Ok(target) => {
             let target = target.into_string();
-            let no_text = |_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8");
-            target.map(Some).map_err(no_text).at("read the link", full)
+            let target = target.map(Some).map_err(|_| no_text());
+            target.at("read the link", full)
         }
         Err(Errno::INVAL | Errno::NOENT) => Ok(None),
         Err(e) => Err(e).at("read the link", full),
     }
+}
+
+fn no_text() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8")
 }
 
 /// The absolute path that a link at `path` means, without `.` and `..`.

@@ -1,10 +1,10 @@
 //! Looks at what runs, and at what it would be with another image: the two sides of a plan.
 
 use super::generation::{etc_layers, over};
+use super::images::Images;
 use super::overlay::{Overlays, mounted_below};
 use super::plan::{Boot, Differences, Over, Plan, Side, is_of, plan};
 use super::state::Live;
-use super::trees::Trees;
 use super::usr::keeps_modules;
 use super::{Files, Units};
 use crate::diff::package_changes;
@@ -48,15 +48,16 @@ pub(super) struct Between<'a> {
     pub(super) new: &'a Generation,
     /// The packages of both.
     pub(super) packages: [&'a [Package]; 2],
-    /// The trees of all their images.
-    pub(super) trees: &'a Trees,
+    /// How their images become the new one.
+    pub(super) images: &'a Images,
 }
 
-/// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met.
+/// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met. What systemd runs is asked
+/// for when all else is known.
 pub(super) fn prepare(
     machine: &Machine,
     between: Between<'_>,
-    live: &Live,
+    live: impl FnOnce() -> Result<Live, Error>,
 ) -> Result<(Plan, Report), Error> {
     Overlays::of_system()?.look()?;
     super::usr::look()?;
@@ -74,7 +75,7 @@ pub(super) fn prepare(
 fn compare(
     machine: &Machine,
     between: Between<'_>,
-    live: &Live,
+    live: impl FnOnce() -> Result<Live, Error>,
     planned: &Path,
 ) -> Result<(Plan, Report), Error> {
     let image = &between.new.image;
@@ -98,14 +99,14 @@ fn compare(
     let old = side(old_files, Path::new("/"), between.booted)?;
     let new = side(new_files, &root, between.new)?;
     let [old_packages, new_packages] = between.packages;
-    let trees = between.trees;
+    let objects = &between.images.compared(&between.booted.image)?.objects;
     let differences = Differences {
         files,
         packages: package_changes(old_packages, new_packages),
-        bytes: trees.new_bytes(&between.booted.image, image)?,
+        bytes: objects.values().sum(),
         over: exchange(machine, between)?,
     };
-    let mut live = live.clone();
+    let mut live = live()?;
     if differences.over.is_some() {
         live.programs = programs(&old.units, &live);
     }
@@ -209,8 +210,8 @@ fn program(line: &str) -> Option<String> {
 
 /// Of `/etc` what programs see, of the rest what the images say. `uppers` are those of `/etc` as it is and will be.
 fn files(between: Between<'_>, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Change>, Error> {
-    let (trees, to) = (between.trees, &between.new.image);
-    let booted = trees.diff(&between.booted.image, to)?;
+    let changes = |image: &Digest| Ok::<_, Error>(&between.images.compared(image)?.changes);
+    let booted = changes(&between.booted.image)?;
     let is_etc = |change: &&Change| is_of(&change.path, ETC);
     let mut places = Places::new();
     if between.shown.image == between.booted.image {
@@ -219,7 +220,7 @@ fn files(between: Between<'_>, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Ch
             .filter(is_etc)
             .for_each(|change| place(&mut places, change));
     } else {
-        let shown = trees.diff(&between.shown.image, to)?;
+        let shown = changes(&between.shown.image)?;
         shown
             .iter()
             .filter(is_etc)
@@ -228,13 +229,13 @@ fn files(between: Between<'_>, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Ch
     for upper in uppers {
         places.add_upper(upper)?;
     }
-    let mut files = booted;
+    let mut files = booted.clone();
     files.retain(|change| !is_of(&change.path, ETC));
     if between.usr != between.booted.image {
         // What runs is another /usr than what was booted.
         files.retain(|change| !is_of(&change.path, "/usr"));
-        let usr = trees.diff(&between.usr, to)?;
-        files.extend(usr.into_iter().filter(|change| is_of(&change.path, "/usr")));
+        let usr = changes(&between.usr)?.iter().cloned();
+        files.extend(usr.filter(|change| is_of(&change.path, "/usr")));
     }
     let etc = elea_etc::differences_at(Path::new(ETC), &root.join("etc"), &places)?;
     // What is mounted below /etc goes along, and hides the same there.

@@ -36,7 +36,8 @@ pub(crate) fn wanted(
     }
     let store = machine.store()?;
     let load = |image: &Digest, known| {
-        let boots = Bootable::of(&store, image, &store.tree(image)?, known);
+        let file = machine.image_file(image)?;
+        let boots = Bootable::of(&store, &file, known);
         Ok::<_, Error>(boots?)
     };
     let known = Known {

@@ -1,10 +1,10 @@
 //! What is to be on a machine, beside what runs.
 
+use super::images::Images;
 use super::plan::{Plan, is_of};
 use super::prepare::{Between, prepare};
 use super::report::How;
 use super::state::Live;
-use super::trees::Trees;
 use super::verbs::Options;
 use crate::candidate;
 use crate::error::Error;
@@ -20,7 +20,7 @@ use elea_store::Backing;
 use elea_sys::namespace::Namespace;
 use elea_sys::root::Root;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// What is to be, and what it comes from.
 pub(super) struct Target {
@@ -33,8 +33,8 @@ pub(super) struct Target {
     /// The packages of what runs.
     packages: Vec<Package>,
     /// What systemd says, on a machine that runs.
-    live: Option<Result<Live, String>>,
-    trees: Trees,
+    live: Option<JoinHandle<Result<Live, String>>>,
+    images: Images,
     /// What boots of the image.
     pub(super) boots: Bootable,
     /// The generation.
@@ -42,7 +42,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Looks at an image, at what runs, and asks systemd, all at once.
+    /// Looks at an image and at what runs, while systemd is asked.
     pub(super) fn load(machine: &Machine, view: &View, image: &Digest) -> Result<Self, Error> {
         let base = machine
             .number()
@@ -54,20 +54,13 @@ impl Target {
         let usr = machine.usr_image().unwrap_or(booted.image);
         let store = machine.store()?;
         let outside = machine.booted().map(|_| Namespace::of_init()).transpose()?;
-        let (trees, live) = thread::scope(|scope| {
-            let ask = |outside| scope.spawn(move || super::system::live(false, Some(&outside)));
-            let asked = outside.map(ask);
-            let trees = Trees::load(store, &[booted.image, shown.image, usr, *image]);
-            let live = asked.map(|asked| {
-                let panicked = |panic| std::panic::resume_unwind(panic);
-                asked.join().unwrap_or_else(panicked)
-            });
-            (trees, live)
-        });
-        let trees = trees?;
+        let ask = |outside| thread::spawn(move || super::system::live(false, Some(&outside)));
+        let live = outside.map(ask);
+        let images = Images::load(machine, &[booted.image, shown.image, usr], image)?;
         let release = release_of(machine, &booted)?;
         let boots = |image: &Digest, known| {
-            let boots = Bootable::of(trees.store(), image, trees.of(image)?, known);
+            let file = machine.image_file(image)?;
+            let boots = Bootable::of(&store, &file, known);
             Ok::<_, Error>(boots?)
         };
         let generation = Some(&booted);
@@ -90,7 +83,7 @@ impl Target {
         let new = candidate::generation(view, &booted, &release.arguments, &boots, follow)?;
         let mut packages = release.packages;
         if usr != booted.image
-            && let Some(release) = trees.store().image(&usr)?.release
+            && let Some(release) = store.image(&usr)?.release
         {
             packages = release.packages;
         }
@@ -100,7 +93,7 @@ impl Target {
             usr,
             packages,
             live,
-            trees,
+            images,
             boots,
             new,
         })
@@ -108,10 +101,11 @@ impl Target {
 
     /// How what runs becomes it, with what the machine's edits of `/etc` met.
     pub(super) fn plan(
-        &self,
+        &mut self,
         machine: &Machine,
         options: &Options,
     ) -> Result<(Plan, Report), Error> {
+        let asked = self.live.take().ok_or(Error::NotBooted)?;
         let between = Between {
             booted: &self.booted,
             shown: &self.shown,
@@ -119,10 +113,14 @@ impl Target {
             live_usr: options.live_usr,
             new: &self.new,
             packages: [&self.packages, &self.boots.release.packages],
-            trees: &self.trees,
+            images: &self.images,
         };
-        let live = self.live.as_ref().ok_or(Error::NotBooted)?;
-        let live = live.as_ref().map_err(|e| Error::Live(e.clone()))?;
+        let live = || {
+            let said = asked
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            said.map_err(Error::Live)
+        };
         let (plan, report) = prepare(machine, between, live)?;
         if plan.usr.is_some() {
             self.has_elea(machine, &options.program)?;

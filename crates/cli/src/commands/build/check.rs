@@ -69,7 +69,7 @@ pub(super) fn run(
         changes: if again == *image {
             Vec::new()
         } else {
-            elea_store::diff(&store.tree(image)?, &store.tree(&again)?)
+            store.diff(image, &again)?
         },
     };
     context.show(&shown, |s| {

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args, context: &Context) -> Outcome {
         schema: "elea.image-diff/1",
         old,
         new,
-        changes: elea_store::diff(&store.tree(&old)?, &store.tree(&new)?),
+        changes: store.diff(&old, &new)?,
     };
     context.show(&shown, |shown| lines(&shown.changes))
 }

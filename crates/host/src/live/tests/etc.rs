@@ -1,11 +1,11 @@
 //! `/etc` of a real machine: images of a real store as real mounts, in namespaces of their own.
 
 use super::super::generation::GenerationEtc;
+use super::super::images::Images;
 use super::super::journal::Switch;
 use super::super::overlay::{of_init, overlay};
 use super::super::prepare::{Between, prepare};
 use super::super::system::Etc as _;
-use super::super::trees::Trees;
 use super::super::{Live, Need, Step, Which};
 use crate::machine::Machine;
 use elea_formats::digest::Digest;
@@ -224,7 +224,7 @@ fn story(images: [Digest; 2]) {
     assert_eq!((machine.etc_number(), of_init()), (Some(1), Some(1)));
 
     let (first, second) = (generation(1, images[0]), generation(2, images[1]));
-    let trees = Trees::load(machine.store().unwrap(), &images).unwrap();
+    let compared = Images::load(&machine, &images[..1], &images[1]).unwrap();
     let between = Between {
         booted: &first,
         shown: &first,
@@ -232,9 +232,9 @@ fn story(images: [Digest; 2]) {
         live_usr: false,
         new: &second,
         packages: [&[], &[]],
-        trees: &trees,
+        images: &compared,
     };
-    let (plan, report) = prepare(&machine, between, &Live::default()).unwrap();
+    let (plan, report) = prepare(&machine, between, || Ok(Live::default())).unwrap();
     let paths: Vec<&str> = plan.etc.iter().map(|change| change.path.as_str()).collect();
     let expected = [
         "/etc/added",
@@ -346,6 +346,6 @@ fn story(images: [Digest; 2]) {
         shown: &second,
         ..between
     };
-    let (plan, report) = prepare(&machine, between, &Live::default()).unwrap();
+    let (plan, report) = prepare(&machine, between, || Ok(Live::default())).unwrap();
     assert_eq!((plan.etc, plan.steps), (vec![], vec![]), "{report:?}");
 }

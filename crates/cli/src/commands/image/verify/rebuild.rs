@@ -79,7 +79,7 @@ pub(super) fn run(reference: &Reference, inputs: &Inputs, context: &Context) -> 
     let changes = if same {
         Vec::new()
     } else {
-        elea_store::diff(&store.tree(&image)?, &store.tree(&again)?)
+        store.diff(&image, &again)?
     };
     let [elea, initrd] = source.programs;
     let shown = Shown {

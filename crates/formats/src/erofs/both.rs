@@ -1,0 +1,384 @@
+//! Two images at once, without what is the same in both.
+
+use super::read::{MAX_DEPTH, ReadError, Reader, read_into, spend};
+use super::source::{Head, Source};
+use super::{LAYOUT_CHUNKS, Type};
+use crate::digest::Digest;
+use crate::tree::{DirId, Tree};
+use std::iter::Peekable;
+use std::vec::IntoIter;
+
+/// Two trees as far as they differ.
+#[derive(Debug)]
+pub struct Both {
+    /// What differs of each, with the folders that it is in.
+    pub trees: [Tree; 2],
+    /// The objects of files that were left out.
+    pub same: Vec<Digest>,
+}
+
+/// Reads two images into trees that have nothing in them yet, but for what certainly is the same in both: a file or
+/// link of the same path, metadata and content that has no other name, and folders in which nothing differs. What one of the
+/// trees has and the other lacks, or has otherwise, is what the whole trees differ in.
+///
+/// Most of two images that follow each other is the same, and is looked at where it stands: an error in it is not
+/// noticed. An error comes with the number of its image.
+pub fn read_both(images: [&[u8]; 2], trees: [Tree; 2]) -> Result<Both, (usize, ReadError)> {
+    let [old, new] = images;
+    let sources = [
+        Source::open(old).map_err(of(0))?,
+        Source::open(new).map_err(of(1))?,
+    ];
+    let [left, right] = trees;
+    if sources[0].version != sources[1].version {
+        // Marks stand for other things.
+        let trees = [
+            read_into(old, left).map_err(of(0))?,
+            read_into(new, right).map_err(of(1))?,
+        ];
+        let same = Vec::new();
+        return Ok(Both { trees, same });
+    }
+    let mut pair = Pair {
+        // Each of the old image's inodes is compared once for each of its names.
+        left: old.len().saturating_mul(17).saturating_add(16 << 20),
+        sides: [
+            Reader::new(sources[0], left).map_err(of(0))?,
+            Reader::new(sources[1], right).map_err(of(1))?,
+        ],
+        open: Vec::new(),
+        same: Vec::new(),
+    };
+    pair.walk()?;
+    let Pair {
+        sides: [left, right],
+        same,
+        ..
+    } = pair;
+    let trees = [
+        left.finish().map_err(of(0))?,
+        right.finish().map_err(of(1))?,
+    ];
+    Ok(Both { trees, same })
+}
+
+fn of(side: usize) -> impl Fn(ReadError) -> (usize, ReadError) {
+    move |error| (side, error)
+}
+
+/// A folder of one of the images.
+struct Folder<'a> {
+    name: &'a [u8],
+    head: Head,
+    /// Its place in the tree, once something below it, or itself, differs.
+    id: Option<DirId>,
+    entries: Peekable<IntoIter<(&'a [u8], u64)>>,
+}
+
+/// What stands at a path of one of the images.
+type Child<'a> = (&'a [u8], u64, Head);
+
+struct Pair<'a> {
+    left: usize,
+    sides: [Reader<'a>; 2],
+    /// The folders on the way to where the walk is, of each image that has them.
+    open: Vec<[Option<Folder<'a>>; 2]>,
+    same: Vec<Digest>,
+}
+
+impl<'a> Pair<'a> {
+    fn walk(&mut self) -> Result<(), (usize, ReadError)> {
+        let mut roots = [None, None];
+        for (side, root) in roots.iter_mut().enumerate() {
+            let source = self.sides[side].source;
+            let head = source.head(source.root).map_err(of(side))?;
+            *root = Some(self.folder(side, b"", head, Some(DirId::ROOT))?);
+        }
+        self.open.push(roots);
+        while let Some(folders) = self.open.last_mut() {
+            let Some(names) = next(folders) else {
+                self.open.pop();
+                continue;
+            };
+            let mut found: [Option<Child<'a>>; 2] = [None, None];
+            for (side, entry) in names.into_iter().enumerate() {
+                if let Some((name, number)) = entry {
+                    let head = self.sides[side].source.head(number).map_err(of(side))?;
+                    found[side] = Some((name, number, head));
+                }
+            }
+            self.look_at(found)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what differs at a path, and goes into its folders.
+    fn look_at(&mut self, found: [Option<Child<'a>>; 2]) -> Result<(), (usize, ReadError)> {
+        let is_folder = |child: &Option<Child<'a>>| {
+            child
+                .as_ref()
+                .is_some_and(|(_, _, head)| head.kind == Type::Directory)
+        };
+        let folders = [0, 1].map(|side| is_folder(&found[side]));
+        let differs = match &found {
+            [Some((.., old)), Some((.., new))] => !self.is_same([old, new])?,
+            _ => true,
+        };
+        if !differs && folders == [false, false] {
+            let [Some((.., old)), _] = &found else {
+                return Ok(());
+            };
+            return self.leave_out(old).map_err(of(0));
+        }
+        if differs {
+            self.place()?;
+        }
+        let mut below = [None, None];
+        for (side, child) in found.into_iter().enumerate() {
+            let Some((name, number, head)) = child else {
+                continue;
+            };
+            if folders[side] {
+                let head = self.sides[side].directory(number).map_err(of(side))?;
+                below[side] = Some(self.folder(side, name, head, None)?);
+            } else {
+                let above = self.open.last().and_then(|open| open[side].as_ref()?.id);
+                let above = above.unwrap_or(DirId::ROOT);
+                let reader = &mut self.sides[side];
+                reader.leaf(above, name, number, &head).map_err(of(side))?;
+            }
+        }
+        if folders != [false, false] {
+            if self.open.len() == MAX_DEPTH {
+                let side = usize::from(!folders[0]);
+                return Err((side, ReadError::TooLarge { what: "folders" }));
+            }
+            self.open.push(below);
+            if differs {
+                self.place()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(
+        &mut self,
+        side: usize,
+        name: &'a [u8],
+        head: Head,
+        id: Option<DirId>,
+    ) -> Result<Folder<'a>, (usize, ReadError)> {
+        let entries = self.sides[side].entries(&head).map_err(of(side))?;
+        Ok(Folder {
+            name,
+            head,
+            id,
+            entries: entries.into_iter().peekable(),
+        })
+    }
+
+    /// Gives all folders on the way their place in the trees.
+    fn place(&mut self) -> Result<(), (usize, ReadError)> {
+        for side in [0, 1] {
+            let reader = &mut self.sides[side];
+            let mut above = DirId::ROOT;
+            for folder in self.open.iter_mut().filter_map(|open| open[side].as_mut()) {
+                above = match folder.id {
+                    Some(id) => id,
+                    None => {
+                        let meta = reader.meta(&folder.head).map_err(of(side))?;
+                        reader.tree.append_directory(above, folder.name, &meta)
+                    }
+                };
+                folder.id = Some(above);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two inodes certainly have the same metadata and, of leaves, the same content.
+    fn is_same(&mut self, heads: [&Head; 2]) -> Result<bool, (usize, ReadError)> {
+        let [old, new] = heads;
+        let is_folder = old.kind == Type::Directory;
+        let fields = |head: &Head| (head.kind, head.mode, head.uid, head.gid, head.mtime);
+        // The other names of a leaf may differ.
+        let of_leaf = |head: &Head| (head.layout, head.size, head.links);
+        let may_be = is_folder || old.links == 1 && of_leaf(old) == of_leaf(new);
+        if fields(old) != fields(new) || !may_be {
+            return Ok(false);
+        }
+        let is_object = old.kind == Type::Regular && old.layout == LAYOUT_CHUNKS;
+        let sources = [0, 1].map(|side| self.sides[side].source);
+        let area = |side: usize| sources[side].attribute_area(heads[side]).map_err(of(side));
+        match [area(0)?, area(1)?] {
+            [None, None] => {}
+            // What stands for a whiteout means something for the folder that it is in.
+            _ if !is_folder && !is_object => return Ok(false),
+            [Some((&[], old)), Some((&[], new))] => {
+                if old != new {
+                    return Ok(false);
+                }
+            }
+            [Some(_), Some(_)] => {
+                let all = |side: usize| sources[side].attributes(heads[side]).map_err(of(side));
+                let [old, new] = [all(0)?, all(1)?];
+                let size = old.iter().map(super::source::Raw::size).sum();
+                spend(&mut self.left, size, "attributes").map_err(of(0))?;
+                if old != new {
+                    return Ok(false);
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(match old.kind {
+            Type::Directory | Type::Fifo | Type::Socket => true,
+            Type::CharDevice | Type::BlockDevice => old.number == new.number,
+            Type::Regular if is_object || old.size == 0 => true,
+            Type::Regular | Type::Symlink => {
+                let content = |side: usize| {
+                    let what = "file";
+                    sources[side].content(heads[side], what).map_err(of(side))
+                };
+                let [old, new] = [content(0)?, content(1)?];
+                let size = old.iter().map(|piece| piece.len()).sum();
+                spend(&mut self.left, size, "files").map_err(of(0))?;
+                old == new
+            }
+        })
+    }
+
+    /// A leaf that both have: its object is known.
+    fn leave_out(&mut self, head: &Head) -> Result<(), ReadError> {
+        if head.kind == Type::Regular && head.layout == LAYOUT_CHUNKS {
+            let attributes = self.sides[0].source.attributes(head)?;
+            self.same
+                .extend(attributes.iter().find_map(|one| one.object()));
+        }
+        Ok(())
+    }
+}
+
+/// The next name of two folders, where each has it.
+fn next<'a>(folders: &mut [Option<Folder<'a>>; 2]) -> Option<[Option<(&'a [u8], u64)>; 2]> {
+    let peeked = folders.each_mut().map(|folder| {
+        let (name, _) = folder.as_mut()?.entries.peek()?;
+        Some(*name)
+    });
+    let takes = match peeked {
+        [None, None] => return None,
+        [Some(_), None] => [true, false],
+        [None, Some(_)] => [false, true],
+        [Some(old), Some(new)] => [old <= new, new <= old],
+    };
+    let mut take = |side: usize| {
+        folders[side]
+            .as_mut()
+            .filter(|_| takes[side])?
+            .entries
+            .next()
+    };
+    Some([take(0), take(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump;
+    use crate::erofs::{Version, read, write};
+    use crate::table::memory;
+    use crate::tree::{Node, Walked, walk_both};
+
+    const OLD: &str = "\
+/ 0 40755 6 0 0 0 1.0 - - -
+/a 0 40755 3 0 0 0 1.0 - - -
+/a/b 0 40755 2 0 0 0 1.0 - - -
+/a/b/c 3 100644 1 0 0 0 1.0 - abc -
+/a/b/same 3 100644 1 0 0 0 1.0 - abc -
+/e 0 40755 2 0 0 0 1.0 - - -
+/e/1 1 120777 1 0 0 0 1.0 x - -
+/e/2 0 40755 2 0 0 0 1.0 - - -
+/h 1 100644 2 0 0 0 1.0 - h -
+/i 0 @120000 - - - - 0.0 /h - -
+/m 0 40755 2 0 0 0 1.0 - - -
+/m/f 3 100644 1 0 0 0 1.0 - abc -
+/p 3 100644 1 0 0 0 1.0 - abc - user.x=y
+";
+
+    /// The paths that two trees do not have alike, as text.
+    fn differences(a: &Tree, b: &Tree) -> Vec<String> {
+        let names = [a, b].map(Tree::count_names);
+        let line = |side: usize, node: Option<Node>| match node {
+            None => String::new(),
+            Some(Node::Directory(id)) => format!("{:?}", [a, b][side].meta(id).to_owned()),
+            Some(Node::Leaf(id)) => {
+                format!("{:?} {}", [a, b][side].leaf(id), names[side][id.index()])
+            }
+        };
+        let mut found = Vec::new();
+        walk_both(a, b, |path, [old, new]: Walked| {
+            let [old, new] = [line(0, old), line(1, new)];
+            if old != new {
+                found.push(format!("{} {old} {new}", path.escape_ascii()));
+            }
+        });
+        found
+    }
+
+    fn both(old: &[u8], new: &[u8]) -> Both {
+        let tree = || Tree::within(&memory(), crate::digest::Algorithm::Sha256);
+        read_both([old, new], [tree(), tree()]).unwrap()
+    }
+
+    fn paths(tree: &Tree) -> Vec<String> {
+        let mut found = Vec::new();
+        let walked = tree.walk(|path, _| {
+            found.push(path.escape_ascii().to_string());
+            Ok::<_, ()>(())
+        });
+        walked.unwrap();
+        found
+    }
+
+    #[test]
+    fn what_is_the_same_is_left_out() {
+        let tree = |text: &str| dump::parse(text.as_bytes()).unwrap();
+        let image = |text: &str| write(&tree(text), Version::V1);
+        let old = image(OLD);
+        let nothing = both(&old, &old);
+        // A file with attributes that is no object is never left out, nor is one with two names.
+        let kept = ["/", "/h", "/i", "/p"];
+        assert_eq!(nothing.trees.each_ref().map(paths), [kept, kept]);
+        let changed = OLD
+            .replace(
+                "/a/b/c 3 100644 1 0 0 0 1.0 - abc",
+                "/a/b/c 3 100644 1 0 0 0 1.0 - abd",
+            )
+            .replace("/m 0 40755", "/m 0 40700");
+        let new = image(&changed);
+        let found = both(&old, &new);
+        let expected = ["/", "/a", "/a/b", "/a/b/c", "/h", "/i", "/m", "/p"];
+        assert_eq!(found.trees.each_ref().map(paths), [expected, expected]);
+        let whole = [&old, &new].map(|image| read(image).unwrap());
+        assert_eq!(
+            differences(&found.trees[0], &found.trees[1]),
+            differences(&whole[0], &whole[1])
+        );
+    }
+
+    #[test]
+    fn every_image_of_two_can_be_the_damaged_one() {
+        let tree = dump::parse(OLD.as_bytes()).unwrap();
+        let good = write(&tree, Version::V1);
+        let tree = || Tree::within(&memory(), crate::digest::Algorithm::Sha256);
+        for length in (0..good.len()).step_by(509) {
+            let cut = &good[..length];
+            for (side, images) in [(0, [cut, &good]), (1, [&good, cut])] {
+                if let Err((found, _)) = read_both(images, [tree(), tree()]) {
+                    assert_eq!(found, side, "{length}");
+                }
+            }
+        }
+        let (side, _) = read_both([&good, b""], [tree(), tree()]).unwrap_err();
+        assert_eq!(side, 1);
+    }
+}

@@ -1,0 +1,35 @@
+//! How the images of what runs become the one that is to be.
+
+use crate::error::Error;
+use crate::machine::Machine;
+use elea_formats::digest::Digest;
+use elea_store::Compared;
+use std::collections::BTreeMap;
+
+/// Some images, each compared with the new one.
+#[derive(Debug)]
+pub(super) struct Images(BTreeMap<Digest, Compared>);
+
+impl Images {
+    /// Reads images and `new`, and compares.
+    pub(super) fn load(machine: &Machine, old: &[Digest], new: &Digest) -> Result<Self, Error> {
+        let all: Vec<Digest> = old.iter().chain([new]).copied().collect();
+        machine.read_images(&all)?;
+        let to = machine.image_file(new)?;
+        let mut compared = BTreeMap::new();
+        for image in old {
+            if !compared.contains_key(image) {
+                compared.insert(*image, machine.image_file(image)?.compare(&to)?);
+            }
+        }
+        Ok(Self(compared))
+    }
+
+    /// How one becomes the new one.
+    pub(super) fn compared(&self, old: &Digest) -> Result<&Compared, Error> {
+        self.0.get(old).ok_or_else(|| {
+            let name = old.to_string();
+            elea_store::Error::NoImage { name }.into()
+        })
+    }
+}
