@@ -2,6 +2,7 @@
 
 use super::tree::Tree;
 use super::{Job, enable, units};
+use crate::config::Config;
 use crate::lock::Error;
 use crate::render;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ const PRESET: &str = "usr/lib/systemd/system-preset/00-elea.preset";
 pub(super) fn settle(job: &Job<'_>, tree: &mut Tree<'_>) -> Result<(), Error> {
     let services = &job.config.services;
     let made = render::render(job.config).units;
-    known(job, tree, &made)?;
+    known(job.config, tree, &made)?;
     let off: Vec<&str> = OFF
         .into_iter()
         .filter(|unit| exists(tree, unit) && !services.enable.iter().any(|u| u == unit))
@@ -61,8 +62,11 @@ fn presets(states: &BTreeMap<String, bool>) -> String {
 }
 
 /// Every unit that the config names must be there.
-fn known(job: &Job<'_>, tree: &Tree<'_>, made: &BTreeMap<String, String>) -> Result<(), Error> {
-    let config = job.config;
+pub(super) fn known(
+    config: &Config,
+    tree: &Tree<'_>,
+    made: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     let lists = [
         ("services.enable", &config.services.enable),
         ("services.disable", &config.services.disable),
@@ -84,6 +88,12 @@ fn known(job: &Job<'_>, tree: &Tree<'_>, made: &BTreeMap<String, String>) -> Res
         let what = format!("the image has no unit `{unit}`, which `{key}` starts");
         let help = "add the package that brings it".to_owned();
         wrong.push((key.clone(), what, Some(help)));
+    }
+    let bare = config.units.iter().filter(|(_, unit)| !unit.has_text());
+    for (unit, _) in bare.filter(|(unit, _)| !exists(tree, unit) && !made.contains_key(*unit)) {
+        let what = format!("the image has no unit `{unit}` that could read files");
+        let help = "add its file or the package that brings it".to_owned();
+        wrong.push((format!("units.{unit:?}"), what, Some(help)));
     }
     if wrong.is_empty() {
         Ok(())

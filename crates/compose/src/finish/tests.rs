@@ -508,3 +508,25 @@ fn what_is_kept_has_the_owners_that_the_image_has() {
         ]
     );
 }
+
+#[test]
+fn a_unit_that_only_reads_files_is_one_of_the_image() {
+    let place = Place::new();
+    let tree = place.tree(&[("usr/lib/systemd/system/there@.service", "[Service]\n")]);
+    let path = place.folder.path().join("elea.toml");
+    let text = "[units.\"there@.service\"]\nreload_on = [\"/etc/a\"]\n\
+        [units.\"there@x.service\"]\nreload_on = [\"/etc/a\"]\n\
+        [units.\"srv.mount\"]\nreload_on = [\"/etc/a\"]\n\
+        [units.\"gone.service\"]\nreload_on = [\"/etc/a\"]\n\
+        [units.\"other.service\"]\noverride = true\nService.Nice = 5\n\
+        [system]\nname = \"a\"\nversion = \"1\"\n";
+    fs::write(&path, text).unwrap();
+    let config = crate::config::load(&path).unwrap();
+    let error = services::known(&config, &tree, &BTreeMap::new()).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("no unit `gone.service` that could read files"),
+        "{said}"
+    );
+    assert_eq!(said.matches("the image has no unit").count(), 1, "{said}");
+}

@@ -151,6 +151,45 @@ WantedBy=multi-user.target
 }
 
 #[test]
+fn what_units_read_is_a_drop_in_that_stays_the_same() {
+    let made = rendered(
+        "files.\"/etc/hello.conf\".content = \"1\"\n\
+         [units.\"web.service\"]\nreload_on = [\"/etc/hello.conf\", \"/etc/hello.d/\"]\nrestart_on = [\"/etc/keys\"]\nService.ExecStart = \"/bin/true\"\n\
+         [units.\"ssh.service\"]\nenable = true\nreload_on = [\"/etc/ssh\"]\n\
+         [units.\"t@.service\"]\nenable = true\nrestart_on = [\"/etc/t\"]\n\
+         [units.\"over.service\"]\noverride = true\nreload_on = [\"/etc/over\"]\nService.Nice = 5\n",
+    );
+    let read = |unit: &str| {
+        text(
+            &made,
+            &format!("/etc/systemd/system/{unit}.d/60-elea-files.conf"),
+        )
+    };
+    assert_eq!(
+        read("web.service"),
+        "# From [units.\"web.service\"] of the config.
+
+[Unit]
+X-Reload-On=/etc/hello.conf
+X-Reload-On=/etc/hello.d/
+X-Restart-On=/etc/keys
+"
+    );
+    assert!(read("ssh.service").ends_with("[Unit]\nX-Reload-On=/etc/ssh\n"));
+    assert!(read("over.service").ends_with("[Unit]\nX-Reload-On=/etc/over\n"));
+    let over = text(&made, "/etc/systemd/system/over.service.d/50-elea.conf");
+    assert!(over.ends_with("\n[Service]\nNice=5\n"), "{over}");
+    // Of those of packages nothing else is written.
+    let paths = ["t@.service", "ssh.service", "ssh.service.d/50-elea.conf"];
+    for path in paths.map(|path| format!("/etc/systemd/system/{path}")) {
+        assert!(!made.files.contains_key(&path), "{path}");
+    }
+    let units: Vec<&String> = made.units.keys().collect();
+    assert_eq!(units, ["ssh.service", "t@.service"]);
+    verify(&made);
+}
+
+#[test]
 fn timers_are_a_service_and_a_timer() {
     let made = rendered(
         "[timers.tidy]\ncalendar = \"Sun 03:00\"\ncommand = [\"/bin/echo\", \"100%\", \"$HOME\", \"a b\"]\nuser = \"daemon\"\npersistent = true\ndelay = \"15min\"\n",

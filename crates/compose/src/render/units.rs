@@ -8,6 +8,9 @@ use std::fmt::Write as _;
 /// Where the units of an administrator lie: what is here comes before those of packages.
 pub(super) const FOLDER: &str = "/etc/systemd/system";
 
+/// What a unit reads, as its drop-in.
+const READS: &str = "60-elea-files.conf";
+
 pub(super) fn render(config: &Config, out: &mut Rendered) {
     for (name, unit) in &config.units {
         let key = format!("units.{name:?}");
@@ -16,16 +19,42 @@ pub(super) fn render(config: &Config, out: &mut Rendered) {
         } else {
             format!("{FOLDER}/{name}")
         };
+        if unit.enable {
+            out.start(&key, name);
+        }
+        if let Some(text) = reads(&key, unit) {
+            let path = format!("{FOLDER}/{name}.d/{READS}");
+            out.content(&key, path, Content::Text(text), 0o644);
+        }
+        if !unit.has_text() {
+            continue;
+        }
         let content = match (&unit.text, &unit.source) {
             (Some(text), _) => Content::Text(text.clone()),
             (None, Some(source)) => Content::Copy(source.clone()),
             (None, None) => Content::Text(text(&key, name, unit)),
         };
         out.content(&key, path, content, 0o644);
-        if unit.enable {
-            out.start(&key, name);
+    }
+}
+
+/// The drop-in of what a unit reads: its text does not change when that does, so the manager need not read it anew.
+/// systemd passes over `X-…`; who switches to another configuration looks at it.
+fn reads(key: &str, unit: &Unit) -> Option<String> {
+    let lists = [
+        ("X-Reload-On", &unit.reload_on),
+        ("X-Restart-On", &unit.restart_on),
+    ];
+    let mut text = format!("# From [{key}] of the config.\n\n[Unit]\n");
+    for (setting, paths) in lists {
+        for path in paths {
+            let _ = writeln!(text, "{setting}={path}");
         }
     }
+    lists
+        .iter()
+        .any(|(_, paths)| !paths.is_empty())
+        .then_some(text)
 }
 
 /// The file of a unit that is written in the config. One that starts, and says nothing of when, starts with its kind.

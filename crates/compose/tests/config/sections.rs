@@ -54,6 +54,25 @@ fn mistakes_in_units() {
             &["elea.toml:1:8: `units.\"a.service\"` says in more than one way what it is"],
         ),
         (
+            "[units.\"a.service\"]\nreload_on = [\"/etc/a\", \"/var/a\", \"/etc\", \"/etc/\", \"/etc/a b\", \"/etc/a/\", \"/etc/%i\", \"/etc/../var\", \"/etc/*.conf\", \"/etc/a//\"]\n",
+            &[
+                "elea.toml:2:24: `/var/a` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:34: `/etc` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:42: `/etc/` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:51: `/etc/a b` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:74: `/etc/%i` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:85: `/etc/../var` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:100: `/etc/*.conf` cannot be `units.\"a.service\".reload_on`",
+                "elea.toml:2:115: `/etc/a//` cannot be `units.\"a.service\".reload_on`",
+            ],
+        ),
+        (
+            "[units.\"a.slice\"]\nrestart_on = [\"/usr/lib/a/\"]\n",
+            &[
+                "elea.toml:2:15: `a.slice` runs nothing that could read a file [say it of the service that reads it]",
+            ],
+        ),
+        (
             "[units.\"a.service\"]\nenable = true\ntext = \"[Service]\"\n",
             &[
                 "elea.toml:3:8: `a.service` has no section `[Install]`, so nothing would start it [add one, such as:\n[Install]\nWantedBy=multi-user.target]",

@@ -5,6 +5,7 @@ use super::super::reader::{Fields, Located, Reader};
 use super::super::settings::{Setting, Shape};
 use super::super::value::{Value, quoted};
 use super::files::readable;
+use super::values;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +21,20 @@ pub struct Unit {
     pub text: Option<String>,
     /// A file of the build machine that is the whole file.
     pub source: Option<PathBuf>,
+    /// Files and folders of which it is reloaded when they change.
+    pub reload_on: Vec<String>,
+    /// The same, of which it is restarted.
+    pub restart_on: Vec<String>,
     /// Its sections with their settings.
     #[serde(flatten)]
     pub sections: BTreeMap<String, BTreeMap<String, Setting>>,
+}
+
+impl Unit {
+    /// Whether it has a text, be it of its own or laid over that of a package; if not, only what it reads is said.
+    pub fn has_text(&self) -> bool {
+        self.text.is_some() || self.source.is_some() || !self.sections.is_empty()
+    }
 }
 
 /// The types of units that files are written for, the section that each has of its own, and what starts it where nothing
@@ -80,7 +92,10 @@ fn unit(
     let over = reader.boolean(fields, "override").unwrap_or(false);
     let text = reader.text(fields, "text");
     let source = reader.text(fields, "source");
+    let [reload_on, restart_on] =
+        ["reload_on", "restart_on"].map(|key| files(reader, fields, key, &name.value));
     let sections = sections(reader, fields, own);
+    let reads = fields.was_there("reload_on") || fields.was_there("restart_on");
     let given = [text.is_some(), source.is_some(), !sections.is_empty()];
     let count = given.iter().filter(|given| **given).count();
     if count > 1 {
@@ -89,7 +104,7 @@ fn unit(
         reader.problem(Some(name.at), what, label, None);
         return None;
     }
-    if count == 0 {
+    if count == 0 && !reads {
         let what = format!("`{}` says nothing of what it is", fields.name);
         let help = if enable {
             "a unit that packages bring is started by `services.enable`".to_owned()
@@ -104,7 +119,7 @@ fn unit(
         return None;
     }
     let template = name.value.contains("@.");
-    if enable && template && !over {
+    if enable && template && !over && count > 0 {
         let example = name.value.replacen("@.", "@1.", 1);
         let what = format!(
             "`{}` is a template, which itself does not start",
@@ -145,8 +160,31 @@ fn unit(
         r#override: over,
         text: text.map(|l| l.value),
         source: file,
+        reload_on,
+        restart_on,
         sections,
     })
+}
+
+/// What it reads, to be reloaded or restarted for.
+fn files(reader: &mut Reader, fields: &mut Fields, key: &'static str, name: &str) -> Vec<String> {
+    let rule = "a file, or a folder with all in it, below /etc or /usr; no pattern, no blanks, quotes, `%` or `\\`";
+    let files = reader.checked_list(fields, key, is_read, rule);
+    let blind = [".path", ".slice", ".target"];
+    if let (Some(first), true) = (files.first(), blind.iter().any(|end| name.ends_with(end))) {
+        let what = format!("`{name}` runs nothing that could read a file");
+        let help = Some("say it of the service that reads it".to_owned());
+        reader.problem(Some(first.at), what, "not of this type", help);
+    }
+    values(files)
+}
+
+/// A path of which units say that they read it: one word as it stands for systemd and for whoever compares it.
+fn is_read(text: &str) -> bool {
+    let path = text.strip_suffix('/').unwrap_or(text);
+    let special = |c: char| c.is_whitespace() || "%\\\"'*?[".contains(c);
+    let below = ["/etc/", "/usr/"].iter().any(|top| path.starts_with(top));
+    below && check::path(path) && !path.contains(special)
 }
 
 fn sections(
@@ -160,6 +198,7 @@ fn sections(
         rule: "one line, or several that each end in a backslash but the last",
     };
     let mut known: Vec<&str> = fields.known().to_vec();
+    let keys = known.len();
     known.extend(["Unit", "Install"].into_iter().chain(own));
     let mut out = BTreeMap::new();
     for (name, field) in fields.rest() {
@@ -179,7 +218,7 @@ fn sections(
                 "units of this type have no section `{}`",
                 name.escape_debug()
             );
-            reader.unknown(field.key, what, &name, &known[4.min(known.len())..]);
+            reader.unknown(field.key, what, &name, &known[keys..]);
             continue;
         }
         let key: fn(&str) -> bool = |text| {
