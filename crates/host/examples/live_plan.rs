@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let all = plan(&old, &new, differences, &live)?;
     let whole = begun.elapsed();
     let begun = Instant::now();
-    let units = plan_units(&old.units, &new.units, &live, &BTreeMap::new())?;
+    let units = plan_units(&old.units, &new.units, &live, &BTreeMap::new(), &[])?;
     let of_units = begun.elapsed();
     if all.units.is_empty() || units != all.units {
         return Err("nothing is planned".into());

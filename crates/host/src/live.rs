@@ -14,6 +14,7 @@ mod files;
 mod generation;
 mod images;
 mod journal;
+mod manager;
 mod mounts;
 mod namespaces;
 mod order;

@@ -5,6 +5,8 @@
 
 #[path = "live/home.rs"]
 mod home;
+#[path = "live/reads.rs"]
+mod reads;
 #[path = "live/rows.rs"]
 mod rows;
 

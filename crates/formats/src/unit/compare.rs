@@ -31,6 +31,9 @@ const MANAGERS: &[&str] = &[
     "RefuseManualStop",
     "SourcePath",
     "StopWhenUnneeded",
+    // What they name is looked at, not how.
+    "X-Reload-On",
+    "X-Restart-On",
 ];
 
 impl Unit {

@@ -129,6 +129,12 @@ const CHANGES: &[(&str, &str, Difference)] = {
         ("[Unit]\nX-Reload-Triggers=1\n", "", Manager),
         ("", "[Unit]\nX-Reload-Triggers=1\n", Reload),
         ("", "[Unit]\nAfter=x.service\n", Restart),
+        // What a unit reads is looked at by whoever switches.
+        (
+            "[Unit]\nX-Reload-On=/etc/a\n",
+            "[Unit]\nX-Restart-On=/etc/a\n",
+            Manager,
+        ),
         (
             "[Unit]\nX-Reload-Triggers=1\n[Service]\nA=1\n",
             "[Unit]\nX-Reload-Triggers=2\n[Service]\nA=2\n",

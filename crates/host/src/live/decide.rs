@@ -1,11 +1,13 @@
 //! What each unit needs.
 
 mod changed;
+mod difference;
 
 use super::order::{order, wakers_first};
 use super::protect::{self, Need};
 use super::state::Live;
 use super::units::{BadUnit, Definition, Found, Units};
+use difference::Change;
 use elea_formats::unit::{Difference, Kind, Name, Unit};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,18 +54,20 @@ pub enum Error {
 /// reloads, restarts and starts, each in an order that the units' own `After=` and `Requires=`
 /// give, then what is left alone. Between the stops and the rest the files change and the manager
 /// reads them. `replaced` are services whose own text may be the same, but whose program is another one,
-/// with its path.
+/// with its path; `paths` are all that changed, for units that say what they read.
 pub fn plan_units(
     old: &Units,
     new: &Units,
     live: &Live,
     replaced: &BTreeMap<String, String>,
+    paths: &[&str],
 ) -> Result<Vec<UnitAction>, Error> {
     let mut plan = Decisions {
         old,
         new,
         live,
         replaced,
+        paths,
         stop_with: BTreeMap::new(),
         done: BTreeMap::new(),
     };
@@ -93,31 +97,13 @@ pub fn plan_units(
     Ok(plan.ordered())
 }
 
-/// A running unit that needs more than to be read again.
-struct Change {
-    name: Name,
-    difference: Difference,
-    /// The program that is another one, where the unit itself needs no restart.
-    program: Option<String>,
-    old: Unit,
-    new: Unit,
-}
-
-impl Change {
-    fn why(&self) -> String {
-        match &self.program {
-            Some(program) => format!("its program {program} differs"),
-            None => "it changed".into(),
-        }
-    }
-}
-
 /// The verbs of each unit, with their reasons.
 struct Decisions<'a> {
     old: &'a Units,
     new: &'a Units,
     live: &'a Live,
     replaced: &'a BTreeMap<String, String>,
+    paths: &'a [&'a str],
     /// The running units that stop with a unit, one step far.
     stop_with: BTreeMap<String, BTreeSet<String>>,
     done: BTreeMap<(Verb, String), (String, Need)>,
@@ -181,16 +167,12 @@ impl Decisions<'_> {
             return Ok(());
         }
         let old = old.unwrap_or_default();
-        let difference = old.compare(&new);
-        let program = self.replaced.get(name.as_str());
-        let program = program
-            .filter(|_| difference < Difference::Restart)
-            .cloned();
-        if difference >= Difference::Reload || program.is_some() {
+        let (difference, cause) = self.difference(&name, &old, &new);
+        if difference >= Difference::Reload {
             changed.push(Change {
                 name,
                 difference,
-                program,
+                cause,
                 old,
                 new,
             });
@@ -255,6 +237,7 @@ impl Decisions<'_> {
     fn differs(&self, unit: &str, new: &Definition) -> bool {
         let old = self.old.unit(unit);
         old.is_none_or(|old| old.compare(&new.unit) >= Difference::Reload)
+            || self.reads_other(&new.unit)
     }
 
     fn running_targets(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ mod outside;
 mod text;
 
 use super::effects::{self, Helper};
+use super::manager::{is_dated, reads_anew};
 use super::mounts::mounts;
 use super::namespaces;
 use super::order::wakers_first;
@@ -159,12 +160,14 @@ pub struct Plan {
 /// while `/usr` stays, nothing is done to the running system, and a restart does it all.
 pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Result<Plan, Error> {
     let Differences {
-        mut files,
+        files,
         packages,
         bytes,
         over,
     } = differences;
-    files.retain(|change| change.kind != Kind::Changed || change.fields != ["mtime"]);
+    let (times, files): (Vec<Change>, Vec<Change>) = files
+        .into_iter()
+        .partition(|change| change.kind == Kind::Changed && change.fields == ["mtime"]);
     let (etc, others): (Vec<Change>, Vec<Change>) = files
         .into_iter()
         .partition(|change| is_of(&change.path, "/etc"));
@@ -195,7 +198,7 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
             .as_ref()
             .map(|usr| live.runs_from(&usr.replaced))
             .unwrap_or_default();
-        units = plan_units(&old.units, &new.units, live, &replaced)?;
+        units = plan_units(&old.units, &new.units, live, &replaced, &paths)?;
         let beside = effects::daemons(&paths, live, &units);
         units.extend(mounts.units);
         units.extend(beside);
@@ -221,7 +224,15 @@ pub fn plan(old: &Side, new: &Side, differences: Differences, live: &Live) -> Re
                 to: over.to,
             });
         let anew = manager.is_none() && paths.iter().any(|path| effects::is_managers(path));
-        steps.extend(list(&units, &paths, mounts.swap_off, exchange, anew));
+        let read = if anew {
+            Some(Step::DaemonReexec)
+        } else {
+            let anew = times.iter().any(|change| is_dated(&change.path))
+                || reads_anew(&old.units, &new.units, &paths, live);
+            anew.then_some(Step::DaemonReload)
+        };
+        let trees = exchange.into_iter().chain([Step::Files]).chain(read);
+        steps.extend(list(&units, &paths, mounts.swap_off, trees));
     }
     for action in units.iter().filter(|action| action.needs != Need::Nothing) {
         reasons.push(Reason {
@@ -292,13 +303,12 @@ fn stopped_beside(units: &[UnitAction], old: &Units, live: &Live) -> Vec<Step> {
         .collect()
 }
 
-/// Stops; then the files and those who read them; then reloads, restarts and starts.
+/// Stops; then the files, and those who read them; then reloads, restarts and starts.
 fn list(
     units: &[UnitAction],
     paths: &[&str],
     swap_off: Vec<String>,
-    usr: Option<Step>,
-    anew: bool,
+    trees: impl Iterator<Item = Step>,
 ) -> Vec<Step> {
     let of = |wanted: fn(Verb) -> bool| {
         let mine = units.iter().filter(move |action| wanted(action.verb));
@@ -309,13 +319,7 @@ fn list(
     };
     let mut steps: Vec<Step> = of(|verb| verb == Verb::Stop).collect();
     steps.extend(swap_off.into_iter().map(|what| Step::SwapOff { what }));
-    steps.extend(usr);
-    steps.push(Step::Files);
-    steps.push(if anew {
-        Step::DaemonReexec
-    } else {
-        Step::DaemonReload
-    });
+    steps.extend(trees);
     let helpers = effects::helpers(paths.iter().copied());
     steps.extend(helpers.into_iter().map(|helper| Step::Helper { helper }));
     steps.extend(of(|verb| !matches!(verb, Verb::Stop | Verb::Skip)));
@@ -399,12 +403,10 @@ pub fn undo(done: &[Step]) -> Vec<Step> {
     if !trees.is_empty() {
         steps.extend(trees);
         let reads = |step: &&Step| matches!(step, Step::DaemonReexec | Step::DaemonReload);
-        steps.push(
-            done.iter()
-                .find(reads)
-                .cloned()
-                .unwrap_or(Step::DaemonReload),
-        );
+        // What follows the trees without it follows a plan that has none. Before that nobody knows.
+        let unknown = done.last().is_some_and(Step::is_tree);
+        let read = done.iter().find(reads).cloned();
+        steps.extend(read.or_else(|| unknown.then_some(Step::DaemonReload)));
         let helpers = done
             .iter()
             .filter(|step| matches!(step, Step::Helper { .. }));

@@ -46,6 +46,8 @@ pub struct Live {
     pub own: BTreeSet<String>,
     /// The program of each service that has a process: as its unit names it, and as the file that runs.
     pub programs: BTreeMap<String, BTreeSet<String>>,
+    /// Generators of the manager of which it is not known what they read: it may be any file of `/etc`.
+    pub generators: BTreeSet<String>,
 }
 
 /// The properties that [`Live::parse`] reads.

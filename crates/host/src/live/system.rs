@@ -1,6 +1,7 @@
 //! The real machine: systemd, told over D-Bus what to do, and waited for.
 
 use super::execute::{Machine, Which};
+use super::manager::foreign_generators;
 use super::state::{Live, PROPERTIES};
 use super::{Helper, Step, Verb};
 use crate::bus::{self, Bus, KIND};
@@ -10,6 +11,7 @@ use elea_sys::namespace::Namespace;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -239,6 +241,11 @@ pub(super) fn live(user: bool, outside: Option<&Namespace>) -> Result<Live, Stri
     };
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     live.own = Live::own_units(&cgroup);
+    let generators = || foreign_generators(Path::new("/"));
+    live.generators = match outside {
+        Some(outside) => outside.run(generators).map_err(|e| e.to_string())?,
+        None => generators(),
+    };
     Ok(live)
 }
 

@@ -4,6 +4,7 @@ mod crashes;
 mod etc;
 mod files;
 mod plans;
+mod reread;
 mod rows;
 mod table;
 mod usr;
@@ -76,9 +77,11 @@ pub(super) fn said(actions: &[UnitAction]) -> String {
 }
 
 pub(super) fn decide(old: &str, new: &str, running: &str) -> Vec<UnitAction> {
+    let files = table::changed_files(old, new);
+    let paths: Vec<&str> = files.iter().map(String::as_str).collect();
     let (old, new) = (units(old), units(new));
     let live = live(&old, running);
-    plan_units(&old, &new, &live, &BTreeMap::new()).unwrap()
+    plan_units(&old, &new, &live, &BTreeMap::new(), &paths).unwrap()
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn what_must_not_be_touched_says_what_it_takes() {
         "job.service".into(),
     ]
     .into();
-    let actions = plan_units(&old, &new, &live, &BTreeMap::new()).unwrap();
+    let actions = plan_units(&old, &new, &live, &BTreeMap::new(), &[]).unwrap();
     assert!(actions.iter().all(|action| action.verb == Verb::Skip));
     let of = |unit: &str| actions.iter().find(|a| a.unit == unit).unwrap().needs;
     assert_eq!(of("dbus.service"), Need::SoftReboot);
@@ -130,6 +133,33 @@ fn what_must_not_be_touched_says_what_it_takes() {
     assert_eq!(of("own.service"), Need::Relogin);
     assert_eq!(of("ssh@1.service"), Need::Relogin);
     assert_eq!(of("job.service"), Need::Nothing);
+}
+
+#[test]
+fn a_protected_unit_is_reloaded_for_its_files_and_never_restarted() {
+    let text = |content: &str| {
+        format!(
+            "== /etc/x\n{content}\n== /etc/y\n{content}\n== dbus.service\n[Unit]\nX-Reload-On=/etc/x\n[Service]\nExecReload=/r\n\
+             == systemd-logind.service\n[Unit]\nX-Restart-On=/etc/y\n[Service]\nExecReload=/r\n"
+        )
+    };
+    let actions = decide(
+        &text("1"),
+        &text("2"),
+        "dbus.service systemd-logind.service",
+    );
+    assert_eq!(
+        said(&actions),
+        "reload dbus.service | skip systemd-logind.service"
+    );
+    assert_eq!(actions[0].why, "it reads /etc/x, which changed");
+    assert_eq!(
+        (actions[1].needs, &*actions[1].why),
+        (
+            Need::SoftReboot,
+            "it reads /etc/y, which changed, but all sessions hang on it"
+        )
+    );
 }
 
 #[test]
@@ -185,14 +215,14 @@ fn a_new_unit_that_would_not_load_is_refused_and_a_broken_old_one_is_mended() {
     let good = units("== a.service\n[Service]\nA=1\n");
     let bad = units("== a.service\n[Service\nA=1\n");
     let live = live(&good, "a.service");
-    let error = plan_units(&good, &bad, &live, &BTreeMap::new())
+    let error = plan_units(&good, &bad, &live, &BTreeMap::new(), &[])
         .unwrap_err()
         .to_string();
     assert!(
         error.contains("/etc/systemd/system/a.service: line 1"),
         "{error}"
     );
-    let actions = plan_units(&bad, &good, &live, &BTreeMap::new()).unwrap();
+    let actions = plan_units(&bad, &good, &live, &BTreeMap::new(), &[]).unwrap();
     assert_eq!(said(&actions), "stop a.service | start a.service");
 }
 

@@ -96,6 +96,11 @@ impl Units {
         units
     }
 
+    /// Whether others are the same, file by file.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        self.files == others.files
+    }
+
     /// The name under which the manager knows a unit.
     pub fn canonical<'a>(&'a self, name: &'a str) -> &'a str {
         let mut name = name;

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use table::{ROWS, Row};
+use table::{ROWS, Row, changed_files};
 
 #[path = "../../src/live/tests/table.rs"]
 mod table;
@@ -30,7 +30,7 @@ const KINDS: [&str; 7] = [
     ".service", ".socket", ".target", ".timer", ".path", ".slice", ".mount",
 ];
 
-/// Every unit of a text by a name that no other row has; a mount's is its place.
+/// Every unit of a text by a name that no other row has (a mount's is its place), and every file of `/etc`.
 fn named(row: usize, text: &str) -> String {
     let mut out = String::new();
     for part in text.split_inclusive([' ', ';', '=', '/']) {
@@ -41,7 +41,7 @@ fn named(row: usize, text: &str) -> String {
         }
         out.push_str(part);
     }
-    out
+    out.replace("/etc/", &format!("/etc/r{row}/"))
 }
 
 /// A file of a row as systemd can run it.
@@ -90,6 +90,9 @@ fn write(root: &Path, row: usize, text: &str, fail: &BTreeSet<String>) -> BTreeS
             None => (head, None),
         };
         let name = name.trim().trim_start_matches("/usr/lib/systemd/system/");
+        if name.starts_with("/etc/") {
+            continue;
+        }
         let path = folder.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         match target {
@@ -276,12 +279,17 @@ fn every_row_comes_true() {
             unit.fragment = format!("{}/{}", FOLDERS[0], file.to_str().unwrap_or(name));
         }
     }
+    let files = rows().flat_map(|(number, row)| {
+        let [old, new] = [row.1, row.2].map(|text| named(number, text));
+        changed_files(&old, &new)
+    });
+    let files = files.map(|path| Change {
+        path,
+        kind: Kind::Added,
+        fields: vec![],
+    });
     let differences = Differences {
-        files: vec![Change {
-            path: "/etc/x".into(),
-            kind: Kind::Added,
-            fields: vec![],
-        }],
+        files: files.collect(),
         ..Differences::default()
     };
     let steps = plan(&side(&old), &side(&new), differences, &live)

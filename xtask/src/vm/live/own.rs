@@ -18,7 +18,7 @@ content = "{which}\n"
 
 [units."watch.service"]
 enable = true
-Unit.X-Reload-Triggers = "{which}"
+reload_on = ["/etc/hello.conf"]
 Service.ExecStart = "/bin/sh -c 'cp /etc/hello.conf /run/watch.conf; exec sleep 2000'"
 Service.ExecReload = "/bin/cp /etc/hello.conf /run/watch.conf"
 "#

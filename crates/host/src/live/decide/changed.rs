@@ -1,6 +1,7 @@
 //! A running unit whose text changed: the table of decisions.
 
-use super::{Change, Decisions, Need, Verb, may_start, option};
+use super::difference::{Cause, Change};
+use super::{Decisions, Need, Verb, may_start, option};
 use elea_formats::unit::{Difference, Kind, Name, Unit};
 
 impl Decisions<'_> {
@@ -8,11 +9,15 @@ impl Decisions<'_> {
     /// (sockets) or cannot do (units that refuse) is decided here too.
     pub(super) fn changed(&mut self, change: &Change) {
         let (name, new) = (change.name.as_str(), &change.new);
-        let reload = change.difference == Difference::Reload && change.program.is_none();
+        let is_text = change.cause == Cause::Text;
         let it_changed = change.why();
-        if reload && can_reload(&change.name, new) {
+        if change.difference == Difference::Reload && can_reload(&change.name, new) {
+            let why = match change.cause {
+                Cause::Text => "what changed is taken by a reload",
+                _ => &*it_changed,
+            };
             if !self.has(Verb::Restart, name) && !self.has(Verb::Stop, name) {
-                self.set(Verb::Reload, name, "what changed is taken by a reload");
+                self.set(Verb::Reload, name, why);
             }
             return;
         }
@@ -26,11 +31,15 @@ impl Decisions<'_> {
         }
         let kind = change.name.kind();
         if kind == Kind::Mount {
-            self.set(Verb::Restart, name, "what is mounted changed");
+            let why = match change.cause {
+                Cause::Text => "what is mounted changed",
+                _ => &*it_changed,
+            };
+            self.set(Verb::Restart, name, why);
             return;
         }
         if option(new, "X-ReloadIfChanged", false)
-            && change.program.is_none()
+            && is_text
             && can_reload(&change.name, new)
             && !self.has(Verb::Restart, name)
             && !self.has(Verb::Stop, name)
@@ -47,9 +56,9 @@ impl Decisions<'_> {
             return;
         }
         match kind {
-            // As it is, with its sockets and what it left with the manager: only its program is another.
-            _ if change.program.is_some() => self.restart(name, &it_changed),
-            Kind::Socket => self.socket(&change.name, &change.old, new),
+            Kind::Socket => self.socket(change),
+            // As it is, with its sockets and what it left with the manager: only its program or a file is another.
+            _ if !is_text => self.restart(name, &it_changed),
             Kind::Service if option(new, "X-StopIfChanged", true) => self.service(change),
             _ => self.restart(name, &it_changed),
         }
@@ -91,8 +100,10 @@ impl Decisions<'_> {
 
     /// A socket does not start while its service runs, and a service keeps the socket that it
     /// was given: both stop, the socket starts. (NixOS leaves a changed socket as it is.)
-    fn socket(&mut self, name: &Name, old: &Unit, new: &Unit) {
+    fn socket(&mut self, change: &Change) {
+        let Change { name, old, new, .. } = change;
         let socket = name.as_str();
+        let it_changed = change.why();
         // With Accept=yes each connection has a service of its own, which may go on.
         let mut services: Vec<String> = Vec::new();
         for unit in [old, new] {
@@ -112,13 +123,13 @@ impl Decisions<'_> {
             if let Some((needs, why)) = protected {
                 self.skip(
                     socket,
-                    format!("it changed, but {service} runs with it: {why}"),
+                    format!("{it_changed}, but {service} runs with it: {why}"),
                     needs,
                 );
                 return;
             }
             if let Some(why) = keeps {
-                let why = format!("it changed, but {service} runs with it, where {why}");
+                let why = format!("{it_changed}, but {service} runs with it, where {why}");
                 self.skip(socket, why, Need::Nothing);
                 return;
             }
@@ -131,7 +142,7 @@ impl Decisions<'_> {
                 .is_some_and(|unit| option(&unit, "X-NotSocketActivated", false));
             self.stop_and_start(&service, started, &why);
         }
-        self.stop_and_start(socket, true, "it changed");
+        self.stop_and_start(socket, true, &it_changed);
     }
 
     /// Stops a unit, and starts it again if it says so or a running target wants it for itself.

@@ -1,5 +1,7 @@
 //! Old, new, what runs, and what is done. The cases of NixOS's `switch-test.nix`, and ours. `;` ends a line.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// What it is, the units before and after, those that run (`=inactive` and `=failed` are said), what is decided.
 pub(crate) type Row = (
     &'static str,
@@ -8,6 +10,24 @@ pub(crate) type Row = (
     &'static str,
     &'static str,
 );
+
+/// The files beside units that a text has, at paths below `/etc`, of which two texts have not the same.
+pub(crate) fn changed_files(old: &str, new: &str) -> Vec<String> {
+    let files = |text: &str| -> BTreeMap<String, String> {
+        let parts = text.split("== ").filter(|part| part.starts_with("/etc/"));
+        let parts = parts.filter_map(|part| part.split_once([';', '\n']));
+        let parts = parts.map(|(path, body)| (path.trim(), body.trim_end_matches([';', '\n'])));
+        parts
+            .map(|(path, body)| (path.into(), body.into()))
+            .collect()
+    };
+    let (old, new) = (files(old), files(new));
+    let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changed = paths
+        .into_iter()
+        .filter(|path| old.get(*path) != new.get(*path));
+    changed.cloned().collect()
+}
 
 pub(crate) const ROWS: &[Row] = &[
     // NixOS's.
@@ -410,5 +430,132 @@ pub(crate) const ROWS: &[Row] = &[
         "== b.service;[Unit];Requires=a.service",
         "a.service b.service",
         "stop a.service",
+    ),
+    // Files that units say they read.
+    (
+        "a file that it reads changed",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf;[Service];ExecReload=/r",
+        "== /etc/hello.conf;2;== s.service;[Unit];X-Reload-On=/etc/hello.conf;[Service];ExecReload=/r",
+        "s.service",
+        "reload s.service",
+    ),
+    (
+        "a file came to a folder that it reads",
+        "== s.service;[Unit];X-Reload-On=/etc/other /etc/hello.d/;[Service];ExecReload=/r",
+        "== /etc/hello.d/x/y;1;== s.service;[Unit];X-Reload-On=/etc/other /etc/hello.d/;[Service];ExecReload=/r",
+        "s.service",
+        "reload s.service",
+    ),
+    (
+        "the folder of a file that it reads changed",
+        "== /etc/hello;1;== s.service;[Unit];X-Reload-On=/etc/hello/conf;[Service];ExecReload=/r",
+        "== /etc/hello;2;== s.service;[Unit];X-Reload-On=/etc/hello/conf;[Service];ExecReload=/r",
+        "s.service",
+        "reload s.service",
+    ),
+    (
+        "a file that it reads changed, and it cannot reload",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf",
+        "== /etc/hello.conf;2;== s.service;[Unit];X-Reload-On=/etc/hello.conf",
+        "s.service",
+        "restart s.service",
+    ),
+    (
+        "a file that it is restarted for is gone",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Restart-On=/etc/hello.conf;[Service];X-ReloadIfChanged=true;ExecReload=/r",
+        "== s.service;[Unit];X-Restart-On=/etc/hello.conf;[Service];X-ReloadIfChanged=true;ExecReload=/r",
+        "s.service",
+        "restart s.service",
+    ),
+    (
+        "a file that it is restarted and one that it is reloaded for",
+        "== /etc/a;1;== /etc/b;1;== s.service;[Unit];X-Reload-On=/etc/a;X-Restart-On=/etc/b;[Service];ExecReload=/r",
+        "== /etc/a;2;== /etc/b;2;== s.service;[Unit];X-Reload-On=/etc/a;X-Restart-On=/etc/b;[Service];ExecReload=/r",
+        "s.service",
+        "restart s.service",
+    ),
+    (
+        "a file that it does not read changed",
+        "== /etc/hello.confx;1;== /etc/hell;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf;X-Restart-On=/etc/hello.conf/",
+        "== /etc/hello.confx;2;== /etc/hell;2;== s.service;[Unit];X-Reload-On=/etc/hello.conf;X-Restart-On=/etc/hello.conf/",
+        "s.service",
+        "",
+    ),
+    (
+        "only that it reads a file is new",
+        "== /etc/hello.conf;1;== s.service;[Service];ExecReload=/r",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf;X-Restart-On=/etc/hello.conf;[Service];ExecReload=/r",
+        "s.service",
+        "",
+    ),
+    (
+        "that it reads a file is new, and the file changed",
+        "== /etc/hello.conf;1;== s.service;[Service];ExecReload=/r",
+        "== /etc/hello.conf;2;== s.service;[Unit];X-Reload-On=/etc/hello.conf;[Service];ExecReload=/r",
+        "s.service",
+        "reload s.service",
+    ),
+    (
+        "a file that it does not read any more changed",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf;[Service];ExecReload=/r",
+        "== /etc/hello.conf;2;== s.service;[Service];ExecReload=/r",
+        "s.service",
+        "",
+    ),
+    (
+        "a file that it reads and its text changed",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Reload-On=/etc/hello.conf;X-Restart-On=/etc/hello.conf;[Service];ExecReload=/r;A=1",
+        "== /etc/hello.conf;2;== s.service;[Unit];X-Reload-On=/etc/hello.conf;X-Restart-On=/etc/hello.conf;[Service];ExecReload=/r;A=2",
+        "s.service",
+        "stop s.service | start s.service",
+    ),
+    (
+        "a file that it reads changed, X-RestartIfChanged=false",
+        "== /etc/hello.conf;1;== s.service;[Unit];X-Restart-On=/etc/hello.conf;[Service];X-RestartIfChanged=false",
+        "== /etc/hello.conf;2;== s.service;[Unit];X-Restart-On=/etc/hello.conf;[Service];X-RestartIfChanged=false",
+        "s.service",
+        "skip s.service",
+    ),
+    (
+        "a file that it reads changed, RefuseManualStop and no reload",
+        "== /etc/hello.conf;1;== s.service;[Unit];RefuseManualStop=true;X-Reload-On=/etc/hello.conf",
+        "== /etc/hello.conf;2;== s.service;[Unit];RefuseManualStop=true;X-Reload-On=/etc/hello.conf",
+        "s.service",
+        "skip s.service",
+    ),
+    (
+        "a file that a service with a socket reads changed",
+        "== /etc/hello.conf;1;== s.socket;[Socket];ListenStream=/s;== s.service;[Unit];X-Restart-On=/etc/hello.conf",
+        "== /etc/hello.conf;2;== s.socket;[Socket];ListenStream=/s;== s.service;[Unit];X-Restart-On=/etc/hello.conf",
+        "s.socket s.service",
+        "restart s.service",
+    ),
+    (
+        "a file that a socket reads changed",
+        "== /etc/hello.conf;1;== s.socket;[Unit];X-Reload-On=/etc/hello.conf;[Socket];ListenStream=/s;== s.service;[Service];A=1",
+        "== /etc/hello.conf;2;== s.socket;[Unit];X-Reload-On=/etc/hello.conf;[Socket];ListenStream=/s;== s.service;[Service];A=1",
+        "s.socket s.service",
+        "stop s.socket s.service | start s.socket",
+    ),
+    (
+        "a file that a mount reads changed",
+        "== /etc/hello.conf;1;== mnt.mount;[Unit];X-Reload-On=/etc/hello.conf;[Mount];What=a;Options=rw",
+        "== /etc/hello.conf;2;== mnt.mount;[Unit];X-Reload-On=/etc/hello.conf;[Mount];What=a;Options=rw",
+        "mnt.mount",
+        "reload mnt.mount",
+    ),
+    (
+        "a file that a slice and a path name changed",
+        "== /etc/hello.conf;1;== x.slice;[Unit];X-Restart-On=/etc/hello.conf;== p.path;[Unit];X-Restart-On=/etc/hello.conf;[Path];PathExists=/a",
+        "== /etc/hello.conf;2;== x.slice;[Unit];X-Restart-On=/etc/hello.conf;== p.path;[Unit];X-Restart-On=/etc/hello.conf;[Path];PathExists=/a",
+        "x.slice p.path",
+        "",
+    ),
+    (
+        "a file that a failed service reads is mended",
+        "== /etc/hello.conf;1;== m.target;[Unit];Wants=s.service;== s.service;[Unit];X-Reload-On=/etc/hello.conf",
+        "== /etc/hello.conf;2;== m.target;[Unit];Wants=s.service;== s.service;[Unit];X-Reload-On=/etc/hello.conf",
+        "m.target s.service=failed",
+        "start s.service",
     ),
 ];

@@ -297,7 +297,7 @@ fn a_service_whose_program_is_another_one() {
         let (old, new) = (units(&(target.clone() + &old)), units(&(target + &new)));
         let live = live(&old, &format!("multi-user.target {running}"));
         let replaced = BTreeMap::from([(name.to_owned(), "/usr/bin/a".to_owned())]);
-        let actions = plan_units(&old, &new, &live, &replaced).unwrap();
+        let actions = plan_units(&old, &new, &live, &replaced, &[]).unwrap();
         assert_eq!(said(&actions), expected);
         if let [one] = &actions[..]
             && one.verb != Verb::Stop
