@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: the figures of the main job, measured on the machine at hand.
 
+mod apply;
 mod boot;
 mod build;
 mod config;
@@ -25,8 +26,8 @@ use std::path::PathBuf;
 const PACKAGES: &[&str] = &["cpio", "nix-bin", "ostree", "time"];
 
 /// What can be measured alone, in the order of the document.
-const PARTS: [&str; 8] = [
-    "import", "build", "config", "live", "fetch", "layers", "boot", "sizes",
+const PARTS: [&str; 9] = [
+    "import", "build", "config", "live", "apply", "fetch", "layers", "boot", "sizes",
 ];
 
 /// The part that has a document of its own.
@@ -146,6 +147,10 @@ pub(crate) fn run(line: &[String]) -> Result<()> {
     if options.wants("live") {
         talk::headline("the plan of a live switch");
         keep("live", &live::plans(&folder, rounds)?)?;
+    }
+    if options.wants("apply") {
+        talk::headline("apply on a machine");
+        keep("apply", &apply::applies(&works, rounds)?)?;
     }
     if options.wants("fetch") {
         talk::headline("bytes fetched");

@@ -13,6 +13,7 @@ mod stage;
 mod state;
 mod store;
 
+pub(crate) use live::small_config;
 pub(crate) use report::passed;
 pub(crate) use stage::{Base, Stage};
 use stage::{Told, Trial};

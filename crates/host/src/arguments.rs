@@ -4,10 +4,12 @@
 use crate::install;
 use elea_formats::cmdline::{Argument, CommandLine};
 use elea_formats::digest::Digest;
+use elea_formats::generation::MEMORY_ARGUMENT;
 
 /// The machine's own arguments in the line of a generation with number 0 to any, whose image,
 /// root and release are known: each argument that [`install::options`] would put there by
-/// itself is taken away once, so that one which both gave stays.
+/// itself is taken away once, so that one which both gave stays. What a machine in memory has in place of a root is
+/// none of them.
 pub fn own(line: &str, image: &Digest, number: u64, release: &[String]) -> Vec<String> {
     let root = root_uuid(line).unwrap_or_default();
     let given = install::options(image, number, &root, release.iter().map(String::as_str));
@@ -17,6 +19,7 @@ pub fn own(line: &str, image: &Digest, number: u64, release: &[String]) -> Vec<S
     for word in CommandLine::parse(line).arguments() {
         match given.iter().position(|g| g == word) {
             Some(at) => drop(given.remove(at)),
+            None if word.key == MEMORY_ARGUMENT => {}
             None => own.push(plain(word)),
         }
     }
@@ -55,6 +58,8 @@ mod tests {
         let first = line(1, &old, &mine);
         let kept = own(&first, &image, 1, &old);
         assert_eq!(kept, mine);
+        let in_memory = first.replace("root=UUID=ab-cd", MEMORY_ARGUMENT);
+        assert_eq!(own(&in_memory, &image, 1, &old), mine);
         let second = line(2, &new, &kept);
         assert_eq!(root_uuid(&second).as_deref(), Some("ab-cd"));
         assert!(

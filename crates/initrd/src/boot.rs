@@ -15,6 +15,7 @@ use elea_sys::mount::{Attributes, Filesystem, detach};
 use elea_sys::{At as _, PathError, durable};
 use std::convert::Infallible;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Instant;
 
@@ -51,7 +52,7 @@ pub(crate) enum Next {
     Rescue(String),
 }
 
-/// Mounts the kernel's own file systems.
+/// Mounts the kernel's own file systems, but for those that are there.
 pub(crate) fn mount_kernel() -> Result<(), Error> {
     let private = Attributes::NO_SUID.and(Attributes::NO_EXEC);
     let kernel = private.and(Attributes::NO_DEVICES);
@@ -69,15 +70,16 @@ pub(crate) fn mount_kernel() -> Result<(), Error> {
     for (kind, path, mode, attributes) in mounts {
         let path = Path::new(path);
         fs::create_dir_all(path).at("create", path)?;
+        // The kernel mounts devtmpfs itself where it is told to; in a container all of it may be there.
+        let device = |path: &Path| fs::metadata(path).map(|at| at.dev()).at("look at", path);
+        if device(path)? != device(Path::new("/"))? {
+            continue;
+        }
         let mut filesystem = Filesystem::new(kind).source(kind).attributes(attributes);
         if let Some(mode) = mode {
             filesystem = filesystem.value("mode", mode);
         }
-        match filesystem.mount(path) {
-            // The kernel mounts devtmpfs itself where it is told to.
-            Err(e) if e.source.raw_os_error() == Some(16) => {}
-            result => result?,
-        }
+        filesystem.mount(path)?;
     }
     // Otherwise the kernel drops our lines after the first ten.
     let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 mod own;
+pub(crate) use own::small_config;
 mod usr;
 
 pub(super) const SCENARIOS: &[Scenario] = &[

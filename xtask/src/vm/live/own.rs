@@ -9,7 +9,7 @@ use crate::vm::stage::{Base, Stage, Told, Trial};
 const FOLDER: &str = "/root/own";
 
 /// A file and a service that reads it anew; nothing else differs between two of them.
-fn small(which: &str) -> String {
+pub(crate) fn small_config(which: &str) -> String {
     format!(
         r#"imports = ["elea.json"]
 
@@ -85,7 +85,7 @@ pub(super) fn own(stage: &mut Stage, name: &str) -> Result<Told> {
 
     // What it takes, beside what systemd takes for the same.
     for which in ["a", "b"] {
-        write(&trial, &format!("{which}.toml"), &small(which))?;
+        write(&trial, &format!("{which}.toml"), &small_config(which))?;
         trial
             .guest
             .must(&format!("cp {FOLDER}/elea.lock {FOLDER}/{which}.lock"))?;
