@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use elea_etc::{Places, Report, Sides};
 use elea_formats::cmdline::CommandLine;
 use elea_formats::digest::Digest;
-use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation};
+use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation, MEMORY_ARGUMENT};
 use elea_formats::release::Package;
 use elea_store::{Backing, Change, Kind};
 use elea_sys::mount::{self, Attributes, Filesystem};
@@ -152,8 +152,15 @@ fn read(path: &Path) -> Result<String, PathError> {
 /// What boots of a generation.
 fn boot(generation: &Generation) -> Boot {
     let line = CommandLine::parse(&generation.options);
-    let own = |key: &str| key == DIGEST_ARGUMENT || key == GENERATION_ARGUMENT;
-    let words = line.arguments().iter().filter(|word| !own(&word.key));
+    // What names the image, the generation and the machine's root, which stays where it is.
+    let names = [
+        DIGEST_ARGUMENT,
+        GENERATION_ARGUMENT,
+        MEMORY_ARGUMENT,
+        "root",
+    ];
+    let words = line.arguments().iter();
+    let words = words.filter(|word| !names.contains(&&*word.key));
     let words: Vec<String> = words.map(ToString::to_string).collect();
     Boot {
         kernel: Some(generation.kernel.sha256),
@@ -326,6 +333,12 @@ mod tests {
         );
         assert_ne!(first.options, second.options);
         assert_eq!(boot(&first), boot(&second));
+        let mut in_memory = first.clone();
+        let root = CommandLine::parse(&first.options);
+        let root = format!("root={}", root.value("root").unwrap());
+        in_memory.options = first.options.replace(&root, MEMORY_ARGUMENT);
+        assert_ne!(first.options, in_memory.options);
+        assert_eq!(boot(&first), boot(&in_memory));
         second.options.push_str(" quiet");
         assert_ne!(boot(&first), boot(&second));
     }

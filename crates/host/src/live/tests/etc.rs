@@ -224,7 +224,7 @@ fn story(images: [Digest; 2]) {
     assert_eq!((machine.etc_number(), of_init()), (Some(1), Some(1)));
 
     let (first, second) = (generation(1, images[0]), generation(2, images[1]));
-    let compared = Images::load(&machine, &images[..1], &images[1]).unwrap();
+    let compared = Images::load(&machine, &images, &images[1]).unwrap();
     let between = Between {
         booted: &first,
         shown: &first,
