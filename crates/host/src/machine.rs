@@ -16,13 +16,12 @@ use elea_store::{Backing, ImageFile, Store};
 use elea_sys::disk::{Disk as _, Folder};
 use elea_sys::lock::Lock;
 use elea_sys::mount::{self, Attributes, Filesystem};
-use elea_sys::{At as _, device};
+use elea_sys::{At as _, device, parallel};
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 /// What a machine's store names objects by, and its initrd and boot entries images.
@@ -280,23 +279,10 @@ impl Machine {
         let missing: BTreeSet<Digest> = images.iter().copied().collect();
         let missing = missing.into_iter().filter(|i| !files.contains_key(i));
         let missing: Vec<Digest> = missing.collect();
-        let read = thread::scope(|scope| {
-            let open = |image| Ok::<_, Error>((image, store.open_image(&image)?));
-            let start = |image: &Digest| {
-                let image = *image;
-                scope.spawn(move || open(image))
-            };
-            let started: Vec<_> = missing.iter().map(start).collect();
-            let ended = started.into_iter().map(|read| {
-                read.join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            ended.collect::<Result<Vec<_>, Error>>()
-        })?;
-        files.extend(
-            read.into_iter()
-                .map(|(image, file)| (image, Arc::new(file))),
-        );
+        for read in parallel::each(missing, |image| store.open_image(&image)) {
+            let file = read?;
+            files.insert(*file.digest(), Arc::new(file));
+        }
         Ok(())
     }
 

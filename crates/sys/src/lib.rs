@@ -15,6 +15,7 @@ pub mod loopdev;
 pub mod memory;
 pub mod mount;
 pub mod namespace;
+pub mod parallel;
 pub mod partition;
 pub mod progress;
 pub mod root;

@@ -3,6 +3,7 @@
 use super::read::{MAX_DEPTH, ReadError, Reader, read_into, spend};
 use super::source::{Head, Source};
 use super::{LAYOUT_CHUNKS, Type};
+#[cfg(doc)]
 use crate::digest::Digest;
 use crate::tree::{DirId, Tree};
 use std::iter::Peekable;
@@ -13,8 +14,9 @@ use std::vec::IntoIter;
 pub struct Both {
     /// What differs of each, with the folders that it is in.
     pub trees: [Tree; 2],
-    /// The objects of files that were left out.
-    pub same: Vec<Digest>,
+    /// The first 64 bits of the names of the objects of files that were left out ([`Digest::start`]): there are as
+    /// many of them as files of an image.
+    pub same: Vec<u64>,
 }
 
 /// Reads two images into trees that have nothing in them yet, but for what certainly is the same in both: a file or
@@ -83,7 +85,7 @@ struct Pair<'a> {
     sides: [Reader<'a>; 2],
     /// The folders on the way to where the walk is, of each image that has them.
     open: Vec<[Option<Folder<'a>>; 2]>,
-    same: Vec<Digest>,
+    same: Vec<u64>,
 }
 
 impl<'a> Pair<'a> {
@@ -251,8 +253,8 @@ impl<'a> Pair<'a> {
     fn leave_out(&mut self, head: &Head) -> Result<(), ReadError> {
         if head.kind == Type::Regular && head.layout == LAYOUT_CHUNKS {
             let attributes = self.sides[0].source.attributes(head)?;
-            self.same
-                .extend(attributes.iter().find_map(|one| one.object()));
+            let object = attributes.iter().find_map(super::source::Raw::object);
+            self.same.extend(object.map(|digest| digest.start()));
         }
         Ok(())
     }

@@ -17,12 +17,13 @@ use elea_formats::generation::{DIGEST_ARGUMENT, GENERATION_ARGUMENT, Generation,
 use elea_formats::release::Package;
 use elea_store::{Backing, Change, Kind};
 use elea_sys::mount::{self, Attributes, Filesystem};
-use elea_sys::{At as _, PathError};
+use elea_sys::{At as _, PathError, parallel};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// Where this process alone has the system as it would be.
 const PLANNED: &str = "/run/elea/planned";
@@ -48,8 +49,6 @@ pub(super) struct Between<'a> {
     pub(super) new: &'a Generation,
     /// The packages of both.
     pub(super) packages: [&'a [Package]; 2],
-    /// How their images become the new one.
-    pub(super) images: &'a Images,
 }
 
 /// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met. What systemd runs is asked
@@ -83,6 +82,13 @@ fn compare(
     for folder in [&upper, &work, &root] {
         fs::create_dir(folder).at("create", folder)?;
     }
+    let old = [between.booted.image, between.shown.image, between.usr];
+    let (images, old_files) = thread::scope(|scope| {
+        let units = scope.spawn(|| Files::load(Path::new("/")));
+        let images = Images::load(machine, &old, image);
+        (images, parallel::join_scoped(units))
+    });
+    let (images, old_files) = (images?, old_files?);
     let below = machine.image(image, Backing::File)?;
     let (old_upper, old_lower) = etc_layers(machine, between.shown.number)?;
     let from = Sides {
@@ -93,13 +99,12 @@ fn compare(
     mount::tree(&below, false)?.attach(&root)?;
     over(machine, image, &upper, &work)?.attach(&root.join("etc"))?;
     show_state(&root)?;
-    let old_files = Files::load(Path::new("/"))?;
-    let files = files(between, &root, [&old_upper, &upper])?;
+    let files = files(between, &images, &root, [&old_upper, &upper])?;
     let new_files = old_files.with(&root, &files)?;
     let old = side(old_files, Path::new("/"), between.booted)?;
     let new = side(new_files, &root, between.new)?;
     let [old_packages, new_packages] = between.packages;
-    let objects = &between.images.compared(&between.booted.image)?.objects;
+    let objects = &images.compared(&between.booted.image)?.objects;
     let differences = Differences {
         files,
         packages: package_changes(old_packages, new_packages),
@@ -216,8 +221,13 @@ fn program(line: &str) -> Option<String> {
 }
 
 /// Of `/etc` what programs see, of the rest what the images say. `uppers` are those of `/etc` as it is and will be.
-fn files(between: Between<'_>, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Change>, Error> {
-    let changes = |image: &Digest| Ok::<_, Error>(&between.images.compared(image)?.changes);
+fn files(
+    between: Between<'_>,
+    images: &Images,
+    root: &Path,
+    uppers: [&Path; 2],
+) -> Result<Vec<Change>, Error> {
+    let changes = |image: &Digest| Ok::<_, Error>(&images.compared(image)?.changes);
     let booted = changes(&between.booted.image)?;
     let is_etc = |change: &&Change| is_of(&change.path, ETC);
     let mut places = Places::new();

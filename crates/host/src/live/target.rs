@@ -1,6 +1,5 @@
 //! What is to be on a machine, beside what runs.
 
-use super::images::Images;
 use super::plan::{Plan, is_of};
 use super::prepare::{Between, prepare};
 use super::report::How;
@@ -18,6 +17,7 @@ use elea_formats::generation::Generation;
 use elea_formats::release::Package;
 use elea_store::Backing;
 use elea_sys::namespace::Namespace;
+use elea_sys::parallel;
 use elea_sys::root::Root;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -34,7 +34,6 @@ pub(super) struct Target {
     packages: Vec<Package>,
     /// What systemd says, on a machine that runs.
     live: Option<JoinHandle<Result<Live, String>>>,
-    images: Images,
     /// What boots of the image.
     pub(super) boots: Bootable,
     /// The generation.
@@ -56,7 +55,7 @@ impl Target {
         let outside = machine.booted().map(|_| Namespace::of_init()).transpose()?;
         let ask = |outside| thread::spawn(move || super::system::live(false, Some(&outside)));
         let live = outside.map(ask);
-        let images = Images::load(machine, &[booted.image, shown.image, usr], image)?;
+        machine.read_images(&[booted.image, shown.image, usr, *image])?;
         let release = release_of(machine, &booted)?;
         let boots = |image: &Digest, known| {
             let file = machine.image_file(image)?;
@@ -93,7 +92,6 @@ impl Target {
             usr,
             packages,
             live,
-            images,
             boots,
             new,
         })
@@ -113,14 +111,8 @@ impl Target {
             live_usr: options.live_usr,
             new: &self.new,
             packages: [&self.packages, &self.boots.release.packages],
-            images: &self.images,
         };
-        let live = || {
-            let said = asked
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            said.map_err(Error::Live)
-        };
+        let live = || parallel::join(asked).map_err(Error::Live);
         let (plan, report) = prepare(machine, between, live)?;
         if plan.usr.is_some() {
             self.has_elea(machine, &options.program)?;

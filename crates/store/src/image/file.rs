@@ -101,8 +101,12 @@ impl ImageFile {
         };
         let mut only = objects(b);
         let old = objects(a);
-        for digest in old.keys().chain(&both.same) {
-            only.remove(digest);
+        only.retain(|digest, _| !old.contains_key(digest));
+        let mut named: BTreeMap<u64, Digest> = only.keys().map(|d| (d.start(), *d)).collect();
+        for start in &both.same {
+            if let Some(digest) = named.remove(start) {
+                only.remove(&digest);
+            }
         }
         let size = self.store.object_size(&new.digest).unwrap_or_default();
         only.insert(new.digest, size);

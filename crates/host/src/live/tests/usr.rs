@@ -4,7 +4,6 @@ use super::etc::{boot, generation, import, inside, put, read, service, switch};
 use super::plans::{self, change};
 use super::{live, said, units};
 use crate::live::generation::GenerationEtc;
-use crate::live::images::Images;
 use crate::live::prepare::{Between, prepare};
 use crate::live::system::Etc as _;
 use crate::live::usr::{half, of_init};
@@ -384,7 +383,6 @@ fn story(images: [Digest; 2]) {
     assert_eq!((machine.usr_image(), of_init()), (Some(old), None));
 
     let (first, second) = (generation(1, old), generation(2, new));
-    let compared = Images::load(&machine, &[old], &new).unwrap();
     let between = Between {
         booted: &first,
         shown: &first,
@@ -392,7 +390,6 @@ fn story(images: [Digest; 2]) {
         live_usr: false,
         new: &second,
         packages: [&[], &[]],
-        images: &compared,
     };
     let plan = |between| prepare(&machine, between, || Ok(Live::default())).map(|(plan, _)| plan);
     let without = plan(between).unwrap();
@@ -467,11 +464,9 @@ fn story(images: [Digest; 2]) {
     ];
     let third = import(&store, Path::new("/tmp/tree"), &files);
     let third_generation = generation(3, third);
-    let with_third = Images::load(&machine, &[old, new], &third).unwrap();
     let again = Between {
         usr: new,
         new: &third_generation,
-        images: &with_third,
         ..live
     };
     let found = plan(again).unwrap();
@@ -520,13 +515,8 @@ fn story(images: [Digest; 2]) {
 
     // Another kernel, and no place for the modules of the one that runs.
     let bare = import(&store, Path::new("/tmp/tree"), &[("usr/bin/tool", "bare")]);
-    let with_bare = Images::load(&machine, &[old], &bare).unwrap();
     let bare = generation(4, bare);
-    let bare = Between {
-        new: &bare,
-        images: &with_bare,
-        ..live
-    };
+    let bare = Between { new: &bare, ..live };
     let error = plan(bare).unwrap_err().to_string();
     assert!(error.contains("no folder /usr/lib/modules"), "{error}");
     // What others mounted there is left.
