@@ -2,7 +2,7 @@
 //!
 //! `demo` is the whole story from one config file to a machine that heals itself; `vm` the
 //! scenarios of failure, each on a real machine under QEMU; `test` everything that CI runs;
-//! `bench` the figures; `fuzz` gives libFuzzer what is read from outside. All of them drive the programs `elea` and `ssh` as a person would.
+//! `contained` the same system in namespaces; `bench` the figures; `fuzz` gives libFuzzer what is read from outside. All of them drive the programs `elea` and `ssh` as a person would.
 
 #![expect(
     clippy::print_stdout,
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 mod bench;
+mod contained;
 mod demo;
 mod fuzz;
 mod guest;
@@ -38,6 +39,8 @@ usage: cargo xtask COMMAND
   vm NAME… | --list | --all | --report [--work DIR] [--begin-within SECONDS]
                        scenarios of failure on machines under QEMU; --all and --report
                        write docs/failures.md
+  contained [--work DIR]
+                       live switches of an image's own system in namespaces, in seconds
   bench [import|build|fetch|boot|sizes|store]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md and store.md
   bench store --row NAME…   rows of the store's table alone
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         },
         "test" => return test::run(words),
         "bench" => bench::run(words),
+        "contained" => contained::check(words),
         "fuzz" => fuzz::run(words),
         "gen" => generate(),
         "vm" => vm::run(words),

@@ -63,7 +63,19 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
     let Some(demo) = demo.transpose()? else {
         return Ok(());
     };
-    headline("the tests have ended; the demo and scenarios go on");
+    headline("the tests have ended; the demo goes on, and live switches in namespaces");
+    let demo_folder = target_folder().join("demo").display().to_string();
+    let live = Beside::begin("contained", &["contained", "--work", &demo_folder])?;
+    let (status, said) = live.end("live switches of an image's own system")?;
+    let rows: Vec<bool> = said.lines().filter_map(vm::passed).collect();
+    count.passed += rows.iter().filter(|row| **row).count();
+    count.failed += rows.iter().filter(|row| !**row).count();
+    if !status.success() && rows.iter().all(|row| *row) {
+        return Err(Error::other(format!(
+            "the live switches ended with {status}"
+        )));
+    }
+    headline("the demo and scenarios go on");
     let within = BUDGET.saturating_sub(begun.elapsed()).as_secs().to_string();
     let work = target_folder().join("vm").display().to_string();
     let options = ["vm", "--work", &work, "--begin-within", &within];

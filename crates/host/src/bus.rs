@@ -12,12 +12,18 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, Variant, message};
 
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
+const JOB: &str = "org.freedesktop.systemd1.Job";
+/// How often it is looked whether a job is to be given up.
+const LOOK: Duration = Duration::from_millis(100);
 /// As long as `systemctl` waits for the manager to read its units anew, which is what takes longest.
 const TIME: Duration = Duration::from_mins(3);
 /// So many calls are on their way at once: what they and their replies need, both sides can hold.
@@ -164,8 +170,39 @@ impl Bus {
     }
 
     /// Orders a job (`StartUnit`, `StopUnit`, …) in the place of others of the unit, and waits for its end however long it
-    /// takes: `done`, or `failed`, `timeout`, `dependency`, ….
-    pub(crate) fn job(&self, order: &str, unit: &str) -> zbus::Result<String> {
+    /// takes: `done`, or `failed`, `timeout`, `dependency`, …. Once `stop` says so, it is given up: `canceled`, which
+    /// leaves the unit as far as it came.
+    pub(crate) fn job(
+        &self,
+        order: &str,
+        unit: &str,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> zbus::Result<String> {
+        let (ordered, ended) = (OnceLock::<String>::new(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                while !ended.load(Ordering::Acquire) {
+                    if let Some(job) = ordered.get().filter(|_| stop()) {
+                        // One that ended meanwhile cannot be given up, and need not be.
+                        let _ = zbus::block_on(self.call(job, JOB, "Cancel", &()));
+                        break;
+                    }
+                    thread::park_timeout(LOOK);
+                }
+            });
+            let result = self.wait_for(order, unit, &ordered);
+            ended.store(true, Ordering::Release);
+            watcher.thread().unpark();
+            result
+        })
+    }
+
+    fn wait_for(
+        &self,
+        order: &str,
+        unit: &str,
+        ordered: &OnceLock<String>,
+    ) -> zbus::Result<String> {
         zbus::block_on(async {
             let rule = MatchRule::builder()
                 .msg_type(message::Type::Signal)
@@ -177,6 +214,7 @@ impl Bus {
             let mut ended = MessageStream::for_match_rule(rule, &self.0, Some(ENDED)).await?;
             let receipt = self.call(PATH, MANAGER, order, &(unit, "replace")).await?;
             let ours: OwnedObjectPath = receipt.body().deserialize()?;
+            let _ = ordered.set(ours.as_str().to_owned());
             while let Some(signal) = ended.next().await {
                 let signal = signal?;
                 let body = signal.body();

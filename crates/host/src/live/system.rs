@@ -8,8 +8,9 @@ use crate::bus::{self, Bus, KIND};
 use elea_formats::digest::Digest;
 use elea_sys::PathError;
 use elea_sys::namespace::Namespace;
+use elea_sys::progress::{Progress, Silent};
 use std::collections::BTreeSet;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long units that were started may take to settle.
 const SETTLE: Duration = Duration::from_secs(90);
+/// Why a step is not done when a person asks to stop.
+const STOPPED: &str = "stopped";
 /// How often they are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -33,9 +36,12 @@ pub trait Etc: Debug {
 }
 
 /// A running system.
-#[derive(Debug)]
-pub struct System<E> {
+pub struct System<'p, E> {
     etc: E,
+    /// Who may ask to stop.
+    progress: &'p dyn Progress,
+    /// Whether that is heard: on the way back it is not.
+    hears: bool,
     /// `--user` asks the manager of the user.
     user: bool,
     /// Where programs are run: a command's own mounts are not those that the system sees.
@@ -44,16 +50,36 @@ pub struct System<E> {
     touched: BTreeSet<String>,
 }
 
-impl<E: Etc> System<E> {
+impl<E: Debug> Debug for System<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("System");
+        shown.field("etc", &self.etc).field("user", &self.user);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl<'p, E: Etc> System<'p, E> {
     /// The system whose manager is process 1, or the manager of the user.
     pub fn new(etc: E, user: bool) -> Self {
-        let (outside, touched) = (None, BTreeSet::new());
         Self {
             etc,
+            progress: &Silent,
+            hears: true,
             user,
-            outside,
-            touched,
+            outside: None,
+            touched: BTreeSet::new(),
         }
+    }
+
+    /// Gives up what it waits for when a person asks to stop, which is then an error.
+    #[must_use]
+    pub fn stopped_by(mut self, progress: &'p dyn Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.hears && self.progress.cancelled()
     }
 
     /// Runs programs among the mounts of process 1.
@@ -107,12 +133,15 @@ impl<E: Etc> System<E> {
 
     /// Has a job done, and waits for its end.
     fn job(&self, order: &str, word: &str, unit: &str) -> Result<(), String> {
-        let Some(result) = self.bus(|bus| bus.job(order, unit))? else {
+        let (hears, progress) = (self.hears, self.progress);
+        let stop = move || hears && progress.cancelled();
+        let Some(result) = self.bus(|bus| bus.job(order, unit, &stop))? else {
             return self.systemctl(&[word, "--", unit]).map(drop);
         };
         let why = match &*result {
             // Or a condition of the unit was not met, which is no failure.
             "done" | "skipped" => return Ok(()),
+            "canceled" if stop() => return Err(STOPPED.into()),
             "failed" => self.why(unit),
             "timeout" => "it took longer than its unit allows".to_owned(),
             "dependency" => "a unit that it needs does not run".to_owned(),
@@ -158,7 +187,12 @@ impl<E: Etc> System<E> {
                 let _ = self.systemctl(&["reset-failed", "--", unit]);
             }
         }
-        match self.job(order, word, unit) {
+        let job = self.job(order, word, unit);
+        if verb == Verb::Stop && !self.hears {
+            // What was tried and failed is no failure of what runs again.
+            let _ = self.bus(|bus| bus.reset_failed(unit));
+        }
+        match job {
             // A unit that is not loaded does not run: there is nothing to stop.
             Err(_) if verb == Verb::Stop && !self.live()?.runs(unit) => Ok(()),
             done => done,
@@ -166,8 +200,12 @@ impl<E: Etc> System<E> {
     }
 }
 
-impl<E: Etc> Machine for System<E> {
+impl<E: Etc> Machine for System<'_, E> {
     fn step(&mut self, step: &Step, which: Which) -> Result<(), String> {
+        self.hears = which == Which::New;
+        if self.is_stopped() {
+            return Err(STOPPED.into());
+        }
         match step {
             Step::Unit { unit, verb } => self.unit(unit, *verb),
             Step::SwapOff { what } => self.run("swapoff", &["--", what]).map(drop),
@@ -216,6 +254,9 @@ impl<E: Etc> Machine for System<E> {
             let settles = touched().any(|(_, u)| u.active == "activating" && open(&u.sub));
             if !settles {
                 return Ok(());
+            }
+            if self.is_stopped() {
+                return Err(STOPPED.into());
             }
             if begin.elapsed() > SETTLE {
                 return Err("units are still starting after 90 seconds".into());

@@ -347,7 +347,7 @@ fn disk(machine: &Machine) -> Folder {
 
 /// The machine as the steps act on it, with the health checks of the new generation at the end.
 struct Runner<'a> {
-    system: System<GenerationEtc<'a>>,
+    system: System<'a, GenerationEtc<'a>>,
     health: Option<Health>,
     outside: Namespace,
     progress: &'a dyn Progress,
@@ -360,7 +360,9 @@ impl<'a> Runner<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self, Error> {
         Ok(Self {
-            system: System::new(GenerationEtc::new(machine, switch)?, false).outside()?,
+            system: System::new(GenerationEtc::new(machine, switch)?, false)
+                .stopped_by(progress)
+                .outside()?,
             health: None,
             outside: Namespace::of_init()?,
             progress,
@@ -370,9 +372,6 @@ impl<'a> Runner<'a> {
 
 impl Acting for Runner<'_> {
     fn step(&mut self, step: &Step, which: Which) -> Result<(), String> {
-        if which == Which::New && self.progress.cancelled() {
-            return Err("stopped".into());
-        }
         self.progress.start(&words(step), None, Unit::Items);
         self.system.step(step, which)
     }

@@ -1,0 +1,172 @@
+//! A machine without emulation: an image with its own systemd as process 1, in namespaces on the kernel that runs.
+//!
+//! It is up in two seconds, and as fast as any other program. It has no firmware, no boot loader and no kernel of its own:
+//! those are what `cargo xtask vm` is for.
+
+mod checks;
+
+use crate::programs::{self, cargo, profile, target_folder};
+use crate::works::{Release, Works};
+use crate::{Result, show};
+use elea_testkit::{Error, run};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the machine may take until it is up.
+const BOOT: Duration = Duration::from_secs(60);
+const SCRIPT: &str = include_str!("contained/machine.sh");
+
+/// `cargo xtask contained`: what is checked on such a machine; a line for each check. With the folder of a demo its first
+/// release is taken, also while the demo goes on.
+pub(crate) fn check(words: &[String]) -> Result<()> {
+    let work = match words {
+        [] => target_folder().join("contained"),
+        [option, folder] if option == "--work" => PathBuf::from(folder),
+        _ => return Err(Error::other("contained takes --work DIR alone")),
+    };
+    if let Some(why) = missing() {
+        println!("skipped contained machines: {why}");
+        return Ok(());
+    }
+    let programs = programs::build()?;
+    let store = work.join("store");
+    let mut ask = Command::new(&programs.elea);
+    ask.arg("--store").arg(&store);
+    if run(ask.args(["image", "show", &Release::First.name()])).is_err() {
+        Works::open(&work)?.build(Release::First)?;
+    }
+    let folder = work.join("contained");
+    checks::all(&Machine::start(&store, &programs.initrd, &folder)?)
+}
+
+/// Why there can be no such machine here.
+fn missing() -> Option<String> {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let known: Vec<&str> = known.split_whitespace().collect();
+    let needed = ["cgroup2", "erofs", "overlay"];
+    if let Some(lacks) = needed.iter().find(|name| !known.contains(name)) {
+        return Some(format!("this kernel has no {lacks}"));
+    }
+    let root = run(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    (!root).then(|| "only root can start them".to_owned())
+}
+
+/// The machine. It ends with this value.
+pub(crate) struct Machine {
+    child: Child,
+    /// Process 1 of it, as it is called here.
+    init: String,
+    folder: PathBuf,
+}
+
+impl Machine {
+    /// Starts one of the first release of a store; `folder` is the machine's own.
+    pub(crate) fn start(store: &Path, initrd: &Path, folder: &Path) -> Result<Self> {
+        let _ = fs::remove_dir_all(folder);
+        let disk = folder.join("disk");
+        let profile = profile();
+        // With the program beside it, so that both are made of the same libraries.
+        show(
+            cargo()
+                .args(["build", "--profile", &profile, "--quiet"])
+                .args(["-p", "elea-cli", "-p", "elea-host", "--example", "machine"]),
+        )?;
+        let lay = target_folder().join(&profile).join("examples/machine");
+        let mut lay = Command::new(lay);
+        let line = run(lay.arg(store).arg(Release::First.name()).arg(&disk))?;
+        let put = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text)
+                .map_err(|e| Error::other(format!("cannot write {}: {e}", path.display())))
+        };
+        put("cmdline", &line)?;
+        put("machine.sh", SCRIPT)?;
+        let log = fs::File::create(folder.join("log"))
+            .map_err(|e| Error::other(format!("cannot write {}: {e}", folder.display())))?;
+        let namespaces = [
+            "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup",
+        ];
+        let child = Command::new("unshare")
+            .args(namespaces)
+            .args(["--kill-child", "bash"])
+            .arg(folder.join("machine.sh"))
+            .args([folder, initrd, &disk])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().map_err(|e| Error::other(e.to_string()))?)
+            .stderr(log)
+            .spawn()
+            .map_err(|e| Error::other(format!("cannot start unshare: {e}")))?;
+        let mut machine = Self {
+            child,
+            init: String::new(),
+            folder: folder.to_owned(),
+        };
+        machine.wait()?;
+        Ok(machine)
+    }
+
+    /// Until it is up.
+    fn wait(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let id = self.child.id();
+            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+            children
+                .unwrap_or_default()
+                .trim()
+                .clone_into(&mut self.init);
+            let state = "systemctl is-system-running";
+            if !self.init.is_empty() && self.must(state).is_ok_and(|s| s.trim() == "running") {
+                return Ok(());
+            }
+            if begun.elapsed() > BOOT || matches!(self.child.try_wait(), Ok(Some(_))) {
+                let said = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                return Err(Error::other(format!("the machine did not come up: {said}")));
+            }
+            sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Runs a command in it, which must end well.
+    pub(crate) fn must(&self, command: &str) -> Result<String> {
+        run(&mut self.command(command))
+    }
+
+    /// Runs a command in it: its code, and all that it said.
+    pub(crate) fn run(&self, command: &str) -> Result<(i32, String)> {
+        let ended: Output = self
+            .command(&format!("{{ {command}\n}} 2>&1"))
+            .output()
+            .map_err(|e| Error::other(format!("cannot run nsenter: {e}")))?;
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        Ok((ended.status.code().unwrap_or(-1), said))
+    }
+
+    /// A command in it, not run yet.
+    pub(crate) fn command(&self, command: &str) -> Command {
+        let mut enter = Command::new("nsenter");
+        enter
+            .args(["--target", &self.init, "--all", "--root", "--wd"])
+            .args([
+                "/usr/bin/env",
+                "-i",
+                "PATH=/usr/sbin:/usr/bin",
+                "HOME=/root",
+            ])
+            .args(["bash", "-c", command]);
+        enter.stdin(Stdio::null());
+        enter
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // All that is in its namespaces ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(self.folder.join("disk"));
+    }
+}
