@@ -16,7 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long the machine may take until it is up.
-const BOOT: Duration = Duration::from_secs(60);
+const BOOT: Duration = Duration::from_mins(1);
 const SCRIPT: &str = include_str!("contained/machine.sh");
 
 /// `cargo xtask contained`: what is checked on such a machine; a line for each check. With the folder of a demo its first

@@ -1,7 +1,7 @@
 //! Two images at once, without what is the same in both.
 
 use super::read::{MAX_DEPTH, ReadError, Reader, read_into, spend};
-use super::source::{Head, Source};
+use super::source::{Entry, Head, Source};
 use super::{LAYOUT_CHUNKS, Type};
 #[cfg(doc)]
 use crate::digest::Digest;
@@ -74,7 +74,7 @@ struct Folder<'a> {
     head: Head,
     /// Its place in the tree, once something below it, or itself, differs.
     id: Option<DirId>,
-    entries: Peekable<IntoIter<(&'a [u8], u64)>>,
+    entries: Peekable<IntoIter<Entry<'a>>>,
 }
 
 /// What stands at a path of one of the images.
@@ -185,12 +185,11 @@ impl<'a> Pair<'a> {
             let reader = &mut self.sides[side];
             let mut above = DirId::ROOT;
             for folder in self.open.iter_mut().filter_map(|open| open[side].as_mut()) {
-                above = match folder.id {
-                    Some(id) => id,
-                    None => {
-                        let meta = reader.meta(&folder.head).map_err(of(side))?;
-                        reader.tree.append_directory(above, folder.name, &meta)
-                    }
+                above = if let Some(id) = folder.id {
+                    id
+                } else {
+                    let meta = reader.meta(&folder.head).map_err(of(side))?;
+                    reader.tree.append_directory(above, folder.name, &meta)
                 };
                 folder.id = Some(above);
             }
@@ -216,7 +215,7 @@ impl<'a> Pair<'a> {
             [None, None] => {}
             // What stands for a whiteout means something for the folder that it is in.
             _ if !is_folder && !is_object => return Ok(false),
-            [Some((&[], old)), Some((&[], new))] => {
+            [Some([[], old]), Some([[], new])] => {
                 if old != new {
                     return Ok(false);
                 }
@@ -261,7 +260,7 @@ impl<'a> Pair<'a> {
 }
 
 /// The next name of two folders, where each has it.
-fn next<'a>(folders: &mut [Option<Folder<'a>>; 2]) -> Option<[Option<(&'a [u8], u64)>; 2]> {
+fn next<'a>(folders: &mut [Option<Folder<'a>>; 2]) -> Option<[Option<Entry<'a>>; 2]> {
     let peeked = folders.each_mut().map(|folder| {
         let (name, _) = folder.as_mut()?.entries.peek()?;
         Some(*name)

@@ -2,7 +2,7 @@
 
 use super::inode::STUB_MODE;
 use super::order::STUBS;
-use super::source::{Head, Source, invalid, object, target};
+use super::source::{Entry, Head, Source, invalid, object, target};
 use super::{
     ESCAPED, LAYOUT_CHUNKS, METACOPY, OPAQUE, OVERLAY, REDIRECT, SELINUX, Type, Version, WHITEOUT,
 };
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The names in a directory that was found.
-    pub(super) fn entries(&mut self, head: &Head) -> Result<Vec<(&'a [u8], u64)>, ReadError> {
+    pub(super) fn entries(&mut self, head: &Head) -> Result<Vec<Entry<'a>>, ReadError> {
         let size = usize::try_from(head.size).unwrap_or(usize::MAX);
         spend(&mut self.content_left, size, "folders")?;
         self.source.entries(head)

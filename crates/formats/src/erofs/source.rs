@@ -61,6 +61,9 @@ pub(super) struct Head {
     attributes: Range<usize>,
 }
 
+/// A name in a directory, and the number of its inode.
+pub(super) type Entry<'a> = (&'a [u8], u64);
+
 /// An attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Raw<'a> {
@@ -201,7 +204,7 @@ impl<'a> Source<'a> {
     /// The attributes of an inode: those that it shares with others, then its own.
     pub(super) fn attributes(&self, head: &Head) -> Result<Vec<Raw<'a>>, ReadError> {
         let mut found = Vec::new();
-        let Some((shared, mut rest)) = self.attribute_area(head)? else {
+        let Some([shared, mut rest]) = self.attribute_area(head)? else {
             return Ok(found);
         };
         for word in shared.chunks_exact(4) {
@@ -224,10 +227,7 @@ impl<'a> Source<'a> {
 
     /// The numbers of the attributes that an inode shares with others, and the bytes of its own; none where it has no
     /// attributes.
-    pub(super) fn attribute_area(
-        &self,
-        head: &Head,
-    ) -> Result<Option<(&'a [u8], &'a [u8])>, ReadError> {
+    pub(super) fn attribute_area(&self, head: &Head) -> Result<Option<[&'a [u8]; 2]>, ReadError> {
         if head.attributes.is_empty() {
             return Ok(None);
         }
@@ -242,7 +242,7 @@ impl<'a> Source<'a> {
         let Some((front, own)) = area.bytes.split_at_checked(own) else {
             return Err(ReadError::Truncated { what });
         };
-        Ok(Some((&front[ATTRIBUTES_HEADER..], own)))
+        Ok(Some([&front[ATTRIBUTES_HEADER..], own]))
     }
 
     /// The content of an inode: its blocks, and what stands beside it.
@@ -271,9 +271,9 @@ impl<'a> Source<'a> {
     }
 
     /// The names in a directory, in byte order, with the numbers of their inodes; not itself and the one above.
-    pub(super) fn entries(&self, head: &Head) -> Result<Vec<(&'a [u8], u64)>, ReadError> {
+    pub(super) fn entries(&self, head: &Head) -> Result<Vec<Entry<'a>>, ReadError> {
         let [blocks, tail] = self.content(head, "directory")?;
-        let mut found: Vec<(&[u8], u64)> = Vec::new();
+        let mut found: Vec<Entry<'_>> = Vec::new();
         let mut last: Option<&[u8]> = None;
         for block in blocks.chunks(BLOCK).chain(tail.chunks(BLOCK)) {
             for entry in entries(block)? {
@@ -305,7 +305,7 @@ fn attribute(bytes: &[u8]) -> Result<Raw<'_>, ReadError> {
 }
 
 /// The entries of one block of a directory.
-fn entries(block: &[u8]) -> Result<Vec<(&[u8], u64)>, ReadError> {
+fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>, ReadError> {
     let what = "directory entry";
     let first = usize::from(Fields::at(block, 0, 12, what)?.u16(8));
     if first == 0 || first % 12 != 0 || first > block.len() {
