@@ -50,6 +50,17 @@ pub struct Live {
     pub generators: BTreeSet<String>,
 }
 
+/// What is asked of each unit: for many of them that takes longer than all of their states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asked {
+    /// Its state.
+    States,
+    /// Its file, too.
+    Files,
+    /// Its main process, too.
+    Programs,
+}
+
 /// The properties that [`Live::parse`] reads.
 pub const PROPERTIES: &str = "Id,ActiveState,SubState,FragmentPath,ExecMainStatus,MainPID";
 
@@ -57,21 +68,24 @@ impl Live {
     /// Asks the manager that is process 1, or that of the user, over D-Bus: which units are loaded, of which files
     /// they are, and how those ended that are to be restarted.
     pub fn load(user: bool) -> zbus::Result<Self> {
-        Self::read(&Bus::connect(user)?)
+        Self::read(&Bus::connect(user)?, Asked::Programs)
     }
 
-    /// The same of a manager that is connected.
-    pub(super) fn read(bus: &Bus) -> zbus::Result<Self> {
+    /// The same of a manager that is connected, as far as it is wanted.
+    pub(super) fn read(bus: &Bus, asked: Asked) -> zbus::Result<Self> {
         let mut listed = bus.units()?;
         // Those are loaded because others name them; `systemctl` leaves them out, too.
         listed.retain(|unit| unit.active != "inactive");
         // Devices and scopes have no files; there are hundreds of them on large machines.
         let has_file = |unit: &&Listed| {
             let without = [".device", ".scope"];
-            unit.load == "loaded" && !without.iter().any(|end| unit.name.ends_with(end))
+            asked >= Asked::Files
+                && unit.load == "loaded"
+                && !without.iter().any(|end| unit.name.ends_with(end))
         };
         let restarts = |unit: &&Listed| unit.sub == AUTO_RESTART;
-        let is_service = |unit: &&Listed| unit.name.ends_with(".service");
+        let is_service =
+            |unit: &&Listed| asked >= Asked::Programs && unit.name.ends_with(".service");
         let of = |property: Property, wanted: &dyn Fn(&&Listed) -> bool| {
             let some = || listed.iter().filter(wanted);
             let paths: Vec<String> = some().map(|unit| unit.path.clone()).collect();

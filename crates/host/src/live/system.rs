@@ -2,7 +2,7 @@
 
 use super::execute::{Machine, Which};
 use super::manager::foreign_generators;
-use super::state::{Live, PROPERTIES};
+use super::state::{Asked, Live, PROPERTIES};
 use super::{Helper, Step, Verb};
 use crate::bus::{self, Bus, KIND};
 use elea_formats::digest::Digest;
@@ -90,7 +90,12 @@ impl<'p, E: Etc> System<'p, E> {
 
     /// What runs now, and what this program runs in.
     pub fn live(&self) -> Result<Live, String> {
-        live(self.user, self.outside.as_ref())
+        live(self.user, self.outside.as_ref(), Asked::Programs)
+    }
+
+    /// What runs now, without the files and processes of it.
+    fn states(&self) -> Result<Live, String> {
+        live(self.user, self.outside.as_ref(), Asked::States)
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<Output, String> {
@@ -194,7 +199,7 @@ impl<'p, E: Etc> System<'p, E> {
         }
         match job {
             // A unit that is not loaded does not run: there is nothing to stop.
-            Err(_) if verb == Verb::Stop && !self.live()?.runs(unit) => Ok(()),
+            Err(_) if verb == Verb::Stop && !self.states()?.runs(unit) => Ok(()),
             done => done,
         }
     }
@@ -237,7 +242,7 @@ impl<E: Etc> Machine for System<'_, E> {
     fn check(&mut self) -> Result<(), String> {
         let begin = Instant::now();
         loop {
-            let live = self.live()?;
+            let live = self.states()?;
             let touched = || {
                 self.touched
                     .iter()
@@ -274,12 +279,15 @@ impl<E: Etc> Machine for System<'_, E> {
     }
 }
 
-/// What the manager runs now, and what this program runs in.
-pub(super) fn live(user: bool, outside: Option<&Namespace>) -> Result<Live, String> {
-    let mut live = match connected(user, outside, Live::read)? {
+/// What the manager runs now, as far as it is wanted; with more than states also what this program runs in.
+pub(super) fn live(user: bool, outside: Option<&Namespace>, asked: Asked) -> Result<Live, String> {
+    let mut live = match connected(user, outside, |bus| Live::read(bus, asked))? {
         Some(Ok(live)) => live,
         _ => live_by_systemctl(user, outside)?,
     };
+    if asked == Asked::States {
+        return Ok(live);
+    }
     let cgroup = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     live.own = Live::own_units(&cgroup);
     let generators = || foreign_generators(Path::new("/"));

@@ -3,7 +3,8 @@
 use super::plan::{Plan, is_of};
 use super::prepare::{Between, prepare};
 use super::report::How;
-use super::state::Live;
+use super::state::{Asked, Live};
+use super::system;
 use super::verbs::Options;
 use crate::candidate;
 use crate::error::Error;
@@ -42,7 +43,12 @@ pub(super) struct Target {
 
 impl Target {
     /// Looks at an image and at what runs, while systemd is asked.
-    pub(super) fn load(machine: &Machine, view: &View, image: &Digest) -> Result<Self, Error> {
+    pub(super) fn load(
+        machine: &Machine,
+        view: &View,
+        image: &Digest,
+        options: &Options,
+    ) -> Result<Self, Error> {
         let base = machine
             .number()
             .or_else(|| view.entries.good().next_back())
@@ -53,7 +59,12 @@ impl Target {
         let usr = machine.usr_image().unwrap_or(booted.image);
         let store = machine.store()?;
         let outside = machine.booted().map(|_| Namespace::of_init()).transpose()?;
-        let ask = |outside| thread::spawn(move || super::system::live(false, Some(&outside)));
+        let asked = if options.live_usr {
+            Asked::Programs
+        } else {
+            Asked::Files
+        };
+        let ask = |outside| thread::spawn(move || system::live(false, Some(&outside), asked));
         let live = outside.map(ask);
         machine.read_images(&[booted.image, shown.image, usr, *image])?;
         let release = release_of(machine, &booted)?;

@@ -76,7 +76,7 @@ pub fn apply(
             return runs_already(machine, &view, next.number, options);
         }
     }
-    let mut target = Target::load(machine, &view, image)?;
+    let mut target = Target::load(machine, &view, image, options)?;
     let staging = plan::stage(&view, &target.new, true, machine.number())?;
     let arguments = &target.boots.release.arguments;
     let beside = specialise::wanted(
