@@ -5,7 +5,7 @@
 
 mod checks;
 
-use crate::programs::{self, cargo, profile, target_folder};
+use crate::programs::{self, cargo, target_folder};
 use crate::works::{Release, Works};
 use crate::{Result, show};
 use elea_testkit::{Error, run};
@@ -67,15 +67,16 @@ impl Machine {
     pub(crate) fn start(store: &Path, initrd: &Path, folder: &Path) -> Result<Self> {
         let _ = fs::remove_dir_all(folder);
         let disk = folder.join("disk");
-        let profile = profile();
-        // With the program beside it, so that both are made of the same libraries.
-        show(
-            cargo()
-                .args(["build", "--profile", &profile, "--quiet"])
-                .args(["-p", "elea-cli", "-p", "elea-host", "--example", "machine"]),
-        )?;
-        let lay = target_folder().join(&profile).join("examples/machine");
-        let mut lay = Command::new(lay);
+        // As the workspace's tests are built, so that it is there already beside them.
+        show(cargo().args([
+            "build",
+            "--workspace",
+            "--locked",
+            "--quiet",
+            "--example",
+            "machine",
+        ]))?;
+        let mut lay = Command::new(target_folder().join("debug/examples/machine"));
         let line = run(lay.arg(store).arg(Release::First.name()).arg(&disk))?;
         let put = |name: &str, text: &str| {
             let path = folder.join(name);

@@ -38,7 +38,7 @@ pub(crate) fn build() -> Result<Programs> {
         });
     }
     let target = target_folder();
-    let profile = profile();
+    let profile = std::env::var(PROFILE).unwrap_or_else(|_| "release".into());
     let build = ["build", "--quiet", "--profile", &profile];
     show(cargo().args(build).args(["-p", "elea-cli"]))?;
     // Process 1 of an initramfs that holds nothing else: no shared libraries there.
@@ -52,11 +52,6 @@ pub(crate) fn build() -> Result<Programs> {
         elea: target.join(&profile).join("elea"),
         initrd: target.join(TARGET).join(&profile).join("elea-initrd"),
     })
-}
-
-/// The profile that programs are built with.
-pub(crate) fn profile() -> String {
-    std::env::var(PROFILE).unwrap_or_else(|_| "release".into())
 }
 
 /// Cargo, in the workspace.
