@@ -17,16 +17,31 @@ use std::time::{Duration, Instant};
 
 /// How long the machine may take until it is up.
 const BOOT: Duration = Duration::from_mins(1);
+/// What of its own it has.
+const NAMESPACES: [&str; 7] = [
+    "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup",
+];
+/// How it begins.
 const SCRIPT: &str = include_str!("contained/machine.sh");
 
 /// `cargo xtask contained`: what is checked on such a machine; a line for each check. With the folder of a demo its first
-/// release is taken, also while the demo goes on.
+/// release is taken, also while the demo goes on; `--built` says that the workspace's tests are built.
 pub(crate) fn check(words: &[String]) -> Result<()> {
-    let work = match words {
-        [] => target_folder().join("contained"),
-        [option, folder] if option == "--work" => PathBuf::from(folder),
-        _ => return Err(Error::other("contained takes --work DIR alone")),
-    };
+    let mut work = target_folder().join("contained");
+    let mut is_built = false;
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--work" => {
+                let folder = words.next();
+                work = folder
+                    .ok_or_else(|| Error::other("--work needs a folder"))?
+                    .into();
+            }
+            "--built" => is_built = true,
+            _ => return Err(Error::other(format!("contained has no option `{word}`"))),
+        }
+    }
     if let Some(why) = missing() {
         println!("skipped contained machines: {why}");
         return Ok(());
@@ -39,7 +54,21 @@ pub(crate) fn check(words: &[String]) -> Result<()> {
         Works::open(&work)?.build(Release::First)?;
     }
     let folder = work.join("contained");
-    checks::all(&Machine::start(&store, &programs.initrd, &folder)?)
+    let machine = Machine::start(&layout(is_built)?, &store, &programs.initrd, &folder)?;
+    checks::all(&machine)
+}
+
+/// The program that lays out a machine's physical root, built as the workspace's tests are. Where those are built it is
+/// there; alone it wants other features of the same libraries.
+pub(crate) fn layout(is_built: bool) -> Result<PathBuf> {
+    if !is_built {
+        show(
+            cargo()
+                .args(["build", "--locked", "--quiet", "-p", "elea-host"])
+                .args(["--example", "machine"]),
+        )?;
+    }
+    Ok(target_folder().join("debug/examples/machine"))
 }
 
 /// Why there can be no such machine here.
@@ -51,7 +80,15 @@ fn missing() -> Option<String> {
         return Some(format!("this kernel has no {lacks}"));
     }
     let root = run(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    (!root).then(|| "only root can start them".to_owned())
+    if !root {
+        return Some("only root can start them".to_owned());
+    }
+    let try_it = "mount --make-rprivate / && mount -t tmpfs none /mnt && mkdir /mnt/x && mount -t cgroup2 none /mnt/x";
+    let mut tried = Command::new("unshare");
+    tried
+        .args(NAMESPACES)
+        .args(["--kill-child", "sh", "-c", try_it]);
+    run(&mut tried).err().map(|e| e.to_string())
 }
 
 /// The machine. It ends with this value.
@@ -63,20 +100,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts one of the first release of a store; `folder` is the machine's own.
-    pub(crate) fn start(store: &Path, initrd: &Path, folder: &Path) -> Result<Self> {
+    /// Starts one of the first release of a store; `folder` is the machine's own, which [`layout`] made a program for.
+    pub(crate) fn start(layout: &Path, store: &Path, initrd: &Path, folder: &Path) -> Result<Self> {
         let _ = fs::remove_dir_all(folder);
         let disk = folder.join("disk");
-        // As the workspace's tests are built, so that it is there already beside them.
-        show(cargo().args([
-            "build",
-            "--workspace",
-            "--locked",
-            "--quiet",
-            "--example",
-            "machine",
-        ]))?;
-        let mut lay = Command::new(target_folder().join("debug/examples/machine"));
+        let mut lay = Command::new(layout);
         let line = run(lay.arg(store).arg(Release::First.name()).arg(&disk))?;
         let put = |name: &str, text: &str| {
             let path = folder.join(name);
@@ -87,11 +115,8 @@ impl Machine {
         put("machine.sh", SCRIPT)?;
         let log = fs::File::create(folder.join("log"))
             .map_err(|e| Error::other(format!("cannot write {}: {e}", folder.display())))?;
-        let namespaces = [
-            "--mount", "--pid", "--fork", "--uts", "--ipc", "--net", "--cgroup",
-        ];
         let child = Command::new("unshare")
-            .args(namespaces)
+            .args(NAMESPACES)
             .args(["--kill-child", "bash"])
             .arg(folder.join("machine.sh"))
             .args([folder, initrd, &disk])

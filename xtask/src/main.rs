@@ -39,7 +39,7 @@ usage: cargo xtask COMMAND
   vm NAME… | --list | --all | --report [--work DIR] [--begin-within SECONDS]
                        scenarios of failure on machines under QEMU; --all and --report
                        write docs/failures.md
-  contained [--work DIR]
+  contained [--work DIR] [--built]
                        live switches of an image's own system in namespaces, in seconds
   bench [import|build|fetch|boot|sizes|store]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md and store.md

@@ -65,7 +65,10 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
     };
     headline("the tests have ended; the demo goes on, and live switches in namespaces");
     let demo_folder = target_folder().join("demo").display().to_string();
-    let live = Beside::begin("contained", &["contained", "--work", &demo_folder])?;
+    let live = Beside::begin(
+        "contained",
+        &["contained", "--built", "--work", &demo_folder],
+    )?;
     let (status, said) = live.end("live switches of an image's own system")?;
     let rows: Vec<bool> = said.lines().filter_map(vm::passed).collect();
     count.passed += rows.iter().filter(|row| **row).count();

@@ -6,7 +6,7 @@ use super::build::cells;
 use super::measure::spread;
 use super::report::Section;
 use crate::Result;
-use crate::contained::Machine;
+use crate::contained::{Machine, layout};
 use crate::vm::small_config;
 use crate::works::{Release, Works};
 use elea_testkit::Error;
@@ -55,7 +55,12 @@ pub(super) fn applies(works: &Works, rounds: usize) -> Result<Section> {
         works.build(Release::First)?;
     }
     let folder = works.folder.join("contained");
-    let machine = Machine::start(&works.store(), &works.programs.initrd, &folder)?;
+    let machine = Machine::start(
+        &layout(false)?,
+        &works.store(),
+        &works.programs.initrd,
+        &folder,
+    )?;
     machine.must("cp -r /usr/lib/elea/source /root/own")?;
     let small = [("a", small_config("a")), ("b", small_config("b"))];
     let unit = small_config("b").replace("sleep 2000", "sleep 2001");
