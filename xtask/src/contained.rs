@@ -8,7 +8,7 @@ mod checks;
 use crate::programs::{self, cargo, target_folder};
 use crate::works::{Release, Works};
 use crate::{Result, show};
-use elea_testkit::{Error, run};
+use elea_testkit::{Error, bound, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -115,12 +115,12 @@ impl Machine {
         put("machine.sh", SCRIPT)?;
         let log = fs::File::create(folder.join("log"))
             .map_err(|e| Error::other(format!("cannot write {}: {e}", folder.display())))?;
-        let child = Command::new("unshare")
+        // Not its own Ctrl-C: it ends with this program, however that ends.
+        let child = bound("unshare")
             .args(NAMESPACES)
             .args(["--kill-child", "bash"])
             .arg(folder.join("machine.sh"))
             .args([folder, initrd, &disk])
-            .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(|e| Error::other(e.to_string()))?)
             .stderr(log)
             .spawn()

@@ -41,7 +41,7 @@ usage: cargo xtask COMMAND
                        write docs/failures.md
   contained [--work DIR] [--built]
                        live switches of an image's own system in namespaces, in seconds
-  bench [import|build|fetch|boot|sizes|store]… [--rounds N] [--tree DIR] [--work DIR]
+  bench [import|build|config|live|apply|fetch|layers|boot|sizes|store]… [--rounds N] [--tree DIR] [--work DIR]
                        the figures of docs/bench/main-job.md and store.md
   bench store --row NAME…   rows of the store's table alone
   bench --plot [--most N]   the curves of docs/bench/*.svg, for trees of up to N files

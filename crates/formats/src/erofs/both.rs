@@ -1,7 +1,7 @@
 //! Two images at once, without what is the same in both.
 
 use super::read::{MAX_DEPTH, ReadError, Reader, read_into, spend};
-use super::source::{Entry, Head, Source};
+use super::source::{Entry, Head, Raw, Source};
 use super::{LAYOUT_CHUNKS, Type};
 #[cfg(doc)]
 use crate::digest::Digest;
@@ -43,7 +43,7 @@ pub fn read_both(images: [&[u8]; 2], trees: [Tree; 2]) -> Result<Both, (usize, R
     }
     let mut pair = Pair {
         // Each of the old image's inodes is compared once for each of its names.
-        left: old.len().saturating_mul(17).saturating_add(16 << 20),
+        budget: old.len().saturating_mul(17).saturating_add(16 << 20),
         sides: [
             Reader::new(sources[0], left).map_err(of(0))?,
             Reader::new(sources[1], right).map_err(of(1))?,
@@ -81,7 +81,8 @@ struct Folder<'a> {
 type Child<'a> = (&'a [u8], u64, Head);
 
 struct Pair<'a> {
-    left: usize,
+    /// Bytes of attributes and content that may still be compared.
+    budget: usize,
     sides: [Reader<'a>; 2],
     /// The folders on the way to where the walk is, of each image that has them.
     open: Vec<[Option<Folder<'a>>; 2]>,
@@ -223,8 +224,8 @@ impl<'a> Pair<'a> {
             [Some(_), Some(_)] => {
                 let all = |side: usize| sources[side].attributes(heads[side]).map_err(of(side));
                 let [old, new] = [all(0)?, all(1)?];
-                let size = old.iter().map(super::source::Raw::size).sum();
-                spend(&mut self.left, size, "attributes").map_err(of(0))?;
+                let size = old.iter().map(Raw::size).sum();
+                spend(&mut self.budget, size, "attributes").map_err(of(0))?;
                 if old != new {
                     return Ok(false);
                 }
@@ -242,7 +243,7 @@ impl<'a> Pair<'a> {
                 };
                 let [old, new] = [content(0)?, content(1)?];
                 let size = old.iter().map(|piece| piece.len()).sum();
-                spend(&mut self.left, size, "files").map_err(of(0))?;
+                spend(&mut self.budget, size, "files").map_err(of(0))?;
                 old == new
             }
         })
@@ -252,7 +253,7 @@ impl<'a> Pair<'a> {
     fn leave_out(&mut self, head: &Head) -> Result<(), ReadError> {
         if head.kind == Type::Regular && head.layout == LAYOUT_CHUNKS {
             let attributes = self.sides[0].source.attributes(head)?;
-            let object = attributes.iter().find_map(super::source::Raw::object);
+            let object = attributes.iter().find_map(Raw::object);
             self.same.extend(object.map(|digest| digest.start()));
         }
         Ok(())
@@ -279,107 +280,4 @@ fn next<'a>(folders: &mut [Option<Folder<'a>>; 2]) -> Option<[Option<Entry<'a>>;
             .next()
     };
     Some([take(0), take(1)])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dump;
-    use crate::erofs::{Version, read, write};
-    use crate::table::memory;
-    use crate::tree::{Node, Walked, walk_both};
-
-    const OLD: &str = "\
-/ 0 40755 6 0 0 0 1.0 - - -
-/a 0 40755 3 0 0 0 1.0 - - -
-/a/b 0 40755 2 0 0 0 1.0 - - -
-/a/b/c 3 100644 1 0 0 0 1.0 - abc -
-/a/b/same 3 100644 1 0 0 0 1.0 - abc -
-/e 0 40755 2 0 0 0 1.0 - - -
-/e/1 1 120777 1 0 0 0 1.0 x - -
-/e/2 0 40755 2 0 0 0 1.0 - - -
-/h 1 100644 2 0 0 0 1.0 - h -
-/i 0 @120000 - - - - 0.0 /h - -
-/m 0 40755 2 0 0 0 1.0 - - -
-/m/f 3 100644 1 0 0 0 1.0 - abc -
-/p 3 100644 1 0 0 0 1.0 - abc - user.x=y
-";
-
-    /// The paths that two trees do not have alike, as text.
-    fn differences(a: &Tree, b: &Tree) -> Vec<String> {
-        let names = [a, b].map(Tree::count_names);
-        let line = |side: usize, node: Option<Node>| match node {
-            None => String::new(),
-            Some(Node::Directory(id)) => format!("{:?}", [a, b][side].meta(id).to_owned()),
-            Some(Node::Leaf(id)) => {
-                format!("{:?} {}", [a, b][side].leaf(id), names[side][id.index()])
-            }
-        };
-        let mut found = Vec::new();
-        walk_both(a, b, |path, [old, new]: Walked| {
-            let [old, new] = [line(0, old), line(1, new)];
-            if old != new {
-                found.push(format!("{} {old} {new}", path.escape_ascii()));
-            }
-        });
-        found
-    }
-
-    fn both(old: &[u8], new: &[u8]) -> Both {
-        let tree = || Tree::within(&memory(), crate::digest::Algorithm::Sha256);
-        read_both([old, new], [tree(), tree()]).unwrap()
-    }
-
-    fn paths(tree: &Tree) -> Vec<String> {
-        let mut found = Vec::new();
-        let walked = tree.walk(|path, _| {
-            found.push(path.escape_ascii().to_string());
-            Ok::<_, ()>(())
-        });
-        walked.unwrap();
-        found
-    }
-
-    #[test]
-    fn what_is_the_same_is_left_out() {
-        let tree = |text: &str| dump::parse(text.as_bytes()).unwrap();
-        let image = |text: &str| write(&tree(text), Version::V1);
-        let old = image(OLD);
-        let nothing = both(&old, &old);
-        // A file with attributes that is no object is never left out, nor is one with two names.
-        let kept = ["/", "/h", "/i", "/p"];
-        assert_eq!(nothing.trees.each_ref().map(paths), [kept, kept]);
-        let changed = OLD
-            .replace(
-                "/a/b/c 3 100644 1 0 0 0 1.0 - abc",
-                "/a/b/c 3 100644 1 0 0 0 1.0 - abd",
-            )
-            .replace("/m 0 40755", "/m 0 40700");
-        let new = image(&changed);
-        let found = both(&old, &new);
-        let expected = ["/", "/a", "/a/b", "/a/b/c", "/h", "/i", "/m", "/p"];
-        assert_eq!(found.trees.each_ref().map(paths), [expected, expected]);
-        let whole = [&old, &new].map(|image| read(image).unwrap());
-        assert_eq!(
-            differences(&found.trees[0], &found.trees[1]),
-            differences(&whole[0], &whole[1])
-        );
-    }
-
-    #[test]
-    fn every_image_of_two_can_be_the_damaged_one() {
-        let tree = dump::parse(OLD.as_bytes()).unwrap();
-        let good = write(&tree, Version::V1);
-        let tree = || Tree::within(&memory(), crate::digest::Algorithm::Sha256);
-        for length in (0..good.len()).step_by(509) {
-            let cut = &good[..length];
-            for (side, images) in [(0, [cut, &good]), (1, [&good, cut])] {
-                if let Err((found, _)) = read_both(images, [tree(), tree()]) {
-                    assert_eq!(found, side, "{length}");
-                }
-            }
-        }
-        let (side, _) = read_both([&good, b""], [tree(), tree()]).unwrap_err();
-        assert_eq!(side, 1);
-    }
 }

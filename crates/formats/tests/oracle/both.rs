@@ -10,6 +10,22 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+const OLD: &str = "\
+/ 0 40755 6 0 0 0 1.0 - - -
+/a 0 40755 3 0 0 0 1.0 - - -
+/a/b 0 40755 2 0 0 0 1.0 - - -
+/a/b/c 3 100644 1 0 0 0 1.0 - abc -
+/a/b/same 3 100644 1 0 0 0 1.0 - abc -
+/e 0 40755 2 0 0 0 1.0 - - -
+/e/1 1 120777 1 0 0 0 1.0 x - -
+/e/2 0 40755 2 0 0 0 1.0 - - -
+/h 1 100644 2 0 0 0 1.0 - h -
+/i 0 @120000 - - - - 0.0 /h - -
+/m 0 40755 2 0 0 0 1.0 - - -
+/m/f 3 100644 1 0 0 0 1.0 - abc -
+/p 3 100644 1 0 0 0 1.0 - abc - user.x=y
+";
+
 /// The paths that two trees do not have alike, as text.
 fn differences(a: &Tree, b: &Tree) -> Vec<String> {
     let names = [a, b].map(Tree::count_names);
@@ -33,6 +49,59 @@ fn differences(a: &Tree, b: &Tree) -> Vec<String> {
 fn both(old: &[u8], new: &[u8]) -> Both {
     let tree = || Tree::within(&memory(), Algorithm::Sha256);
     read_both([old, new], [tree(), tree()]).unwrap()
+}
+
+fn paths(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    let walked = tree.walk(|path, _| {
+        found.push(path.escape_ascii().to_string());
+        Ok::<_, ()>(())
+    });
+    walked.unwrap();
+    found
+}
+
+#[test]
+fn what_is_the_same_is_left_out() {
+    let tree = |text: &str| dump::parse(text.as_bytes()).unwrap();
+    let image = |text: &str| write(&tree(text), Version::V1);
+    let old = image(OLD);
+    let nothing = both(&old, &old);
+    // A file with attributes that is no object is never left out, nor is one with two names.
+    let kept = ["/", "/h", "/i", "/p"];
+    assert_eq!(nothing.trees.each_ref().map(paths), [kept, kept]);
+    let changed = OLD
+        .replace(
+            "/a/b/c 3 100644 1 0 0 0 1.0 - abc",
+            "/a/b/c 3 100644 1 0 0 0 1.0 - abd",
+        )
+        .replace("/m 0 40755", "/m 0 40700");
+    let new = image(&changed);
+    let found = both(&old, &new);
+    let expected = ["/", "/a", "/a/b", "/a/b/c", "/h", "/i", "/m", "/p"];
+    assert_eq!(found.trees.each_ref().map(paths), [expected, expected]);
+    let whole = [&old, &new].map(|image| read(image).unwrap());
+    assert_eq!(
+        differences(&found.trees[0], &found.trees[1]),
+        differences(&whole[0], &whole[1])
+    );
+}
+
+#[test]
+fn every_image_of_two_can_be_the_damaged_one() {
+    let tree = dump::parse(OLD.as_bytes()).unwrap();
+    let good = write(&tree, Version::V1);
+    let tree = || Tree::within(&memory(), Algorithm::Sha256);
+    for length in (0..good.len()).step_by(509) {
+        let cut = &good[..length];
+        for (side, images) in [(0, [cut, &good]), (1, [&good, cut])] {
+            if let Err((found, _)) = read_both(images, [tree(), tree()]) {
+                assert_eq!(found, side, "{length}");
+            }
+        }
+    }
+    let (side, _) = read_both([&good, b""], [tree(), tree()]).unwrap_err();
+    assert_eq!(side, 1);
 }
 
 /// Attributes, some of which mean something in an image.

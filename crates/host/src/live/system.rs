@@ -170,6 +170,13 @@ impl<'p, E: Etc> System<'p, E> {
         }
     }
 
+    /// Lets earlier failures of a unit count no more; it may have none.
+    fn forget_failures(&self, unit: &str) {
+        if let Ok(None) = self.bus(|bus| bus.reset_failed(unit)) {
+            let _ = self.systemctl(&["reset-failed", "--", unit]);
+        }
+    }
+
     fn again(&self, unit: &str) -> Result<(), String> {
         self.job("RestartUnit", "restart", unit)
     }
@@ -187,15 +194,13 @@ impl<'p, E: Etc> System<'p, E> {
             self.touched.remove(unit);
         } else {
             self.touched.insert(unit.to_owned());
-            // Earlier failures do not count against the start limit; it may have none.
-            if let Ok(None) = self.bus(|bus| bus.reset_failed(unit)) {
-                let _ = self.systemctl(&["reset-failed", "--", unit]);
-            }
+            // Earlier failures do not count against the start limit.
+            self.forget_failures(unit);
         }
         let job = self.job(order, word, unit);
         if verb == Verb::Stop && !self.hears {
             // What was tried and failed is no failure of what runs again.
-            let _ = self.bus(|bus| bus.reset_failed(unit));
+            self.forget_failures(unit);
         }
         match job {
             // A unit that is not loaded does not run: there is nothing to stop.
