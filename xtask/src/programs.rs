@@ -1,8 +1,9 @@
 //! The programs of this repository, built for use.
 
 use crate::{Result, show, workspace};
-use elea_testkit::run;
-use std::path::PathBuf;
+use elea_testkit::{Error, run};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where the programs are.
@@ -21,12 +22,10 @@ impl Programs {
     }
 }
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// A folder with both, ready: nothing is built then.
 pub(crate) const READY: &str = "ELEA_PROGRAMS";
 
-/// Names another profile than `release`, with its folder.
+/// Names another profile than `release`: `dev`, whose libraries the workspace's tests share.
 pub(crate) const PROFILE: &str = "ELEA_PROFILE";
 
 /// Builds both; quick where nothing changed.
@@ -37,21 +36,39 @@ pub(crate) fn build() -> Result<Programs> {
             initrd: folder.join("elea-initrd"),
         });
     }
-    let target = target_folder();
     let profile = std::env::var(PROFILE).unwrap_or_else(|_| "release".into());
-    let build = ["build", "--quiet", "--profile", &profile];
-    show(cargo().args(build).args(["-p", "elea-cli"]))?;
-    // Process 1 of an initramfs that holds nothing else: no shared libraries there.
+    let of = ["--locked", "--quiet", "--profile", &profile];
+    show(cargo().arg("build").args(of).args(["-p", "elea-cli"]))?;
+    // Process 1 of an initramfs that holds nothing else: no shared libraries there. Only linking it differs.
     show(
         cargo()
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(build)
-            .args(["-p", "elea-initrd", "--target", TARGET]),
+            .arg("rustc")
+            .args(of)
+            .args(["-p", "elea-initrd", "--bin", "elea-initrd"])
+            .args(["--", "-C", "target-feature=+crt-static"]),
     )?;
+    let built = target_folder().join(match &*profile {
+        "dev" => "debug",
+        other => other,
+    });
     Ok(Programs {
-        elea: target.join(&profile).join("elea"),
-        initrd: target.join(TARGET).join(&profile).join("elea-initrd"),
+        elea: small(&built.join("elea"))?,
+        initrd: small(&built.join("elea-initrd"))?,
     })
+}
+
+/// The same program without what is for debuggers: it goes into every image.
+fn small(program: &Path) -> Result<PathBuf> {
+    let folder = target_folder().join("programs");
+    fs::create_dir_all(&folder)
+        .map_err(|e| Error::other(format!("cannot create {}: {e}", folder.display())))?;
+    let name = program.file_name().unwrap_or_default();
+    let (new, small) = (folder.join(name).with_extension("new"), folder.join(name));
+    run(Command::new("strip").arg("-o").arg(&new).arg(program))?;
+    // At once: another command may have it open.
+    fs::rename(&new, &small)
+        .map_err(|e| Error::other(format!("cannot write {}: {e}", small.display())))?;
+    Ok(small)
 }
 
 /// Cargo, in the workspace.

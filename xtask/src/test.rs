@@ -137,7 +137,7 @@ impl Beside {
         let log = File::create(&said).map_err(fail)?;
         // An emulated processor has one thread, and everything waits for it; root alone may put it first.
         let child = bound("nice")
-            .env(programs::PROFILE, "tested")
+            .env(programs::PROFILE, "dev")
             .args(["-n", "-10"])
             .arg(program)
             .args(words)

@@ -7,8 +7,6 @@ use elea_testkit::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where a target's programs are linked statically; as for `elea-initrd`.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The UUID of the plain root.
 const UUID: &str = "5f1e0c9a-52a1-4b0e-9d0c-7a0e6f3d1c22";
 
@@ -51,17 +49,15 @@ pub(super) fn system(tree: &Path, image: &System, folder: &Path) -> Result<Syste
     })
 }
 
-/// `examples/plain_root.rs` of `elea-initrd`.
+/// `examples/plain_root.rs` of `elea-initrd`, linked statically as that is.
 fn program() -> Result<PathBuf> {
     show(
         cargo()
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(["build", "--release", "--quiet", "-p", "elea-initrd"])
-            .args(["--example", "plain_root", "--target", TARGET]),
+            .args(["rustc", "--release", "--quiet", "-p", "elea-initrd"])
+            .args(["--example", "plain_root"])
+            .args(["--", "-C", "target-feature=+crt-static"]),
     )?;
-    Ok(target_folder()
-        .join(TARGET)
-        .join("release/examples/plain_root"))
+    Ok(target_folder().join("release/examples/plain_root"))
 }
 
 /// The arguments of an image without those that name it.

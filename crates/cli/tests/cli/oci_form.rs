@@ -1,6 +1,7 @@
 //! The digest that composefs-rs computes for an OCI image, against its crates.
 
 use crate::program::{Elea, has, skipped};
+use elea_testkit::oracle::Oracle;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,14 +93,10 @@ umoci raw add-layer --image layout:new --tag orphan orphan.tar
 
 /// The oracle, and the layouts; none if a program is missing.
 fn made(elea: &Elea) -> Option<PathBuf> {
-    let oracle = std::env::var_os("ELEA_ORACLE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracle/target/release/elea-oracle"),
-        PathBuf::from,
-    );
-    if !oracle.exists() {
+    let Some(oracle) = Oracle::program() else {
         skipped("no elea-oracle");
         return None;
-    }
+    };
     for program in ["umoci", "skopeo", "setcap", "tar"] {
         if !has(program) {
             skipped(&format!("no {program}"));

@@ -1,9 +1,10 @@
 //! Units that two systems have, and which of them start.
 
 use crate::live::{FOLDERS, Files, Found, Units};
-use elea_formats::unit::Name;
+use elea_formats::unit::{Name, Unit};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// What differs between the units of two systems. A unit is what its file and its drop-ins say together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -23,7 +24,8 @@ pub struct UnitChanges {
 /// Compares them.
 pub(super) fn changes(old: Files, new: Files) -> UnitChanges {
     let names: BTreeSet<String> = [&old, &new].into_iter().flat_map(names).collect();
-    let (old, new) = (Units::new(old), Units::new(new));
+    let old = Units::new(old);
+    let new = old.beside(new);
     let started = |units: &Units| -> BTreeSet<String> {
         names.iter().flat_map(|name| units.linked(name)).collect()
     };
@@ -57,9 +59,9 @@ fn names(files: &Files) -> BTreeSet<String> {
 }
 
 /// What a unit says; one that cannot be read says that.
-fn defined(units: &Units, name: &str) -> Option<Result<elea_formats::unit::Unit, String>> {
+fn defined(units: &Units, name: &str) -> Option<Result<Rc<Unit>, String>> {
     match units.get(name) {
-        Ok(Found::Defined(definition)) => Some(Ok(definition.unit)),
+        Ok(Found::Defined(definition)) => Some(Ok(Rc::clone(&definition.unit))),
         Ok(Found::Missing | Found::Masked) => None,
         Err(e) => Some(Err(e.to_string())),
     }

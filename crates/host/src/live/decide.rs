@@ -11,6 +11,7 @@ use difference::Change;
 use elea_formats::unit::{Difference, Kind, Name, Unit};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// What is done with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -145,20 +146,20 @@ impl Decisions<'_> {
 
     fn look_at(&mut self, name: Name, changed: &mut Vec<Change>) -> Result<(), Error> {
         let old = match self.old.get(name.as_str()) {
-            Ok(Found::Defined(old)) => Some(old.unit),
+            Ok(Found::Defined(old)) => Some(Rc::clone(&old.unit)),
             // It was never of this configuration: nothing is known of it.
             Ok(Found::Missing | Found::Masked) => return Ok(()),
             // What is broken now may be corrected by the new configuration.
             Err(_) => None,
         };
         let new = match self.new.get(name.as_str())? {
-            Found::Defined(new) => new.unit,
+            Found::Defined(new) => Rc::clone(&new.unit),
             Found::Missing => {
-                self.removed(&name, old.as_ref(), "it is not in the new configuration");
+                self.removed(&name, old.as_deref(), "it is not in the new configuration");
                 return Ok(());
             }
             Found::Masked => {
-                self.removed(&name, old.as_ref(), "it is masked in the new configuration");
+                self.removed(&name, old.as_deref(), "it is masked in the new configuration");
                 return Ok(());
             }
         };

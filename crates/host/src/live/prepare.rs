@@ -101,8 +101,9 @@ fn compare(
     show_state(&root)?;
     let files = files(between, &images, &root, [&old_upper, &upper])?;
     let new_files = old_files.with(&root, &files)?;
-    let old = side(old_files, Path::new("/"), between.booted)?;
-    let new = side(new_files, &root, between.new)?;
+    let units = Units::new(old_files);
+    let new = side(units.beside(new_files), &root, between.new)?;
+    let old = side(units, Path::new("/"), between.booted)?;
     let [old_packages, new_packages] = between.packages;
     let objects = &images.compared(&between.booted.image)?.objects;
     let differences = Differences {
@@ -131,10 +132,10 @@ fn show_state(root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn side(files: Files, root: &Path, generation: &Generation) -> Result<Side, Error> {
+fn side(units: Units, root: &Path, generation: &Generation) -> Result<Side, Error> {
     let text = |name: &str| read(&root.join("etc").join(name));
     Ok(Side {
-        units: Units::new(files),
+        units,
         boot: boot(generation),
         passwd: text("passwd")?,
         group: text("group")?,

@@ -43,7 +43,7 @@ pub(super) fn live(units: &Units, running: &str) -> Live {
     for word in running.split_whitespace() {
         let (name, active) = word.split_once('=').unwrap_or((word, "active"));
         let fragment = match units.get(name) {
-            Ok(Found::Defined(definition)) => definition.path,
+            Ok(Found::Defined(definition)) => definition.path.clone(),
             _ => format!("{}/{name}", FOLDERS[0]),
         };
         let active = Active {

@@ -12,13 +12,13 @@ const MAX_LINKS: usize = 8;
 /// The units of one configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Units {
-    files: Files,
+    files: Rc<Files>,
     /// Other names of units: alias → the name it stands for.
     aliases: BTreeMap<String, String>,
     /// The same the other way round, through all links: what a unit is called, too.
     also: BTreeMap<String, Vec<String>>,
-    /// Units that were read, by name: a plan asks for the same ones again and again.
-    read: RefCell<BTreeMap<String, Option<Rc<Unit>>>>,
+    /// What was read, by name: a plan asks for the same units again and again.
+    read: Rc<RefCell<BTreeMap<String, Result<Found, BadUnit>>>>,
 }
 
 /// What a name stands for.
@@ -29,7 +29,7 @@ pub enum Found {
     /// A unit that must not be started: a link to `/dev/null`, or an empty file.
     Masked,
     /// A unit.
-    Defined(Box<Definition>),
+    Defined(Rc<Definition>),
 }
 
 /// A unit as the manager reads it.
@@ -40,7 +40,7 @@ pub struct Definition {
     /// The drop-ins that are laid over it, in order.
     pub drop_ins: Vec<String>,
     /// What they say together.
-    pub unit: Unit,
+    pub unit: Rc<Unit>,
 }
 
 /// A unit file that cannot be read.
@@ -82,10 +82,10 @@ impl Units {
             }
         }
         let mut units = Self {
-            files,
+            files: Rc::new(files),
             aliases,
             also: BTreeMap::new(),
-            read: RefCell::default(),
+            read: Rc::default(),
         };
         let mut also: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for alias in units.aliases.keys() {
@@ -96,9 +96,18 @@ impl Units {
         units
     }
 
+    /// The units of other files. Where they are the same, file by file, nothing is read twice.
+    #[must_use]
+    pub fn beside(&self, files: Files) -> Self {
+        if *self.files == files {
+            return self.clone();
+        }
+        Self::new(files)
+    }
+
     /// Whether others are the same, file by file.
     pub(super) fn are(&self, others: &Self) -> bool {
-        self.files == others.files
+        Rc::ptr_eq(&self.files, &others.files) || self.files == others.files
     }
 
     /// The name under which the manager knows a unit.
@@ -128,6 +137,17 @@ impl Units {
 
     /// What a name stands for.
     pub fn get(&self, name: &str) -> Result<Found, BadUnit> {
+        if let Some(found) = self.read.borrow().get(name) {
+            return found.clone();
+        }
+        let found = self.find(name);
+        self.read
+            .borrow_mut()
+            .insert(name.to_owned(), found.clone());
+        found
+    }
+
+    fn find(&self, name: &str) -> Result<Found, BadUnit> {
         let name = self.canonical(name);
         let Ok(parsed) = Name::parse(name) else {
             return Ok(Found::Missing);
@@ -151,24 +171,19 @@ impl Units {
             unit.lay(text).map_err(bad(&path))?;
             drop_ins.push(path);
         }
-        Ok(Found::Defined(Box::new(Definition {
+        Ok(Found::Defined(Rc::new(Definition {
             path,
             drop_ins,
-            unit,
+            unit: Rc::new(unit),
         })))
     }
 
     /// A unit, if the name is one's; one that cannot be read is none.
     pub fn unit(&self, name: &str) -> Option<Rc<Unit>> {
-        if let Some(unit) = self.read.borrow().get(name) {
-            return unit.clone();
-        }
-        let unit = match self.get(name) {
-            Ok(Found::Defined(definition)) => Some(Rc::new(definition.unit)),
+        match self.get(name) {
+            Ok(Found::Defined(definition)) => Some(Rc::clone(&definition.unit)),
             _ => None,
-        };
-        self.read.borrow_mut().insert(name.to_owned(), unit.clone());
-        unit
+        }
     }
 
     fn fragment(&self, name: &str) -> Fragment<'_> {

@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 /// Sizes at every edge of fs-verity's tree, and of the 64 KiB that it is aligned to.
 pub(crate) const SIZES: [usize; 10] = [
@@ -199,6 +201,18 @@ pub(crate) fn ok(line: &str) -> String {
     let (success, text) = sh(line);
     assert!(success, "{line}: {text}");
     text
+}
+
+/// The same of something that lets go of a device: another program's mount namespace, made while the device was
+/// mounted here, keeps it busy until that program ends.
+pub(crate) fn ok_once_free(line: &str) {
+    for _ in 0..300 {
+        if sh(line).0 {
+            return;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    ok(line);
 }
 
 /// Stops the work when so many steps and pieces have gone by.

@@ -1,6 +1,6 @@
 //! What is refused or fails, and what is left then.
 
-use super::lab::{Lab, LoopDevice, Mounted, Stop, can, imported, ok, release};
+use super::lab::{Lab, LoopDevice, Mounted, Stop, can, imported, ok, ok_once_free, release};
 use elea_host::install::{Contents, Error, Filesystem, Options, Target, plan};
 use elea_sys::progress::Silent;
 use std::fs::{self, File};
@@ -126,7 +126,7 @@ fn a_busy_disk_is_refused_with_its_user() {
     let mounted = Mounted::new(&partition, &lab.path("mnt"), "");
     let mounted_part = refusal(path, None);
     drop(mounted);
-    ok(&format!("delpart {} 1", device.0));
+    ok_once_free(&format!("delpart {} 1", device.0));
     assert!(said.contains("is a partition of loop"), "{said}");
     assert!(mounted_part.contains("p1 is mounted on"), "{mounted_part}");
     drop(device);

@@ -3,6 +3,7 @@
 use super::super::plan::is_of;
 use super::Decisions;
 use elea_formats::unit::{Difference, Name, Unit};
+use std::rc::Rc;
 
 /// Settings of `[Unit]`: files and folders of which a unit is reloaded when they change (restarted, if it cannot
 /// reload), and of which it is restarted.
@@ -14,8 +15,8 @@ pub(super) struct Change {
     pub(super) name: Name,
     pub(super) difference: Difference,
     pub(super) cause: Cause,
-    pub(super) old: Unit,
-    pub(super) new: Unit,
+    pub(super) old: Rc<Unit>,
+    pub(super) new: Rc<Unit>,
 }
 
 /// What of a unit changed.
