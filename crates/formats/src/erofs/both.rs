@@ -25,7 +25,13 @@ pub struct Both {
 ///
 /// Most of two images that follow each other is the same, and is looked at where it stands: an error in it is not
 /// noticed. An error comes with the number of its image.
-pub fn read_both(images: [&[u8]; 2], trees: [Tree; 2]) -> Result<Both, (usize, ReadError)> {
+///
+/// With the name of something in the root the rest may be left out, whether it differs or not.
+pub fn read_both(
+    images: [&[u8]; 2],
+    trees: [Tree; 2],
+    only: Option<&[u8]>,
+) -> Result<Both, (usize, ReadError)> {
     let [old, new] = images;
     let sources = [
         Source::open(old).map_err(of(0))?,
@@ -51,7 +57,7 @@ pub fn read_both(images: [&[u8]; 2], trees: [Tree; 2]) -> Result<Both, (usize, R
         open: Vec::new(),
         same: Vec::new(),
     };
-    pair.walk()?;
+    pair.walk(only)?;
     let Pair {
         sides: [left, right],
         same,
@@ -90,12 +96,19 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    fn walk(&mut self) -> Result<(), (usize, ReadError)> {
+    fn walk(&mut self, only: Option<&[u8]>) -> Result<(), (usize, ReadError)> {
         let mut roots = [None, None];
         for (side, root) in roots.iter_mut().enumerate() {
             let source = self.sides[side].source;
             let head = source.head(source.root).map_err(of(side))?;
-            *root = Some(self.folder(side, b"", head, Some(DirId::ROOT))?);
+            let mut entries = self.sides[side].entries(&head).map_err(of(side))?;
+            entries.retain(|(name, _)| only.is_none_or(|only| *name == only));
+            *root = Some(Folder {
+                name: b"",
+                head,
+                id: Some(DirId::ROOT),
+                entries: entries.into_iter().peekable(),
+            });
         }
         self.open.push(roots);
         while let Some(folders) = self.open.last_mut() {
@@ -143,7 +156,13 @@ impl<'a> Pair<'a> {
             };
             if folders[side] {
                 let head = self.sides[side].directory(number).map_err(of(side))?;
-                below[side] = Some(self.folder(side, name, head, None)?);
+                let entries = self.sides[side].entries(&head).map_err(of(side))?;
+                below[side] = Some(Folder {
+                    name,
+                    head,
+                    id: None,
+                    entries: entries.into_iter().peekable(),
+                });
             } else {
                 let above = self.open.last().and_then(|open| open[side].as_ref()?.id);
                 let above = above.unwrap_or(DirId::ROOT);
@@ -162,22 +181,6 @@ impl<'a> Pair<'a> {
             }
         }
         Ok(())
-    }
-
-    fn folder(
-        &mut self,
-        side: usize,
-        name: &'a [u8],
-        head: Head,
-        id: Option<DirId>,
-    ) -> Result<Folder<'a>, (usize, ReadError)> {
-        let entries = self.sides[side].entries(&head).map_err(of(side))?;
-        Ok(Folder {
-            name,
-            head,
-            id,
-            entries: entries.into_iter().peekable(),
-        })
     }
 
     /// Gives all folders on the way their place in the trees.

@@ -48,7 +48,7 @@ fn differences(a: &Tree, b: &Tree) -> Vec<String> {
 
 fn both(old: &[u8], new: &[u8]) -> Both {
     let tree = || Tree::within(&memory(), Algorithm::Sha256);
-    read_both([old, new], [tree(), tree()]).unwrap()
+    read_both([old, new], [tree(), tree()], None).unwrap()
 }
 
 fn paths(tree: &Tree) -> Vec<String> {
@@ -88,6 +88,32 @@ fn what_is_the_same_is_left_out() {
 }
 
 #[test]
+fn one_folder_of_the_root_can_be_read_alone() {
+    let old = write(&dump::parse(OLD.as_bytes()).unwrap(), Version::V1);
+    let changed = OLD.replace(" 1.0 - abc", " 2.0 - abc");
+    let new = write(&dump::parse(changed.as_bytes()).unwrap(), Version::V1);
+    let of = |only: Option<&[u8]>| {
+        let tree = || Tree::within(&memory(), Algorithm::Sha256);
+        let both = read_both([&old, &new], [tree(), tree()], only).unwrap();
+        differences(&both.trees[0], &both.trees[1])
+    };
+    let all = of(None);
+    let below = |folder: &str| -> Vec<String> {
+        let mine = all.iter().filter(|line| line.starts_with(folder));
+        mine.cloned().collect()
+    };
+    assert_eq!(
+        [all.len(), below("/a/").len(), below("/m/").len()],
+        [4, 2, 1]
+    );
+    assert_eq!(of(Some(b"a")), below("/a/"));
+    assert_eq!(of(Some(b"m")), below("/m/"));
+    // What stands there may be no folder, or nothing.
+    assert_eq!(of(Some(b"p")), below("/p "));
+    assert!(of(Some(b"e")).is_empty() && of(Some(b"none")).is_empty());
+}
+
+#[test]
 fn every_image_of_two_can_be_the_damaged_one() {
     let tree = dump::parse(OLD.as_bytes()).unwrap();
     let good = write(&tree, Version::V1);
@@ -95,12 +121,12 @@ fn every_image_of_two_can_be_the_damaged_one() {
     for length in (0..good.len()).step_by(509) {
         let cut = &good[..length];
         for (side, images) in [(0, [cut, &good]), (1, [&good, cut])] {
-            if let Err((found, _)) = read_both(images, [tree(), tree()]) {
+            if let Err((found, _)) = read_both(images, [tree(), tree()], None) {
                 assert_eq!(found, side, "{length}");
             }
         }
     }
-    let (side, _) = read_both([&good, b""], [tree(), tree()]).unwrap_err();
+    let (side, _) = read_both([&good, b""], [tree(), tree()], None).unwrap_err();
     assert_eq!(side, 1);
 }
 

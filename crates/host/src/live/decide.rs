@@ -159,7 +159,11 @@ impl Decisions<'_> {
                 return Ok(());
             }
             Found::Masked => {
-                self.removed(&name, old.as_deref(), "it is masked in the new configuration");
+                self.removed(
+                    &name,
+                    old.as_deref(),
+                    "it is masked in the new configuration",
+                );
                 return Ok(());
             }
         };

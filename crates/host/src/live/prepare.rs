@@ -82,10 +82,9 @@ fn compare(
     for folder in [&upper, &work, &root] {
         fs::create_dir(folder).at("create", folder)?;
     }
-    let old = [between.booted.image, between.shown.image, between.usr];
     let (images, old_files) = thread::scope(|scope| {
         let units = scope.spawn(|| Files::load(Path::new("/")));
-        let images = Images::load(machine, &old, image);
+        let images = Images::load(machine, &between);
         (images, parallel::join_scoped(units))
     });
     let (images, old_files) = (images?, old_files?);
@@ -99,13 +98,13 @@ fn compare(
     mount::tree(&below, false)?.attach(&root)?;
     over(machine, image, &upper, &work)?.attach(&root.join("etc"))?;
     show_state(&root)?;
-    let files = files(between, &images, &root, [&old_upper, &upper])?;
+    let files = files(&images, &root, [&old_upper, &upper])?;
     let new_files = old_files.with(&root, &files)?;
     let units = Units::new(old_files);
     let new = side(units.beside(new_files), &root, between.new)?;
     let old = side(units, Path::new("/"), between.booted)?;
     let [old_packages, new_packages] = between.packages;
-    let objects = &images.compared(&between.booted.image)?.objects;
+    let objects = &images.booted.objects;
     let differences = Differences {
         files,
         packages: package_changes(old_packages, new_packages),
@@ -222,37 +221,23 @@ fn program(line: &str) -> Option<String> {
 }
 
 /// Of `/etc` what programs see, of the rest what the images say. `uppers` are those of `/etc` as it is and will be.
-fn files(
-    between: Between<'_>,
-    images: &Images,
-    root: &Path,
-    uppers: [&Path; 2],
-) -> Result<Vec<Change>, Error> {
-    let changes = |image: &Digest| Ok::<_, Error>(&images.compared(image)?.changes);
-    let booted = changes(&between.booted.image)?;
-    let is_etc = |change: &&Change| is_of(&change.path, ETC);
+fn files(images: &Images, root: &Path, uppers: [&Path; 2]) -> Result<Vec<Change>, Error> {
+    let booted = &images.booted.changes;
     let mut places = Places::new();
-    if between.shown.image == between.booted.image {
-        booted
-            .iter()
-            .filter(is_etc)
-            .for_each(|change| place(&mut places, change));
-    } else {
-        let shown = changes(&between.shown.image)?;
-        shown
-            .iter()
-            .filter(is_etc)
-            .for_each(|change| place(&mut places, change));
+    for change in images.etc.as_ref().unwrap_or(booted) {
+        if is_of(&change.path, ETC) {
+            place(&mut places, change);
+        }
     }
     for upper in uppers {
         places.add_upper(upper)?;
     }
     let mut files = booted.clone();
     files.retain(|change| !is_of(&change.path, ETC));
-    if between.usr != between.booted.image {
+    if let Some(usr) = &images.usr {
         // What runs is another /usr than what was booted.
         files.retain(|change| !is_of(&change.path, "/usr"));
-        let usr = changes(&between.usr)?.iter().cloned();
+        let usr = usr.iter().cloned();
         files.extend(usr.filter(|change| is_of(&change.path, "/usr")));
     }
     let etc = elea_etc::differences_at(Path::new(ETC), &root.join("etc"), &places)?;

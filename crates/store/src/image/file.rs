@@ -4,7 +4,7 @@ use super::MAX_IMAGE;
 use crate::diff::{Change, diff};
 use crate::{Backing, Error, Store};
 use elea_formats::digest::Digest;
-use elea_formats::erofs::{self, LookError};
+use elea_formats::erofs::{self, Both, LookError};
 use elea_formats::table::Slab;
 use elea_formats::tree::{Content, Tree};
 use std::collections::BTreeMap;
@@ -88,12 +88,7 @@ impl ImageFile {
         if self.digest == new.digest {
             return Ok(Compared::default());
         }
-        let images = [self.bytes.bytes(), new.bytes.bytes()];
-        let trees = [self.store.empty_tree(), self.store.empty_tree()];
-        let both = erofs::read_both(images, trees).map_err(|(side, e)| match side {
-            0 => self.bad(e),
-            _ => new.bad(e),
-        })?;
+        let both = self.read_both(new, None)?;
         let [a, b] = &both.trees;
         let objects = |tree: &'_ Tree| {
             let objects = tree.leaves().filter_map(|id| tree.object(id));
@@ -113,6 +108,25 @@ impl ImageFile {
         Ok(Compared {
             changes: diff(a, b),
             objects: only,
+        })
+    }
+
+    /// The same of a folder in the root alone: at least the paths of it that differ.
+    pub fn changes_in(&self, folder: &str, new: &Self) -> Result<Vec<Change>, Error> {
+        if self.digest == new.digest {
+            return Ok(Vec::new());
+        }
+        let both = self.read_both(new, Some(folder.as_bytes()))?;
+        let [a, b] = &both.trees;
+        Ok(diff(a, b))
+    }
+
+    fn read_both(&self, new: &Self, only: Option<&[u8]>) -> Result<Both, Error> {
+        let images = [self.bytes.bytes(), new.bytes.bytes()];
+        let trees = [self.store.empty_tree(), self.store.empty_tree()];
+        erofs::read_both(images, trees, only).map_err(|(side, e)| match side {
+            0 => self.bad(e),
+            _ => new.bad(e),
         })
     }
 
