@@ -2,7 +2,7 @@
 
 use crate::lease::Own;
 use crate::store::in_parallel;
-use crate::{Error, Store};
+use crate::{Error, Store, room};
 use elea_formats::digest::Digest;
 use elea_formats::table::{Room, Slab};
 use elea_formats::verity::{self, Hasher};
@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<Box<dyn Slab>, Error> {
         let (mut file, size) = self.open_bounded(digest, limit)?;
         let small = if size < SMALL { None } else { room.slab(size) };
-        let mut slab = small.unwrap_or_else(|| Box::new(vec![0; size]));
+        let mut slab = small.unwrap_or_else(|| room::in_memory(size));
         self.fill_checked(digest, &mut file, slab.bytes_mut())?;
         Ok(slab)
     }

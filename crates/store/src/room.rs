@@ -2,7 +2,7 @@
 //! size needs little memory.
 
 use elea_formats::table::{Room, Slab};
-use elea_sys::spill::{Region, Spill};
+use elea_sys::spill::{self, Region, Spill};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -27,6 +27,14 @@ impl Room for Spilled {
         let spill = self.spill.get_or_init(|| Spill::new_in(&self.folder).ok());
         let region = spill.as_ref()?.region(size).ok()?;
         Some(Box::new(Piece(region)))
+    }
+}
+
+/// Bytes in memory.
+pub(crate) fn in_memory(size: usize) -> Box<dyn Slab> {
+    match spill::in_memory(size) {
+        Ok(region) => Box::new(Piece(region)),
+        Err(_) => Box::new(vec![0; size]),
     }
 }
 

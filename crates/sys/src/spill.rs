@@ -1,7 +1,7 @@
 //! Memory that the kernel can take back: parts of a file without a name.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -11,6 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// The largest page of any Linux: parts of a file are mapped at multiples of pages.
 const PAGE: usize = 64 << 10;
+
+/// The usual size of large pages.
+const LARGE_PAGE: usize = 2 << 20;
 
 /// A file without a name, which is gone with the process at the latest.
 #[derive(Debug)]
@@ -55,7 +58,25 @@ impl Spill {
     }
 }
 
-/// A part of a [`Spill`]; it lives on without it.
+/// So many bytes of memory, all zero: in large pages, where the kernel has them. What is read at once and used for a short
+/// time costs most where each small page is touched for the first time, on virtual machines above all.
+pub fn in_memory(size: usize) -> io::Result<Region> {
+    // The kernel aligns a mapping that is made of whole ones (since 6.7).
+    let whole = size.max(1).next_multiple_of(LARGE_PAGE);
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at a place of the kernel's choice.
+    let start = unsafe {
+        rustix::mm::mmap_anonymous(std::ptr::null_mut(), whole, protection, MapFlags::PRIVATE)
+    }?;
+    let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    let region = Region { start, size, whole };
+    // SAFETY: the mapping is the region's own, and its bytes stay as they are. Without large pages it is as good.
+    let _ =
+        unsafe { rustix::mm::madvise(region.start.as_ptr().cast(), whole, Advice::LinuxHugepage) };
+    Ok(region)
+}
+
+/// A part of a [`Spill`], which lives on without it, or memory.
 #[derive(Debug)]
 pub struct Region {
     start: NonNull<u8>,
@@ -101,6 +122,7 @@ mod tests {
             .map(|size| spill.region(size).unwrap())
             .into();
         drop(spill);
+        regions.push(in_memory(3 << 20).unwrap());
         for (number, region) in (1..).zip(&mut regions) {
             assert!(region.bytes().iter().all(|byte| *byte == 0));
             region.bytes_mut().fill(number);

@@ -97,6 +97,7 @@ impl Files {
             loaded.files.linked |= is_below_link(&root, folder)?;
             loaded.folder(&root, folder, true)?;
         }
+        loaded.targets(&root)?;
         Ok(loaded.files)
     }
 
@@ -129,26 +130,15 @@ impl Files {
             Entry::Link(_) => 0,
         });
         let bytes = bytes.sum();
-        let targets: Vec<String> = files.targets().cloned().collect();
         let mut loaded = Loaded { files, bytes };
         for path in &changed {
             loaded.again(&root, path)?;
         }
-        for path in &targets {
-            loaded.entry(&root, path)?;
-        }
+        loaded.targets(&root)?;
         if loaded.files.linked {
             return Self::load(root.path());
         }
         Ok(loaded.files)
-    }
-
-    /// Where links point that point at none of these.
-    fn targets(&self) -> impl Iterator<Item = &String> {
-        self.entries.values().filter_map(|entry| match entry {
-            Entry::Link(target) if !self.entries.contains_key(target) => Some(target),
-            _ => None,
-        })
     }
 }
 
@@ -183,8 +173,7 @@ impl Loaded {
                     let target = target.to_str().ok_or_else(no_text);
                     let target = target.at("read the link", here.path().join(&name))?;
                     let next = resolve(&path, target);
-                    self.files.insert(&path, Entry::Link(next.clone()));
-                    self.entry(root, &next)?;
+                    self.files.insert(&path, Entry::Link(next));
                 }
             } else if kind != FileType::Directory {
                 self.entry(root, &path)?;
@@ -203,6 +192,19 @@ impl Loaded {
             Some(Place::Entry) => self.entry(root, path),
             None => Ok(()),
         }
+    }
+
+    /// What links name that is none of these. (Most of them name what another of the folders has.)
+    fn targets(&mut self, root: &Root) -> Result<(), LoadError> {
+        let entries = self.files.entries.values();
+        let unknown = entries.filter_map(|entry| match entry {
+            Entry::Link(target) => Some(target).filter(|to| self.files.get(to).is_none()),
+            Entry::File(_) => None,
+        });
+        for target in unknown.cloned().collect::<Vec<_>>() {
+            self.entry(root, &target)?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, root: &Root, path: &str) -> Result<(), LoadError> {
