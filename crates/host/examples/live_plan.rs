@@ -85,13 +85,12 @@ fn live(files: &Files) -> Result<Live, Box<dyn Error>> {
     for folder in FOLDERS {
         for (name, entry) in files.list(folder) {
             let Entry::File(_) = entry else { continue };
-            let Found::Defined(unit) = units.get(name)? else {
+            let Found::Defined(_) = units.get(name)? else {
                 continue;
             };
             let active = Active {
                 active: "active".into(),
                 sub: "running".into(),
-                fragment: unit.path.clone(),
                 ..Active::default()
             };
             live.units.insert(name.to_owned(), active);

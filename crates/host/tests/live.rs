@@ -227,16 +227,6 @@ fn a_real_manager_switches_goes_back_and_confirms() {
         units: Units::new(Files::load(&root.join(name)).unwrap()),
         ..Side::default()
     };
-    // The manager reads the units by another path than that of /etc.
-    let live = |system: &System<Links>| {
-        let mut live = system.live().unwrap();
-        for (name, unit) in &mut live.units {
-            if unit.fragment.starts_with(root.to_str().unwrap()) {
-                unit.fragment = format!("{}/{name}", FOLDERS[0]);
-            }
-        }
-        live
-    };
     let planned = |system: &System<Links>| {
         let differences = Differences {
             files: vec![Change {
@@ -246,9 +236,14 @@ fn a_real_manager_switches_goes_back_and_confirms() {
             }],
             ..Differences::default()
         };
-        plan(&side("old"), &side("new"), differences, &live(system))
-            .unwrap()
-            .steps
+        plan(
+            &side("old"),
+            &side("new"),
+            differences,
+            &system.live().unwrap(),
+        )
+        .unwrap()
+        .steps
     };
     let step = |verb, unit: &str| Step::Unit {
         unit: unit.into(),
@@ -332,7 +327,7 @@ fn the_bus_says_what_systemctl_says() {
     let root = dir.path();
     let names: Vec<String> = (0..100).map(|n| format!("many-{n}.service")).collect();
     let wants = format!(
-        "[Unit]\nWants=dbus.service again.service odd\\x2dname@1-2.service gone.service {}\n",
+        "[Unit]\nWants=dbus.service again.service odd\\x2dname@1-2.service gone.service passing@1.service {}\n",
         names.join(" ")
     );
     let once = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=true\n";
@@ -352,12 +347,21 @@ fn the_bus_says_what_systemctl_says() {
     units.extend(names.iter().map(|name| (&**name, once)));
     tree(&root.join("old"), &units);
     Links(root.to_owned()).show(Which::Old).unwrap();
-    let _user = User::start(root);
+    // Somebody made it for the moment.
+    let passing = "/run/u/systemd/user";
+    fs::create_dir_all(passing).unwrap();
+    fs::write(format!("{passing}/passing@.service"), once).unwrap();
+    let folders = format!("{passing}:{}", root.join("units").display());
+    let _user = User::with_units(&folders);
     let failed = |live: &Live| live.units.get("again.service").is_some_and(Active::failed);
     let settled = |live: &Live| failed(live) && names.iter().all(|name| live.runs(name));
     while !Live::load(true).is_ok_and(|live| settled(&live)) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    let transient = Command::new("systemd-run")
+        .args(["--user", "--quiet", "--unit=transient", "sleep", "1000"])
+        .status();
+    assert!(transient.unwrap().success());
     let begin = std::time::Instant::now();
     let asked = Live::load(true).unwrap();
     let took = begin.elapsed();
@@ -368,18 +372,23 @@ fn the_bus_says_what_systemctl_says() {
         .unwrap();
     let mut said = Live::parse(&String::from_utf8(said.stdout).unwrap());
     let other = begin.elapsed();
-    for (name, unit) in &mut said.units {
+    for unit in said.units.values_mut() {
         // These are not asked for where nobody needs them.
         if unit.sub != "auto-restart" {
             unit.status = 0;
-        }
-        if name.ends_with(".device") || name.ends_with(".scope") {
-            unit.fragment.clear();
         }
     }
     assert_eq!(asked.units["again.service"].status, 3);
     assert!(asked.runs("odd\\x2dname@1-2.service"));
     assert_eq!(asked, said);
+    for (name, passing) in [
+        ("passing@1.service", true),
+        ("transient.service", true),
+        ("odd\\x2dname@1-2.service", false),
+        ("many-1.service", false),
+    ] {
+        assert_eq!(asked.units[name].passing, passing, "{name}");
+    }
     let number = asked.units.len();
     eprintln!("{number} units: the bus took {took:?}, systemctl {other:?}");
 }

@@ -77,9 +77,7 @@ pub fn plan_units(
         let Ok(name) = Name::parse(name) else {
             continue;
         };
-        // What runs by a file of /run is a generator's or a person's for the moment.
-        let ours = Units::owns(&active.fragment);
-        if ours && !matches!(name.kind(), Kind::Device | Kind::Scope) {
+        if !active.passing && !matches!(name.kind(), Kind::Device | Kind::Scope) {
             plan.look_at(name, &mut changed)?;
         }
     }
@@ -278,7 +276,7 @@ impl Decisions<'_> {
             .collect();
         for unit in gone.into_iter().filter(|unit| !wanted.contains(unit)) {
             let touched = self.done.keys().any(|(_, done)| *done == unit);
-            let ours = Units::owns(&self.live.units[&unit].fragment);
+            let ours = self.is_ours(&unit);
             if let (Ok(name), true) = (Name::parse(&unit), ours)
                 && (!touched
                     || self.has(Verb::Stop, &unit)
@@ -325,7 +323,7 @@ impl Decisions<'_> {
                     .new
                     .requires(&dependent)
                     .iter()
-                    .all(|required| has(required) || !Units::owns(&self.fragment(required)));
+                    .all(|required| has(required) || !self.is_ours(required));
                 if whole && may_start(&new.unit) {
                     let why = format!("{unit} is stopped, and it with that");
                     self.set(Verb::Start, &dependent, why);
@@ -334,9 +332,10 @@ impl Decisions<'_> {
         }
     }
 
-    fn fragment(&self, unit: &str) -> String {
-        let unit = self.live.units.get(unit);
-        unit.map(|u| u.fragment.clone()).unwrap_or_default()
+    /// Whether a unit is loaded of a file of the old configuration.
+    fn is_ours(&self, unit: &str) -> bool {
+        let loaded = self.live.units.get(unit);
+        loaded.is_some_and(|unit| !unit.passing) && self.old.get(unit) != Ok(Found::Missing)
     }
 
     /// The running units that systemd stops when it stops this one.

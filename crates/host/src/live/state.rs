@@ -1,7 +1,10 @@
 //! What runs.
 
 use crate::bus::{Bus, Listed, Property};
+use elea_formats::unit::Name;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// What a unit's finer state is while it waits to be restarted by itself.
 const AUTO_RESTART: &str = "auto-restart";
@@ -13,12 +16,49 @@ pub struct Active {
     pub active: String,
     /// `running`, `exited`, `auto-restart`, ….
     pub sub: String,
-    /// Its file; empty if it has none.
-    pub fragment: String,
+    /// Whether its file is of no configuration: a generator's, or somebody's for the moment.
+    pub passing: bool,
     /// The exit status of its main process, if it waits to be restarted by itself.
     pub status: i32,
     /// Its main process; 0 if it has none.
     pub main: u32,
+}
+
+/// Folders of unit files that belong to no configuration, in `/run/systemd`, in `/etc/systemd`, and in a user's
+/// `$XDG_RUNTIME_DIR/systemd` (`systemd.unit(5)`, "Unit File Load Path").
+const PASSING: [&str; 7] = [
+    "transient",
+    "generator",
+    "generator.early",
+    "generator.late",
+    "system.attached",
+    "system.control",
+    "user.control",
+];
+/// Folders that do where they are in `/run`.
+const PASSING_IN_RUN: [&str; 2] = ["system", "user"];
+
+/// The names in those folders.
+fn passing_names(user: bool) -> BTreeSet<String> {
+    let run = match user {
+        true => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(PathBuf::new, PathBuf::from),
+        false => PathBuf::from("/run"),
+    };
+    let run = run.join("systemd");
+    let in_run = PASSING.iter().chain(&PASSING_IN_RUN);
+    let folders = in_run.map(|name| run.join(name));
+    let folders = folders.chain(PASSING.map(|name| Path::new("/etc/systemd").join(name)));
+    // A folder that is not there has none.
+    let entries = folders.filter_map(|folder| fs::read_dir(folder).ok());
+    let names = entries.flatten().flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.into_string().ok()).collect()
+}
+
+/// Whether a unit's file is in one of them.
+fn is_passing(path: &str) -> bool {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let name = folder.rsplit('/').next().unwrap_or_default();
+    PASSING.contains(&name) || folder.starts_with("/run/") && PASSING_IN_RUN.contains(&name)
 }
 
 impl Active {
@@ -55,7 +95,7 @@ pub struct Live {
 pub(super) enum Asked {
     /// Its state.
     States,
-    /// Its file, too.
+    /// Whether its file is passing, too.
     Files,
     /// Its main process, too.
     Programs,
@@ -68,20 +108,23 @@ impl Live {
     /// Asks the manager that is process 1, or that of the user, over D-Bus: which units are loaded, of which files
     /// they are, and how those ended that are to be restarted.
     pub fn load(user: bool) -> zbus::Result<Self> {
-        Self::read(&Bus::connect(user)?, Asked::Programs)
+        Self::read(&Bus::connect(user)?, user, Asked::Programs)
     }
 
     /// The same of a manager that is connected, as far as it is wanted.
-    pub(super) fn read(bus: &Bus, asked: Asked) -> zbus::Result<Self> {
+    pub(super) fn read(bus: &Bus, user: bool, asked: Asked) -> zbus::Result<Self> {
         let mut listed = bus.units()?;
         // Those are loaded because others name them; `systemctl` leaves them out, too.
         listed.retain(|unit| unit.active != "inactive");
-        // Devices and scopes have no files; there are hundreds of them on large machines.
-        let has_file = |unit: &&Listed| {
-            let without = [".device", ".scope"];
-            asked >= Asked::Files
-                && unit.load == "loaded"
-                && !without.iter().any(|end| unit.name.ends_with(end))
+        // The manager has read them; where none has the name, the file is of a configuration, or there is none.
+        let passing = match asked {
+            Asked::States => BTreeSet::new(),
+            _ => passing_names(user),
+        };
+        let may_pass = |unit: &&Listed| {
+            let template = Name::parse(&unit.name).ok().and_then(|n| n.template());
+            passing.contains(&unit.name)
+                || template.is_some_and(|template| passing.contains(template.as_str()))
         };
         let restarts = |unit: &&Listed| unit.sub == AUTO_RESTART;
         let is_service =
@@ -96,14 +139,14 @@ impl Live {
             });
             Ok::<BTreeMap<String, String>, zbus::Error>(named.collect())
         };
-        let mut fragments = of(("Unit", "FragmentPath"), &has_file)?;
+        let fragments = of(("Unit", "FragmentPath"), &may_pass)?;
         let statuses = of(("Service", "ExecMainStatus"), &restarts)?;
         let mains = of(("Service", "MainPID"), &is_service)?;
         let units = listed.into_iter().map(|unit| {
             let status = statuses.get(&unit.name).and_then(|s| s.parse().ok());
             let main = mains.get(&unit.name).and_then(|main| main.parse().ok());
             let active = Active {
-                fragment: fragments.remove(&unit.name).unwrap_or_default(),
+                passing: fragments.get(&unit.name).is_some_and(|f| is_passing(f)),
                 active: unit.active,
                 sub: unit.sub,
                 status: status.unwrap_or(0),
@@ -129,7 +172,7 @@ impl Live {
                     "Id" => id = value,
                     "ActiveState" => value.clone_into(&mut unit.active),
                     "SubState" => value.clone_into(&mut unit.sub),
-                    "FragmentPath" => value.clone_into(&mut unit.fragment),
+                    "FragmentPath" => unit.passing = is_passing(value),
                     "MainPID" => unit.main = value.parse().unwrap_or(0),
                     "ExecMainStatus" => unit.status = value.parse().unwrap_or(0),
                     _ => {}
@@ -169,5 +212,34 @@ impl Live {
         let parts = paths.flat_map(|(_, path)| path.split('/'));
         let ends = |part: &&str| part.ends_with(".service") || part.ends_with(".scope");
         parts.filter(ends).map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_generator_or_somebody_made_for_the_moment_is_told_from_a_configuration() {
+        for path in [
+            "/run/systemd/generator/a.mount",
+            "/run/systemd/generator.late/a.service",
+            "/run/systemd/transient/a.service",
+            "/run/systemd/system/a.service",
+            "/run/user/7/systemd/user/a.service",
+            "/run/user/7/systemd/transient/a.service",
+            "/etc/systemd/system.attached/a.service",
+        ] {
+            assert!(is_passing(path), "{path}");
+        }
+        for path in [
+            "",
+            "/etc/systemd/system/a.service",
+            "/usr/lib/systemd/system/a.service",
+            "/usr/lib/systemd/user/a.service",
+            "/usr/local/lib/systemd/system/generator.service",
+        ] {
+            assert!(!is_passing(path), "{path}");
+        }
     }
 }

@@ -286,7 +286,7 @@ impl<E: Etc> Machine for System<'_, E> {
 
 /// What the manager runs now, as far as it is wanted; with more than states also what this program runs in.
 pub(super) fn live(user: bool, outside: Option<&Namespace>, asked: Asked) -> Result<Live, String> {
-    let mut live = match connected(user, outside, |bus| Live::read(bus, asked))? {
+    let mut live = match connected(user, outside, |bus| Live::read(bus, user, asked))? {
         Some(Ok(live)) => live,
         _ => live_by_systemctl(user, outside)?,
     };

@@ -37,18 +37,13 @@ pub(super) fn units(text: &str) -> Units {
     Units::new(files)
 }
 
-/// These run; their files are where `units` has them.
-pub(super) fn live(units: &Units, running: &str) -> Live {
+/// These run.
+pub(super) fn live(running: &str) -> Live {
     let mut live = Live::default();
     for word in running.split_whitespace() {
         let (name, active) = word.split_once('=').unwrap_or((word, "active"));
-        let fragment = match units.get(name) {
-            Ok(Found::Defined(definition)) => definition.path.clone(),
-            _ => format!("{}/{name}", FOLDERS[0]),
-        };
         let active = Active {
             active: active.into(),
-            fragment,
             ..Active::default()
         };
         live.units.insert(name.into(), active);
@@ -80,7 +75,7 @@ pub(super) fn decide(old: &str, new: &str, running: &str) -> Vec<UnitAction> {
     let files = table::changed_files(old, new);
     let paths: Vec<&str> = files.iter().map(String::as_str).collect();
     let (old, new) = (units(old), units(new));
-    let live = live(&old, running);
+    let live = live(running);
     plan_units(&old, &new, &live, &BTreeMap::new(), &paths).unwrap()
 }
 
@@ -111,7 +106,6 @@ fn what_must_not_be_touched_says_what_it_takes() {
     };
     let (old, new) = (units(&text("1")), units(&text("2")));
     let mut live = live(
-        &old,
         "dbus.service dbus.socket systemd-logind.service gdm.service user@1000.service getty@tty1.service var.mount own.service ssh@1.service job.service",
     );
     live.own = [
@@ -133,6 +127,17 @@ fn what_must_not_be_touched_says_what_it_takes() {
     assert_eq!(of("own.service"), Need::Relogin);
     assert_eq!(of("ssh@1.service"), Need::Relogin);
     assert_eq!(of("job.service"), Need::Nothing);
+}
+
+#[test]
+fn what_a_generator_or_somebody_made_for_the_moment_is_left_alone() {
+    let text =
+        |a: &str| format!("== a.service\n[Service]\nA={a}\n== b.service\n[Service]\nA={a}\n");
+    let (old, new) = (units(&text("1")), units(&text("2")));
+    let mut live = live("a.service b.service");
+    live.units.get_mut("a.service").unwrap().passing = true;
+    let actions = plan_units(&old, &new, &live, &BTreeMap::new(), &[]).unwrap();
+    assert_eq!(said(&actions), "stop b.service | start b.service");
 }
 
 #[test]
@@ -214,7 +219,7 @@ fn starts_follow_after_and_stops_go_the_other_way() {
 fn a_new_unit_that_would_not_load_is_refused_and_a_broken_old_one_is_mended() {
     let good = units("== a.service\n[Service]\nA=1\n");
     let bad = units("== a.service\n[Service\nA=1\n");
-    let live = live(&good, "a.service");
+    let live = live("a.service");
     let error = plan_units(&good, &bad, &live, &BTreeMap::new(), &[])
         .unwrap_err()
         .to_string();
@@ -268,8 +273,7 @@ fn what_runs_is_read_from_systemctl() {
         .collect();
     assert_eq!(failed, ["b.service"]);
     assert!(live.runs("a.service"));
-    assert!(Units::owns(&live.units["a.service"].fragment));
-    assert!(!Units::owns("/run/systemd/generator/a.mount"));
+    assert!(!live.units["a.service"].passing);
     let own =
         Live::own_units("0::/user.slice/user-1000.slice/user@1000.service/app.slice/t.scope\n");
     let expected: BTreeSet<String> = ["user@1000.service".into(), "t.scope".into()].into();

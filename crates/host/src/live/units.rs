@@ -1,6 +1,6 @@
 //! The units of one configuration: what each is once links, masks and drop-ins are counted in.
 
-use super::files::{Entry, FOLDERS, Files, canonical};
+use super::files::{Entry, FOLDERS, Files};
 use elea_formats::unit::{Error, Kind, Name, Unit};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,13 +126,6 @@ impl Units {
     pub fn aliases<'a>(&'a self, name: &str) -> Vec<&'a str> {
         let also = self.also.get(name);
         also.into_iter().flatten().map(String::as_str).collect()
-    }
-
-    /// Whether a path is one of a unit's file that belongs to a configuration.
-    pub fn owns(path: &str) -> bool {
-        let path = canonical(path);
-        let folder = path.rsplit_once('/').map(|(folder, _)| folder);
-        folder.is_some_and(|folder| FOLDERS.contains(&folder))
     }
 
     /// What a name stands for.

@@ -45,7 +45,6 @@ pub(crate) fn sample() -> (Side, Side, Differences, Live) {
         "/dev/a /mnt ext4 rw\n/dev/n /new ext4 ro\n",
     );
     let live = live(
-        &old.units,
         "multi-user.target a.service gone.service r.service l.service dbus.service mnt.mount gone.mount systemd-journald.service",
     );
     let mut edited = change(Kind::Changed, "/etc/hosts");
@@ -89,7 +88,7 @@ fn what_stops_with_another_is_started_on_the_way_back_too() {
         ..Side::default()
     };
     let (old, new) = (side(text), side(&text.replace("A=1", "A=2")));
-    let live = live(&old.units, "a.service b.service");
+    let live = live("a.service b.service");
     let differences = Differences {
         files: vec![change(Kind::Changed, "/etc/systemd/system/a.service")],
         ..Differences::default()

@@ -31,7 +31,7 @@ fn reads(steps: &[Step]) -> bool {
 #[test]
 fn a_file_of_a_service_is_taken_without_the_manager_and_goes_back_without_it() {
     let units = units("== s.service\n[Unit]\nX-Reload-On=/etc/hello\n[Service]\nExecReload=/r\n");
-    let live = live(&units, "s.service");
+    let live = live("s.service");
     // What is done to all of /etc is nothing that it reads.
     assert_eq!(steps(&units, &units, &["/etc"], &live), [Step::Files]);
     let steps = steps(&units, &units, &["/etc/hello/conf"], &live);
@@ -108,14 +108,14 @@ fn what_the_manager_watches_for_a_path_is_looked_for_anew() {
     ] {
         let units = units(&format!("== p.path\n[Path]\n{setting}\n"));
         for (running, expected) in [("p.path", expected), ("p.path=inactive", false)] {
-            let live = live(&units, running);
+            let live = live(running);
             let steps = steps(&units, &units, &["/etc/x"], &live);
             assert_eq!(reads(&steps), expected, "{setting} {running}");
         }
     }
     // One whose file is not known.
     let none = units("");
-    let live = live(&none, "p.path");
+    let live = live("p.path");
     assert!(reads(&steps(&none, &none, &["/etc/x"], &live)));
 }
 
@@ -153,7 +153,7 @@ proptest! {
         path in prop::sample::select(vec!["/etc/x", "/etc/systemd/system/a.service"]),
     ) {
         let (old, new) = (units(&old.concat()), units(&new.concat()));
-        let live = live(&old, "a.service b.socket t@1.service m.target");
+        let live = live("a.service b.socket t@1.service m.target");
         let differ = ["a.service", "b.socket", "t@1.service", "m.target"].iter().any(|unit| {
             old.get(unit) != new.get(unit) || old.linked(unit) != new.linked(unit)
         });

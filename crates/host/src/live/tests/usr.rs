@@ -294,7 +294,7 @@ fn a_service_whose_program_is_another_one() {
         let name = running.split(' ').next().unwrap();
         let target = format!("== multi-user.target\n[Unit]\nWants={name}\n");
         let (old, new) = (units(&(target.clone() + &old)), units(&(target + &new)));
-        let live = live(&old, &format!("multi-user.target {running}"));
+        let live = live(&format!("multi-user.target {running}"));
         let replaced = BTreeMap::from([(name.to_owned(), "/usr/bin/a".to_owned())]);
         let actions = plan_units(&old, &new, &live, &replaced, &[]).unwrap();
         assert_eq!(said(&actions), expected);
@@ -317,7 +317,7 @@ fn the_bus_reads_its_files_again_though_its_program_stays() {
         units: units(text),
         ..Side::default()
     };
-    let mut live = live(&side().units, "dbus.service polkit.service");
+    let mut live = live("dbus.service polkit.service");
     live.programs = programs(&[("dbus.service", "/usr/bin/dbus-daemon")]);
     let differences = Differences {
         files: vec![
