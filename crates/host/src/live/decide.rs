@@ -81,12 +81,6 @@ pub fn plan_units(
             plan.look_at(name, &mut changed)?;
         }
     }
-    for (name, _) in live.running() {
-        for stopped in old.stops_with(name) {
-            let names = plan.stop_with.entry(stopped).or_default();
-            names.insert(name.to_owned());
-        }
-    }
     for change in changed {
         plan.changed(&change);
     }
@@ -209,28 +203,31 @@ impl Decisions<'_> {
     /// run (they failed, or had nothing to do).
     fn enabled(&mut self) -> Result<(), Error> {
         let targets: Vec<String> = self.running_targets();
+        let same = self.old.are(self.new);
         for target in targets {
-            let before = self.old.wants(&target);
-            for unit in self.new.wants(&target) {
-                if self.live.runs(&unit) {
+            let wants = self.new.wants(&target);
+            let before = (!same).then(|| self.old.wants(&target));
+            for unit in &wants {
+                if self.live.runs(unit) {
                     continue;
                 }
-                let kind = Name::parse(&unit).map(|name| name.kind());
+                let kind = Name::parse(unit).map(|name| name.kind());
                 if !matches!(kind, Ok(kind) if !matches!(kind, Kind::Device | Kind::Scope)) {
                     continue;
                 }
-                let Found::Defined(new) = self.new.get(&unit)? else {
+                let Found::Defined(new) = self.new.get(unit)? else {
                     continue;
                 };
-                let why = if !before.contains(&unit) {
+                let is_new = before.as_ref().is_some_and(|before| !before.contains(unit));
+                let why = if is_new {
                     format!("{target} wants it now")
-                } else if self.differs(&unit, &new) {
+                } else if self.differs(unit, &new) {
                     "it changed, and did not run".to_owned()
                 } else {
                     continue;
                 };
                 if may_start(&new.unit) {
-                    self.set(Verb::Start, &unit, why);
+                    self.set(Verb::Start, unit, why);
                 }
             }
         }
@@ -252,6 +249,9 @@ impl Decisions<'_> {
 
     /// Units that run because a link enabled them, which is gone, while nothing else wants them.
     fn disabled(&mut self) {
+        if self.old.are(self.new) {
+            return;
+        }
         let targets = self.running_targets();
         let linked = |units: &Units| -> BTreeSet<String> {
             targets.iter().flat_map(|t| units.linked(t)).collect()
@@ -295,8 +295,18 @@ impl Decisions<'_> {
     /// What runs only with units that are stopped is stopped by systemd with them, and has to be
     /// started again; and what must not be touched keeps what it needs.
     fn dependents(&mut self) {
-        let stopped = self.all(Verb::Stop).into_iter();
-        for unit in stopped.chain(self.all(Verb::Restart)) {
+        let touched = [Verb::Stop, Verb::Restart].map(|verb| self.all(verb));
+        if touched.iter().all(BTreeSet::is_empty) {
+            return;
+        }
+        for (name, _) in self.live.running() {
+            for stopped in self.old.stops_with(name) {
+                let names = self.stop_with.entry(stopped).or_default();
+                names.insert(name.to_owned());
+            }
+        }
+        let [stopped, restarted] = touched;
+        for unit in stopped.into_iter().chain(restarted) {
             let dependents = self.stopped_with(&unit);
             let kept = dependents.iter().find_map(|dependent| {
                 let name = Name::parse(dependent).ok()?;

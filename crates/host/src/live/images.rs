@@ -19,29 +19,48 @@ pub(super) struct Images {
     pub(super) usr: Option<Vec<Change>>,
 }
 
-impl Images {
-    /// Reads the images, and compares, all at once.
-    pub(super) fn load(machine: &Machine, between: &Between<'_>) -> Result<Self, Error> {
-        let booted = between.booted.image;
+/// The images that are compared with the new one.
+#[derive(Debug)]
+pub(super) struct Pairs {
+    new: Arc<ImageFile>,
+    booted: Arc<ImageFile>,
+    etc: Option<Arc<ImageFile>>,
+    usr: Option<Arc<ImageFile>>,
+}
+
+impl Pairs {
+    /// Reads those that were not read before.
+    pub(super) fn read(machine: &Machine, between: &Between<'_>) -> Result<Self, Error> {
+        let (new, booted) = (between.new.image, between.booted.image);
         let (etc, usr) = (between.shown.image, between.usr);
-        machine.read_images(&[booted, etc, usr, between.new.image])?;
-        let new = machine.image_file(&between.new.image)?;
-        let other = |image: &Digest| {
-            let file = (*image != booted).then(|| machine.image_file(image));
+        machine.read_images(&[new, booted, etc, usr])?;
+        let other = |image: Digest| {
+            let file = (image != booted).then(|| machine.image_file(&image));
             file.transpose()
         };
-        let (etc, usr, booted) = (other(&etc)?, other(&usr)?, machine.image_file(&booted)?);
+        Ok(Self {
+            new: machine.image_file(&new)?,
+            booted: machine.image_file(&booted)?,
+            etc: other(etc)?,
+            usr: other(usr)?,
+        })
+    }
+
+    /// Compares all at once.
+    pub(super) fn compare(&self) -> Result<Images, Error> {
         thread::scope(|scope| {
-            let changes = |file: Option<_>, folder| {
-                let new = &new;
-                file.map(|file: Arc<ImageFile>| scope.spawn(move || file.changes_in(folder, new)))
+            let start = |file: &'_ Option<Arc<ImageFile>>, folder| {
+                let file = file.as_ref().map(Arc::clone);
+                file.map(|file| scope.spawn(move || file.changes_in(folder, &self.new)))
             };
-            let (etc, usr) = (changes(etc, "etc"), changes(usr, "usr"));
-            let booted = booted.compare(&new);
-            Ok(Self {
-                etc: etc.map(parallel::join_scoped).transpose()?,
-                usr: usr.map(parallel::join_scoped).transpose()?,
+            let others = [start(&self.etc, "etc"), start(&self.usr, "usr")];
+            let booted = self.booted.compare(&self.new);
+            let others = others.map(|other| other.map(parallel::join_scoped).transpose());
+            let [etc, usr] = others;
+            Ok(Images {
                 booted: booted?,
+                etc: etc?,
+                usr: usr?,
             })
         })
     }

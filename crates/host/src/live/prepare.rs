@@ -1,7 +1,7 @@
 //! Looks at what runs, and at what it would be with another image: the two sides of a plan.
 
 use super::generation::{etc_layers, over};
-use super::images::Images;
+use super::images::{Images, Pairs};
 use super::overlay::{Overlays, mounted_below};
 use super::plan::{Boot, Differences, Over, Plan, Side, is_of, plan};
 use super::state::Live;
@@ -77,27 +77,23 @@ fn compare(
     live: impl FnOnce() -> Result<Live, Error>,
     planned: &Path,
 ) -> Result<(Plan, Report), Error> {
-    let image = &between.new.image;
     let [upper, work, root] = ["upper", "work", "root"].map(|name| planned.join(name));
     for folder in [&upper, &work, &root] {
         fs::create_dir(folder).at("create", folder)?;
     }
-    let (images, old_files) = thread::scope(|scope| {
-        let units = scope.spawn(|| Files::load(Path::new("/")));
-        let images = Images::load(machine, &between);
-        (images, parallel::join_scoped(units))
-    });
-    let (images, old_files) = (images?, old_files?);
-    let below = machine.image(image, Backing::File)?;
     let (old_upper, old_lower) = etc_layers(machine, between.shown.number)?;
     let from = Sides {
         upper: &old_upper,
         lower: &old_lower,
     };
-    let report = elea_etc::carry(&from, &below.join("etc"), &upper)?;
-    mount::tree(&below, false)?.attach(&root)?;
-    over(machine, image, &upper, &work)?.attach(&root.join("etc"))?;
-    show_state(&root)?;
+    let pairs = Pairs::read(machine, &between)?;
+    let (images, old_files, report) = thread::scope(|scope| {
+        let units = scope.spawn(|| Files::load(Path::new("/")));
+        let images = scope.spawn(|| pairs.compare());
+        let report = lay_out(machine, &between.new.image, &from, [&upper, &work, &root]);
+        let (units, images) = (parallel::join_scoped(units), parallel::join_scoped(images));
+        Ok::<_, Error>((images?, units?, report?))
+    })?;
     let files = files(&images, &root, [&old_upper, &upper])?;
     let new_files = old_files.with(&root, &files)?;
     let units = Units::new(old_files);
@@ -116,6 +112,21 @@ fn compare(
         live.programs = programs(&old.units, &live);
     }
     Ok((plan(&old, &new, differences, &live)?, report))
+}
+
+/// Has the system at `root` as it would be, with what edits of `/etc` met; folders are upper, work, root.
+fn lay_out(
+    machine: &Machine,
+    image: &Digest,
+    from: &Sides<'_>,
+    [upper, work, root]: [&Path; 3],
+) -> Result<Report, Error> {
+    let below = machine.image(image, Backing::File)?;
+    let report = elea_etc::carry(from, &below.join("etc"), upper)?;
+    mount::tree(&below, false)?.attach(root)?;
+    over(machine, image, upper, work)?.attach(&root.join("etc"))?;
+    show_state(root)?;
+    Ok(report)
 }
 
 /// State shows in the planned system as in the running one.
