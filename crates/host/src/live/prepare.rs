@@ -1,12 +1,13 @@
 //! Looks at what runs, and at what it would be with another image: the two sides of a plan.
 
+use super::Units;
 use super::generation::{etc_layers, over};
 use super::images::{Images, Pairs};
 use super::overlay::{Overlays, mounted_below};
 use super::plan::{Boot, Differences, Over, Plan, Side, is_of, plan};
 use super::state::Live;
+use super::target::Running;
 use super::usr::keeps_modules;
-use super::{Files, Units};
 use crate::diff::package_changes;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -51,12 +52,11 @@ pub(super) struct Between<'a> {
     pub(super) packages: [&'a [Package]; 2],
 }
 
-/// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met. What systemd runs is asked
-/// for when all else is known.
+/// Plans how what runs becomes `between.new`; with what the machine's edits of `/etc` met.
 pub(super) fn prepare(
     machine: &Machine,
     between: Between<'_>,
-    live: impl FnOnce() -> Result<Live, Error>,
+    running: Running,
 ) -> Result<(Plan, Report), Error> {
     Overlays::of_system()?.look()?;
     super::usr::look()?;
@@ -66,7 +66,7 @@ pub(super) fn prepare(
         .source("elea-planned")
         .value("mode", "0700")
         .mount(planned)?;
-    let made = compare(machine, between, live, planned);
+    let made = compare(machine, between, running, planned);
     let _ = mount::detach(planned);
     made
 }
@@ -74,7 +74,7 @@ pub(super) fn prepare(
 fn compare(
     machine: &Machine,
     between: Between<'_>,
-    live: impl FnOnce() -> Result<Live, Error>,
+    running: Running,
     planned: &Path,
 ) -> Result<(Plan, Report), Error> {
     let [upper, work, root] = ["upper", "work", "root"].map(|name| planned.join(name));
@@ -87,14 +87,13 @@ fn compare(
         lower: &old_lower,
     };
     let pairs = Pairs::read(machine, &between)?;
-    let (images, old_files, report) = thread::scope(|scope| {
-        let units = scope.spawn(|| Files::load(Path::new("/")));
+    let (images, report) = thread::scope(|scope| {
         let images = scope.spawn(|| pairs.compare());
         let report = lay_out(machine, &between.new.image, &from, [&upper, &work, &root]);
-        let (units, images) = (parallel::join_scoped(units), parallel::join_scoped(images));
-        Ok::<_, Error>((images?, units?, report?))
+        Ok::<_, Error>((parallel::join_scoped(images)?, report?))
     })?;
     let files = files(&images, &root, [&old_upper, &upper])?;
+    let old_files = parallel::join(running.files)?;
     let new_files = old_files.with(&root, &files)?;
     let units = Units::new(old_files);
     let new = side(units.beside(new_files), &root, between.new)?;
@@ -107,7 +106,7 @@ fn compare(
         bytes: objects.values().sum(),
         over: exchange(machine, between)?,
     };
-    let mut live = live()?;
+    let mut live = parallel::join(running.live).map_err(Error::Live)?;
     if differences.over.is_some() {
         live.programs = programs(&old.units, &live);
     }
@@ -302,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_a_service_runs_is_what_its_unit_names_and_its_process() {
-        use crate::live::{Active, Entry};
+        use crate::live::{Active, Entry, Files};
         let text = "[Service]\nExecStart=/bin/sh -c x\n";
         let mut files = Files::new();
         let mut live = Live::default();

@@ -1,11 +1,12 @@
 //! What is to be on a machine, beside what runs.
 
+use super::files::LoadError;
 use super::plan::{Plan, is_of};
 use super::prepare::{Between, prepare};
 use super::report::How;
 use super::state::{Asked, Live};
-use super::system;
 use super::verbs::Options;
+use super::{Files, system};
 use crate::candidate;
 use crate::error::Error;
 use crate::install::{Bootable, Known};
@@ -18,10 +19,17 @@ use elea_formats::generation::Generation;
 use elea_formats::release::Package;
 use elea_store::Backing;
 use elea_sys::namespace::Namespace;
-use elea_sys::parallel;
 use elea_sys::root::Root;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+
+/// What runs, found out while images are read.
+pub(super) struct Running {
+    /// The files of its units.
+    pub(super) files: JoinHandle<Result<Files, LoadError>>,
+    /// What systemd says.
+    pub(super) live: JoinHandle<Result<Live, String>>,
+}
 
 /// What is to be, and what it comes from.
 pub(super) struct Target {
@@ -33,8 +41,8 @@ pub(super) struct Target {
     usr: Digest,
     /// The packages of what runs.
     packages: Vec<Package>,
-    /// What systemd says, on a machine that runs.
-    live: Option<JoinHandle<Result<Live, String>>>,
+    /// What runs, on a machine that does.
+    running: Option<Running>,
     /// What boots of the image.
     pub(super) boots: Bootable,
     /// The generation.
@@ -42,7 +50,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Looks at an image and at what runs, while systemd is asked.
+    /// Looks at an image and at what runs.
     pub(super) fn load(
         machine: &Machine,
         view: &View,
@@ -64,8 +72,10 @@ impl Target {
         } else {
             Asked::Files
         };
-        let ask = |outside| thread::spawn(move || system::live(false, Some(&outside), asked));
-        let live = outside.map(ask);
+        let running = outside.map(|outside| Running {
+            files: thread::spawn(|| Files::load(Path::new("/"))),
+            live: thread::spawn(move || system::live(false, Some(&outside), asked)),
+        });
         machine.read_images(&[booted.image, shown.image, usr, *image])?;
         let release = release_of(machine, &booted)?;
         let boots = |image: &Digest, known| {
@@ -102,7 +112,7 @@ impl Target {
             shown,
             usr,
             packages,
-            live,
+            running,
             boots,
             new,
         })
@@ -114,7 +124,7 @@ impl Target {
         machine: &Machine,
         options: &Options,
     ) -> Result<(Plan, Report), Error> {
-        let asked = self.live.take().ok_or(Error::NotBooted)?;
+        let running = self.running.take().ok_or(Error::NotBooted)?;
         let between = Between {
             booted: &self.booted,
             shown: &self.shown,
@@ -123,8 +133,7 @@ impl Target {
             new: &self.new,
             packages: [&self.packages, &self.boots.release.packages],
         };
-        let live = || parallel::join(asked).map_err(Error::Live);
-        let (plan, report) = prepare(machine, between, live)?;
+        let (plan, report) = prepare(machine, between, running)?;
         if plan.usr.is_some() {
             self.has_elea(machine, &options.program)?;
         }

@@ -9,8 +9,11 @@ mod rows;
 mod table;
 mod usr;
 
+use super::target::Running;
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::thread;
 
 /// The units of a text: `== NAME` begins a file of /etc/systemd/system, `-> TARGET` behind it
 /// makes it a link, `/…` is a path of its own.
@@ -49,6 +52,14 @@ pub(super) fn live(running: &str) -> Live {
         live.units.insert(name.into(), active);
     }
     live
+}
+
+/// What is found out of a system on which nothing runs.
+pub(super) fn nothing_runs() -> Running {
+    Running {
+        files: thread::spawn(|| Files::load(Path::new("/"))),
+        live: thread::spawn(|| Ok(Live::default())),
+    }
 }
 
 /// What is decided: "stop a b | start a".

@@ -5,7 +5,8 @@ use super::super::journal::Switch;
 use super::super::overlay::{of_init, overlay};
 use super::super::prepare::{Between, prepare};
 use super::super::system::Etc as _;
-use super::super::{Live, Need, Step, Which};
+use super::super::{Need, Step, Which};
+use super::nothing_runs;
 use crate::machine::Machine;
 use elea_formats::digest::Digest;
 use elea_formats::form::Form;
@@ -231,7 +232,7 @@ fn story(images: [Digest; 2]) {
         new: &second,
         packages: [&[], &[]],
     };
-    let (plan, report) = prepare(&machine, between, || Ok(Live::default())).unwrap();
+    let (plan, report) = prepare(&machine, between, nothing_runs()).unwrap();
     let paths: Vec<&str> = plan.etc.iter().map(|change| change.path.as_str()).collect();
     let expected = [
         "/etc/added",
@@ -344,6 +345,6 @@ fn story(images: [Digest; 2]) {
         shown: &second,
         ..between
     };
-    let (plan, report) = prepare(&machine, between, || Ok(Live::default())).unwrap();
+    let (plan, report) = prepare(&machine, between, nothing_runs()).unwrap();
     assert_eq!((plan.etc, plan.steps), (vec![], vec![]), "{report:?}");
 }

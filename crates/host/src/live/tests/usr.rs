@@ -2,7 +2,7 @@
 
 use super::etc::{boot, generation, import, inside, put, read, service, switch};
 use super::plans::{self, change};
-use super::{live, said, units};
+use super::{live, nothing_runs, said, units};
 use crate::live::generation::GenerationEtc;
 use crate::live::prepare::{Between, prepare};
 use crate::live::system::Etc as _;
@@ -391,7 +391,7 @@ fn story(images: [Digest; 2]) {
         new: &second,
         packages: [&[], &[]],
     };
-    let plan = |between| prepare(&machine, between, || Ok(Live::default())).map(|(plan, _)| plan);
+    let plan = |between| prepare(&machine, between, nothing_runs()).map(|(plan, _)| plan);
     let without = plan(between).unwrap();
     assert_eq!((without.steps, without.needs), (vec![], Need::Reboot));
     let live = Between {
