@@ -24,20 +24,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (old, new) = (Files::load(Path::new(old))?, Files::load(Path::new(new))?);
     let reading = begun.elapsed();
     let differences = differences(&old, &new);
-    let side = |files: Files| Side {
-        units: Units::new(files),
+    let side = |units: Units| Side {
+        units,
         ..Side::default()
     };
+    let sides = |old: Files, new: Files| {
+        let units = Units::new(old);
+        let new = units.beside(new);
+        (side(units), side(new))
+    };
     let live = live(&old)?;
-    let again = [old.clone(), new.clone()].map(side);
+    let (old_again, new_again) = sides(old.clone(), new.clone());
     // Once, as in a process that plans one switch: nothing of the plan is in a cache.
     let begun = Instant::now();
-    let (old, new) = (side(old), side(new));
+    let (old, new) = sides(old, new);
     let all = plan(&old, &new, differences, &live)?;
     let whole = begun.elapsed();
-    let [old, new] = again;
     let begun = Instant::now();
-    let units = plan_units(&old.units, &new.units, &live, &BTreeMap::new(), &[])?;
+    let units = plan_units(
+        &old_again.units,
+        &new_again.units,
+        &live,
+        &BTreeMap::new(),
+        &[],
+    )?;
     let of_units = begun.elapsed();
     if all.units.is_empty() || units != all.units {
         return Err("nothing is planned".into());

@@ -3,7 +3,8 @@
 use super::files::{Entry, FOLDERS, Files};
 use elea_formats::unit::{Error, Kind, Name, Unit};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::iter;
 use std::rc::Rc;
 
 /// The longest chain of links that is followed.
@@ -19,7 +20,12 @@ pub struct Units {
     also: BTreeMap<String, Vec<String>>,
     /// What was read, by name: a plan asks for the same units again and again.
     read: Rc<RefCell<BTreeMap<String, Result<Found, BadUnit>>>>,
+    /// What texts say together, for several configurations: most units of two are the same.
+    said: Rc<RefCell<HashMap<Texts, Rc<Unit>>>>,
 }
+
+/// The texts of a unit's file and its drop-ins, in order.
+type Texts = Vec<Vec<u8>>;
 
 /// What a name stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +92,7 @@ impl Units {
             aliases,
             also: BTreeMap::new(),
             read: Rc::default(),
+            said: Rc::default(),
         };
         let mut also: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for alias in units.aliases.keys() {
@@ -96,13 +103,16 @@ impl Units {
         units
     }
 
-    /// The units of other files. Where they are the same, file by file, nothing is read twice.
+    /// The units of other files. Of what is the same nothing is read twice.
     #[must_use]
     pub fn beside(&self, files: Files) -> Self {
         if *self.files == files {
             return self.clone();
         }
-        Self::new(files)
+        Self {
+            said: Rc::clone(&self.said),
+            ..Self::new(files)
+        }
     }
 
     /// Whether others are the same, file by file.
@@ -158,16 +168,27 @@ impl Units {
             let path = path.to_owned();
             move |why| BadUnit { path, why }
         };
-        let mut unit = Unit::parse(text).map_err(bad(&path))?;
-        let mut drop_ins = Vec::new();
-        for (path, text) in self.drop_ins(&parsed) {
-            unit.lay(text).map_err(bad(&path))?;
-            drop_ins.push(path);
-        }
+        let drop_ins = self.drop_ins(&parsed);
+        let laid = drop_ins.iter().map(|(_, text)| text.to_vec());
+        let texts: Texts = iter::once(text.to_vec()).chain(laid).collect();
+        let known = self.said.borrow().get(&texts).map(Rc::clone);
+        let unit = match known {
+            Some(unit) => unit,
+            None => {
+                let mut unit = Unit::parse(text).map_err(bad(&path))?;
+                for (path, text) in &drop_ins {
+                    unit.lay(text).map_err(bad(path))?;
+                }
+                let unit = Rc::new(unit);
+                self.said.borrow_mut().insert(texts, Rc::clone(&unit));
+                unit
+            }
+        };
+        let drop_ins = drop_ins.into_iter().map(|(path, _)| path).collect();
         Ok(Found::Defined(Rc::new(Definition {
             path,
             drop_ins,
-            unit: Rc::new(unit),
+            unit,
         })))
     }
 

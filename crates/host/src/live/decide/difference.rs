@@ -42,15 +42,24 @@ impl Change {
 
 impl Decisions<'_> {
     /// What a unit needs that is in both configurations, and because of what: of several the most.
-    pub(super) fn difference(&self, name: &Name, old: &Unit, new: &Unit) -> (Difference, Cause) {
+    pub(super) fn difference(
+        &self,
+        name: &Name,
+        old: &Rc<Unit>,
+        new: &Rc<Unit>,
+    ) -> (Difference, Cause) {
         let program = self.replaced.get(name.as_str()).cloned();
         let file = |key| {
             self.reads(new, key)
                 .map(|path| Cause::File(path.to_owned()))
         };
         let restart = program.map(Cause::Program).or_else(|| file(RESTART_ON));
+        let text = match Rc::ptr_eq(old, new) {
+            true => Difference::None,
+            false => old.compare(new),
+        };
         let causes = [
-            (old.compare(new), Some(Cause::Text)),
+            (text, Some(Cause::Text)),
             (Difference::Restart, restart),
             (Difference::Reload, file(RELOAD_ON)),
         ];
