@@ -40,9 +40,10 @@ const PASSING_IN_RUN: [&str; 2] = ["system", "user"];
 
 /// The names in those folders.
 fn passing_names(user: bool) -> BTreeSet<String> {
-    let run = match user {
-        true => std::env::var_os("XDG_RUNTIME_DIR").map_or_else(PathBuf::new, PathBuf::from),
-        false => PathBuf::from("/run"),
+    let run = if user {
+        std::env::var_os("XDG_RUNTIME_DIR").map_or_else(PathBuf::new, PathBuf::from)
+    } else {
+        PathBuf::from("/run")
     };
     let run = run.join("systemd");
     let in_run = PASSING.iter().chain(&PASSING_IN_RUN);

@@ -172,17 +172,16 @@ impl Units {
         let laid = drop_ins.iter().map(|(_, text)| text.to_vec());
         let texts: Texts = iter::once(text.to_vec()).chain(laid).collect();
         let known = self.said.borrow().get(&texts).map(Rc::clone);
-        let unit = match known {
-            Some(unit) => unit,
-            None => {
-                let mut unit = Unit::parse(text).map_err(bad(&path))?;
-                for (path, text) in &drop_ins {
-                    unit.lay(text).map_err(bad(path))?;
-                }
-                let unit = Rc::new(unit);
-                self.said.borrow_mut().insert(texts, Rc::clone(&unit));
-                unit
+        let unit = if let Some(unit) = known {
+            unit
+        } else {
+            let mut unit = Unit::parse(text).map_err(bad(&path))?;
+            for (path, text) in &drop_ins {
+                unit.lay(text).map_err(bad(path))?;
             }
+            let unit = Rc::new(unit);
+            self.said.borrow_mut().insert(texts, Rc::clone(&unit));
+            unit
         };
         let drop_ins = drop_ins.into_iter().map(|(path, _)| path).collect();
         Ok(Found::Defined(Rc::new(Definition {

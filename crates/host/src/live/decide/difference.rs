@@ -54,9 +54,10 @@ impl Decisions<'_> {
                 .map(|path| Cause::File(path.to_owned()))
         };
         let restart = program.map(Cause::Program).or_else(|| file(RESTART_ON));
-        let text = match Rc::ptr_eq(old, new) {
-            true => Difference::None,
-            false => old.compare(new),
+        let text = if Rc::ptr_eq(old, new) {
+            Difference::None
+        } else {
+            old.compare(new)
         };
         let causes = [
             (text, Some(Cause::Text)),
