@@ -30,11 +30,14 @@ impl Room for Spilled {
     }
 }
 
+/// From this size in bytes large pages are worth their room.
+const LARGE: usize = 1 << 20;
+
 /// Bytes in memory.
 pub(crate) fn in_memory(size: usize) -> Box<dyn Slab> {
-    match spill::in_memory(size) {
-        Ok(region) => Box::new(Piece(region)),
-        Err(_) => Box::new(vec![0; size]),
+    match (size >= LARGE).then(|| spill::in_memory(size)) {
+        Some(Ok(region)) => Box::new(Piece(region)),
+        _ => Box::new(vec![0; size]),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Memory that the kernel can take back: parts of a file without a name.
+//! Memory for much at once: parts of a file without a name, which the kernel can take back, and large pages.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
