@@ -5,9 +5,9 @@
 
 mod checks;
 
-use crate::programs::{self, cargo, target_folder};
+use crate::Result;
+use crate::programs::{self, target_folder};
 use crate::works::{Release, Works};
-use crate::{Result, show};
 use elea_testkit::{Error, bound, run};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -61,14 +61,10 @@ pub(crate) fn check(words: &[String]) -> Result<()> {
 /// The program that lays out a machine's physical root, built as the workspace's tests are. Where those are built it is
 /// there; alone it wants other features of the same libraries.
 pub(crate) fn layout(is_built: bool) -> Result<PathBuf> {
-    if !is_built {
-        show(
-            cargo()
-                .args(["build", "--locked", "--quiet", "-p", "elea-host"])
-                .args(["--example", "machine"]),
-        )?;
+    if is_built {
+        return Ok(programs::built_example("machine", "dev"));
     }
-    Ok(target_folder().join("debug/examples/machine"))
+    programs::example("machine", "dev")
 }
 
 /// Why there can be no such machine here.

@@ -47,13 +47,33 @@ pub(crate) fn build() -> Result<Programs> {
             .args(["-p", "elea-initrd", "--bin", "elea-initrd"])
             .args(["--", "-C", "target-feature=+crt-static"]),
     )?;
-    let built = target_folder().join(match &*profile {
-        "dev" => "debug",
-        other => other,
-    });
+    let built = built(&profile);
     Ok(Programs {
         elea: small(&built.join("elea"))?,
         initrd: small(&built.join("elea-initrd"))?,
+    })
+}
+
+/// Builds an example of `elea-host`: where it is.
+pub(crate) fn example(name: &str, profile: &str) -> Result<PathBuf> {
+    show(
+        cargo()
+            .args(["build", "--locked", "--quiet", "--profile", profile])
+            .args(["-p", "elea-host", "--example", name]),
+    )?;
+    Ok(built_example(name, profile))
+}
+
+/// Where that is, once it is built.
+pub(crate) fn built_example(name: &str, profile: &str) -> PathBuf {
+    built(profile).join("examples").join(name)
+}
+
+/// Where cargo puts what it builds with a profile.
+fn built(profile: &str) -> PathBuf {
+    target_folder().join(match profile {
+        "dev" => "debug",
+        other => other,
     })
 }
 

@@ -42,7 +42,8 @@ fn all(begun: Instant, machines: bool, count: &mut Count) -> Result<()> {
         let seconds = begun.elapsed().as_secs();
         talk::headline(&format!("{what} ({seconds} s since the beginning)"));
     };
-    // It takes longest, so it begins first, with what it installs; what follows has what it leaves of the processors.
+    // It takes longest, so it begins first, with what it installs; what follows waits for its programs, whose libraries
+    // are the tests', and has what its machines leave of the processors.
     let demo = machines.then(|| Beside::begin("demo", &["demo"]));
     headline("the lints");
     lints()?;

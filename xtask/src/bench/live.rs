@@ -4,11 +4,10 @@ use super::build::cells;
 use super::measure::spread;
 use super::report::Section;
 use crate::Result;
-use crate::programs::{cargo, target_folder};
-use crate::show;
+use crate::programs;
 use elea_testkit::{Error, run};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -20,7 +19,7 @@ const TIMES: usize = 20;
 
 /// Plans the same switch again and again, each time in a process of its own.
 pub(super) fn plans(folder: &Path, rounds: usize) -> Result<Section> {
-    let program = program()?;
+    let program = programs::example("live_plan", "release")?;
     let folder = folder.join("live");
     let (old, new) = (folder.join("old"), folder.join("new"));
     write(&old, |_| 1)?;
@@ -69,15 +68,6 @@ pub(super) fn plans(folder: &Path, rounds: usize) -> Result<Section> {
             counted.1
         ),
     })
-}
-
-fn program() -> Result<PathBuf> {
-    show(
-        cargo()
-            .args(["build", "--release", "--quiet", "-p", "elea-host"])
-            .args(["--example", "live_plan"]),
-    )?;
-    Ok(target_folder().join("release/examples/live_plan"))
 }
 
 /// Writes the units of a configuration, each with the version that `version` gives it.

@@ -1,7 +1,7 @@
 //! The same packages on plain ext4: what a boot of an image is compared with.
 
 use super::boot::System;
-use crate::programs::{cargo, target_folder};
+use crate::programs::{built_example, cargo};
 use crate::{Result, show};
 use elea_testkit::run;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fn program() -> Result<PathBuf> {
             .args(["--example", "plain_root"])
             .args(["--", "-C", "target-feature=+crt-static"]),
     )?;
-    Ok(target_folder().join("release/examples/plain_root"))
+    Ok(built_example("plain_root", "release"))
 }
 
 /// The arguments of an image without those that name it.
